@@ -1,0 +1,155 @@
+"""The builder: components -> engines, tables and manifest, in a folder that appears whole or not at all."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from anon_runtime.bundle import MANIFEST, Bundle, EngineSpec, FileRecord, Generator, Manifest, Tables, sha256
+from anon_runtime.errors import OutputError
+from anon_runtime.schedule import SAMPLERS
+
+from . import graphs
+from .demo.faces import build_faces, find_centerface
+from .demo.generator import write_generator
+from .sources import Components, load_folder
+from .tables import MAX_STEPS, write_tables
+
+TOOLS = ("anon-engines", "diffusers", "onnx", "torch", "torchsde", "transformers")
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to build: one field for every option of ``anon-export build``.
+
+    Attributes:
+        model: ``demo`` or a folder in diffusers' layout.
+        name: of the bundle.
+        output: the folder that bundles are put in.
+        faces: ``demo`` or ``none``.
+        timestep_spacing: overrides the one in the model's scheduler config.
+    """
+
+    model: str
+    name: str
+    output: Path
+    faces: str
+    timestep_spacing: str | None = None
+
+
+def build(plan: Plan, report: Report) -> Bundle:
+    """Build a bundle; ``report`` is called with the name of each step as it starts.
+
+    A build that fails or dies leaves the bundle that was there before, or none.
+
+    Raises:
+        AnonError: the model cannot be loaded, or the bundle cannot be written.
+    """
+    if plan.faces == "demo":
+        find_centerface()  # fails before any long work
+    with _staging(plan.output / plan.name) as folder:
+        with tempfile.TemporaryDirectory() as scratch:
+            components = _load(plan, Path(scratch), report)
+            manifest = _write_engines(components, plan, folder, report)
+        report("hashing")
+        manifest = replace(manifest, files=_records(folder))
+        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+    return Bundle.open(plan.output / plan.name)
+
+
+def _load(plan: Plan, scratch: Path, report: Report) -> Components:
+    report("model")
+    if plan.model != "demo":
+        return load_folder(Path(plan.model))
+    write_generator(scratch / "demo")
+    return load_folder(scratch / "demo", name="demo")
+
+
+def _write_engines(components: Components, plan: Plan, folder: Path, report: Report) -> Manifest:
+    pipeline = components.pipeline
+    generator = _generator(pipeline)
+    shape = generator.latent_shape
+    engines: dict[str, EngineSpec] = {}
+    steps: dict[str, Callable[[Path], EngineSpec]] = {
+        "text_encoder": lambda path: graphs.export_text_encoder(pipeline.text_encoder, path),
+        "unet": lambda path: graphs.export_unet(pipeline.unet, path, shape),
+        "vae_decoder": lambda path: graphs.export_vae_decoder(pipeline.vae, path, shape),
+    }
+    for role, export in steps.items():
+        report(role)
+        engines[role] = export(folder / role / "model.onnx")
+        part = {"vae_decoder": "vae"}.get(role, role)
+        shutil.copy(components.folder / part / "config.json", folder / role)
+    if plan.faces == "demo":
+        report("faces")
+        engines |= build_faces(folder / "faces")
+    report("tables")
+    _write_tokenizer(components, folder / "tokenizer")
+    shutil.copytree(components.folder / "scheduler", folder / "scheduler")
+    tables = folder / "scheduler" / "tables.npz"
+    spacing = write_tables(pipeline.scheduler.config, tables, plan.timestep_spacing)
+    shutil.copy(components.folder / "model_index.json", folder)
+    return Manifest(
+        name=plan.name,
+        source=components.source,
+        target="onnxruntime",
+        tools={tool: version(tool) for tool in TOOLS},
+        generator=generator,
+        tables=Tables("scheduler/tables.npz", spacing, SAMPLERS, MAX_STEPS),
+        tokenizer="tokenizer/tokenizer.json",
+        engines={role: _relative(spec, folder) for role, spec in engines.items()},
+        files={},
+    )
+
+
+def _relative(spec: EngineSpec, folder: Path) -> EngineSpec:
+    return replace(spec, path=Path(spec.path).relative_to(folder).as_posix())
+
+
+def _generator(pipeline: Any) -> Generator:
+    size = pipeline.unet.config.sample_size
+    height, width = (size, size) if isinstance(size, int) else size
+    factor = pipeline.vae_scale_factor
+    channels = pipeline.unet.config.in_channels
+    return Generator(height * factor, width * factor, channels, factor, pipeline.vae.config.scaling_factor)
+
+
+def _write_tokenizer(components: Components, folder: Path) -> None:
+    """The model's own tokenizer files, and ``tokenizer.json``, which the runtime reads, beside them."""
+    from transformers import CLIPTokenizerFast
+
+    shutil.copytree(components.folder / "tokenizer", folder)
+    fast = CLIPTokenizerFast.from_pretrained(components.folder / "tokenizer")
+    backend = fast.backend_tokenizer
+    backend.enable_padding(pad_id=fast.pad_token_id, pad_token=fast.pad_token)
+    backend.save(str(folder / "tokenizer.json"))
+
+
+def _records(folder: Path) -> dict[str, FileRecord]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): FileRecord(sha256(path), path.stat().st_size) for path in paths}
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A scratch folder beside the target that takes the target's place when the block succeeds."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        why, fix = error.strerror or str(error), "choose a folder that can be written with --output"
+        raise OutputError(f"bundle {target}", why, fix) from None
+    try:
+        folder = scratch / "new"
+        folder.mkdir()
+        yield folder
+        if target.exists():
+            target.replace(scratch / "old")
+        folder.replace(target)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The embedded model: small enough to build anywhere, of the same classes as the real one."""

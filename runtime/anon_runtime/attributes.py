@@ -1,0 +1,76 @@
+"""What the networks read from a face: 40 CelebA attributes, age and ethnicity."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .backends import Engine
+from .faces import Face
+from .warp import Floats, Pixels, align, letterbox
+
+# fmt: off
+CELEBA = (
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes",
+    "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling",
+    "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
+    "Wearing_Necktie", "Young",
+)
+# fmt: on
+ETHNICITIES = ("asian", "indian", "black", "white", "middle eastern", "latino hispanic")
+
+# An attribute's score in 0..1; "Ethnic" holds a label and "Age" whole years.
+Attributes = dict[str, float | int | str]
+
+_SIDE = 224
+# FaRL's target landmarks: facer's get_std_points_xray(out_size=224, mid_size=500).
+_FARL_POINTS = (
+    np.array(
+        [[85.82991, 115.7792], [169.0532, 114.3381], [127.574, 167.0006], [90.6964, 204.7014], [167.3069, 203.3733]]
+    )
+    - 128
+    + 250
+) * (_SIDE / 500)
+_CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+_CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+
+
+def farl_crop(photo: Pixels, face: Face) -> Floats:
+    """FaRL's input: the aligned face, float32 (3, 224, 224), RGB, normalised as CLIP does."""
+    aligned = align(photo, face.landmarks, _FARL_POINTS, _SIDE) / np.float32(255)
+    return ((aligned - _CLIP_MEAN) / _CLIP_STD).transpose(2, 0, 1)
+
+
+def deepface_crop(photo: Pixels, face: Face) -> Floats:
+    """DeepFace's input: the box letterboxed on black, float32 (224, 224, 3), BGR, 0..1."""
+    x, y, w, h = face.box
+    left, top = int(x), int(y)
+    crop = photo[top : max(top + 1, round(y + h)), left : max(left + 1, round(x + w))]
+    return letterbox(crop, _SIDE)[..., ::-1] / np.float32(255)
+
+
+def read_attributes(engines: Mapping[str, Engine], photos: Sequence[Pixels], faces: Sequence[Face]) -> list[Attributes]:
+    """Attributes of one face in each photo, computed as one batch.
+
+    Args:
+        engines: ``face_attributes``, ``face_age`` and ``face_race``; the last two may be one engine with two outputs.
+        photos: uint8, height x width x 3, RGB.
+        faces: one a photo.
+
+    Returns:
+        For each face ``Ethnic``, ``Age`` and the 40 CelebA scores in alphabetical order.
+    """
+    aligned = np.stack([farl_crop(photo, face) for photo, face in zip(photos, faces, strict=True)])
+    boxed = np.stack([deepface_crop(photo, face) for photo, face in zip(photos, faces, strict=True)])
+    scores = engines["face_attributes"]({"image": aligned})["probabilities"]
+    outputs = {}
+    for engine in {id(engines[role]): engines[role] for role in ("face_age", "face_race")}.values():
+        outputs.update(engine({"image": np.ascontiguousarray(boxed)}))
+    # The expected value over the classes 0..100, as DeepFace computes it.
+    ages = (np.asarray(outputs["age_probabilities"], np.float64) * np.arange(101)).sum(axis=1)
+    races = np.argmax(outputs["race_probabilities"], axis=1)
+    return [
+        {"Ethnic": ETHNICITIES[race], "Age": int(age), **{k: float(p) for k, p in zip(CELEBA, row, strict=True)}}
+        for race, age, row in zip(races, ages, scores, strict=True)
+    ]

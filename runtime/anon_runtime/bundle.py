@@ -1,0 +1,232 @@
+"""The bundle: a folder of engines with a manifest that says what each file is and how to run it.
+
+The manifest, ``bundle.json``, is read first and checked; everything the runtime knows about names, shapes and
+defaults of a model comes from it. The layout of the folder is the one that Optimum and diffusers use.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+from .errors import BundleError
+
+MANIFEST = "bundle.json"
+SCHEMA_VERSION = 1
+REBUILD = "build it again with `anon-export build`"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Name, numpy dtype and shape of an engine's input or output; a string in the shape is a free dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class EngineSpec:
+    """One engine of a bundle.
+
+    Attributes:
+        path: the engine's file, relative to the bundle.
+        contract: which pre- and post-processing belongs to it, such as ``unet`` or ``centerface``.
+        precision: of its weights: ``fp32`` or ``fp16``.
+    """
+
+    path: str
+    contract: str
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file must be to be the one that was built."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Facts about the Stable Diffusion model.
+
+    Attributes:
+        height, width: of the pictures, in pixels.
+        latent_channels: of the UNet's input.
+        vae_scale_factor: pixels a latent, along each side.
+        vae_scaling_factor: latents are divided by it before they are decoded.
+    """
+
+    height: int
+    width: int
+    latent_channels: int
+    vae_scale_factor: int
+    vae_scaling_factor: float
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of one picture's latents."""
+        return self.latent_channels, self.height // self.vae_scale_factor, self.width // self.vae_scale_factor
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The baked sampler tables: their file, the timestep spacing they were made with, and what they cover."""
+
+    path: str
+    timestep_spacing: str
+    samplers: tuple[str, ...]
+    max_steps: int
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a run uses when the user says nothing."""
+
+    sampler: str = "dpmpp_sde"
+    steps: int = 15
+    guidance_scale: float = 7.5
+    guidance_batch: bool = True
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the model came from: an identifier and the sha256 of every weight file."""
+
+    model: str
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The contents of ``bundle.json``."""
+
+    name: str
+    source: Source
+    target: str
+    tools: dict[str, str]
+    generator: Generator
+    tables: Tables
+    tokenizer: str
+    engines: dict[str, EngineSpec]
+    files: dict[str, FileRecord]
+    defaults: Defaults = field(default_factory=Defaults)
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The manifest as it is written to disk."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> Self:
+        """Parse a manifest.
+
+        Raises:
+            BundleError: it is no JSON, of another schema version, or lacks a field.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise BundleError(where, f"the manifest is not JSON ({error})", REBUILD) from None
+        version = data.get("schema_version") if isinstance(data, dict) else None
+        if version != SCHEMA_VERSION:
+            why = f"its schema version is {version!r}, this runtime reads {SCHEMA_VERSION}"
+            raise BundleError(where, why, f"{REBUILD} of this version")
+        try:
+            return cls(
+                name=data["name"],
+                source=Source(**data["source"]),
+                target=data["target"],
+                tools=data["tools"],
+                generator=Generator(**data["generator"]),
+                tables=Tables(**{**data["tables"], "samplers": tuple(data["tables"]["samplers"])}),
+                tokenizer=data["tokenizer"],
+                engines={role: _engine(spec) for role, spec in data["engines"].items()},
+                files={_inside(path): FileRecord(**record) for path, record in data["files"].items()},
+                defaults=Defaults(**data["defaults"]),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BundleError(where, f"the manifest lacks or garbles a field ({error})", REBUILD) from None
+
+
+def _engine(spec: dict[str, Any]) -> EngineSpec:
+    def tensors(key: str) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(t["name"], t["dtype"], tuple(t["shape"])) for t in spec[key])
+
+    return EngineSpec(_inside(spec["path"]), spec["contract"], spec["precision"], tensors("inputs"), tensors("outputs"))
+
+
+def _inside(path: str) -> str:
+    """Refuse paths that lead out of the bundle."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise ValueError(f"path {path!r} leads out of the bundle")
+    return path
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose manifest was read and whose files are what the manifest says."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Read and verify a bundle.
+
+        Raises:
+            BundleError: there is no bundle, or a file is missing or altered.
+        """
+        folder = Path(path)
+        where = folder / MANIFEST
+        try:
+            text = where.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            fix = "build one with `anon-export build demo`, or name one with --engines"
+            raise BundleError(f"no bundle in {folder}", f"there is no {MANIFEST}", fix) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BundleError(str(where), f"it cannot be read ({error})", REBUILD) from None
+        bundle = cls(folder, Manifest.from_json(text, str(where)))
+        bundle.verify()
+        return bundle
+
+    def verify(self) -> None:
+        """Compare every file with its size and sha256 in the manifest.
+
+        Raises:
+            BundleError: names the first file that differs.
+        """
+        for name, record in self.manifest.files.items():
+            path = self.path / name
+            if not path.is_file():
+                raise BundleError(str(path), "this file of the bundle is missing", REBUILD)
+            if path.stat().st_size != record.size or sha256(path) != record.sha256:
+                raise BundleError(str(path), "this file is not the one that was built (sha256 differs)", REBUILD)
+
+    def engine_path(self, role: str) -> Path:
+        """The file of an engine."""
+        return self.path / self.spec(role).path
+
+    def spec(self, role: str) -> EngineSpec:
+        """The description of an engine.
+
+        Raises:
+            BundleError: this bundle has no such engine.
+        """
+        try:
+            return self.manifest.engines[role]
+        except KeyError:
+            fix = "use another bundle, or build with --faces" if role.startswith("face") else REBUILD
+            raise BundleError(f"bundle {self.path}", f"it has no {role} engine", fix) from None
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

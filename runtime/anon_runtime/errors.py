@@ -1,0 +1,49 @@
+"""The one family of errors that users see: what happened, why, and what to do."""
+
+
+class AnonError(Exception):
+    """Base of every error that this project raises on purpose.
+
+    Args:
+        what: what could not be done, naming the file or option.
+        why: the cause.
+        fix: what the user can do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, why: str, fix: str) -> None:
+        super().__init__(f"{what}: {why}; {fix}")
+        self.what, self.why, self.fix = what, why, fix
+
+
+class UsageError(AnonError):
+    """A value was asked for that has no meaning (exit code 2)."""
+
+    exit_code = 2
+
+
+class PhotoError(AnonError):
+    """One photo cannot be anonymized; the others can (exit code 3)."""
+
+    exit_code = 3
+
+
+class NoFaceError(PhotoError):
+    """No face was found in a photo."""
+
+
+class BundleError(AnonError):
+    """A bundle is missing, damaged, or made for something else."""
+
+
+class BackendError(AnonError):
+    """An engine cannot be loaded or run."""
+
+
+class GenerationError(PhotoError):
+    """A network returned numbers that are no picture (NaN or infinity)."""
+
+
+class OutputError(AnonError):
+    """A result cannot be written."""

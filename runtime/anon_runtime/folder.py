@@ -1,0 +1,132 @@
+"""Many photos: where each result goes, and one record a photo whatever happens to it."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .attributes import Attributes
+from .errors import AnonError, GenerationError, OutputError, PhotoError, UsageError
+from .images import encode_png, write_file
+from .pipeline import Anonymizer, Portrait, Progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo and the file that its portrait is written to."""
+
+    photo: Path
+    output: Path
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a photo or a prompt: one line of ``--json``.
+
+    Attributes:
+        status: ``ok``, ``skipped`` or ``error``; only ``ok`` has an output.
+        reason: why there is no output.
+        face: x, y, width, height in pixels of the upright photo.
+        seconds: time by stage, and ``total``.
+    """
+
+    input: str | None
+    output: str | None
+    status: str
+    reason: str | None
+    seed: int
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    attributes: Attributes | None = None
+    face: tuple[float, float, float, float] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain JSON types, with seconds rounded to milliseconds."""
+        return asdict(self) | {"seconds": {stage: round(value, 3) for stage, value in self.seconds.items()}}
+
+
+def plan_outputs(photos: Sequence[Path], out: Path) -> list[Job]:
+    """Decide where each portrait goes: into the folder ``out`` as ``<photo's name>.png``, or to the file ``out``.
+
+    Raises:
+        UsageError: two results would share a file, a result would overwrite a photo, or ``out`` cannot hold them.
+    """
+    if is_file_name(out):
+        if len(photos) > 1:
+            why = f"it names one file, and there are {len(photos)} photos"
+            raise UsageError(f"output {out}", why, "name a folder instead")
+        jobs = [Job(photos[0], out)]
+    else:
+        jobs = [Job(photo, out / f"{photo.stem}.png") for photo in photos]
+    taken: dict[Path, Path] = {}
+    originals = {photo.resolve() for photo in photos}
+    for job in jobs:
+        if job.output in taken:
+            fix = "rename one, or run them into different folders"
+            raise UsageError(f"output {job.output}", f"{taken[job.output]} and {job.photo} would both go there", fix)
+        if job.output.resolve() in originals:
+            raise UsageError(f"output {job.output}", "it would overwrite a photo", "choose another folder")
+        taken[job.output] = job.photo
+    return jobs
+
+
+def is_file_name(out: Path) -> bool:
+    """Whether an output path names a PNG file rather than a folder.
+
+    Raises:
+        UsageError: it names a picture of another kind.
+    """
+    if out.is_dir():
+        return False
+    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"):
+        raise UsageError(f"output {out}", "portraits are written as PNG", f"name {out.with_suffix('.png')}")
+    return out.suffix.lower() == ".png"
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make sure, before any work, that a folder exists and can be written.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    probe = folder / ".anon-run-probe"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        why, fix = error.strerror or str(error), "choose a folder that can be written"
+        raise OutputError(f"output folder {folder}", why, fix) from None
+
+
+def run_photo(anonymizer: Anonymizer, job: Job, progress: Progress | None = None) -> Record:
+    """Anonymize one photo; a photo that cannot be done gives a record that says why, and no output.
+
+    Raises:
+        AnonError: the run itself cannot go on (bundle, engines, output folder).
+    """
+    start = time.perf_counter()
+    try:
+        portrait = anonymizer.anonymize(job.photo, progress=progress)
+    except GenerationError as error:
+        reason = f"{job.photo}: {error}"
+    except PhotoError as error:
+        reason = str(error)
+    except AnonError:
+        raise
+    except Exception as error:  # One photo must never end a run of many.
+        reason = f"{job.photo}: internal error ({type(error).__name__}: {error}); please report it"
+    else:
+        return save(portrait, job.output, str(job.photo), start)
+    return Record(str(job.photo), None, "error", reason, anonymizer.settings.seed)
+
+
+def save(portrait: Portrait, output: Path, source: str | None, start: float) -> Record:
+    """Write a portrait and make its record; ``start`` is when the work on it began."""
+    p, encoding = portrait, time.perf_counter()
+    write_file(output, encode_png(p.image))
+    now = time.perf_counter()
+    seconds = p.seconds | {"png": now - encoding, "total": now - start}
+    return Record(source, str(output), "ok", None, p.seed, p.prompt, p.negative_prompt, p.attributes, p.face, seconds)

@@ -1,0 +1,47 @@
+"""The choices of a run: one field for every option of ``anon-run``."""
+
+import math
+from dataclasses import dataclass
+
+from .errors import UsageError
+from .schedule import SAMPLERS
+
+MAX_SEED = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to generate; None means the bundle's default.
+
+    Attributes:
+        seed: 0 .. 2**64 - 1; the same seed, attributes and engines give the same picture.
+        steps: of the sampler, from 1 to what the bundle's tables cover.
+        guidance_scale: 1 turns guidance off and halves the work.
+        sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
+        prompt_truncate: cut prompts at 77 tokens, as diffusers does, instead of reading all of them.
+        detection_threshold: lowest score of a face, 0..1; None is the detector's own.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    seed: int = 0
+    steps: int | None = None
+    guidance_scale: float | None = None
+    sampler: str | None = None
+    prompt_truncate: bool = False
+    detection_threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"seed {self.seed}", "it is out of range", "use 0 to 2**64 - 1")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"{self.steps} steps", "a picture needs at least one", "use 1 or more")
+        if self.guidance_scale is not None and not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 1):
+            why = "guidance is a finite number of at least 1"
+            raise UsageError(f"guidance scale {self.guidance_scale}", why, "use 1 for none, 7.5 for the paper's way")
+        if self.sampler is not None and self.sampler not in SAMPLERS:
+            raise UsageError(f"sampler {self.sampler!r}", "there is no such sampler", f"use {' or '.join(SAMPLERS)}")
+        if self.detection_threshold is not None and not 0 < self.detection_threshold < 1:
+            why = "a score lies between 0 and 1"
+            raise UsageError(f"detection threshold {self.detection_threshold}", why, "use a value such as 0.5")

@@ -1,0 +1,104 @@
+"""Picture geometry in numpy: bilinear sampling, similarity alignment, letterboxing."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Floats = NDArray[np.floating]
+Pixels = NDArray[np.uint8]
+
+
+def sample_bilinear(pixels: Pixels | Floats, xs: Floats, ys: Floats, *, outside: str) -> Floats:
+    """Interpolate a picture between its pixel centres.
+
+    Args:
+        pixels: height x width x channels.
+        xs, ys: coordinates of any common shape; (0, 0) is the centre of the first pixel.
+        outside: ``zero`` counts pixels beyond the border as 0 (``grid_sample``'s ``padding_mode="zeros"``), ``edge``
+            repeats the border (OpenCV's ``resize``).
+
+    Returns:
+        float32, the coordinates' shape x channels, in the units of the pixels.
+    """
+    height, width = pixels.shape[:2]
+    left, top = np.floor(xs).astype(np.int64), np.floor(ys).astype(np.int64)
+    fx, fy = (xs - left).astype(np.float32)[..., None], (ys - top).astype(np.float32)[..., None]
+
+    def corner(x: NDArray[np.int64], y: NDArray[np.int64]) -> Floats:
+        values = pixels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)].astype(np.float32)
+        if outside == "zero":
+            values *= ((x >= 0) & (x < width) & (y >= 0) & (y < height))[..., None]
+        return values
+
+    upper = corner(left, top) * (1 - fx) + corner(left + 1, top) * fx
+    lower = corner(left, top + 1) * (1 - fx) + corner(left + 1, top + 1) * fx
+    return upper * (1 - fy) + lower * fy
+
+
+def similarity(source: Floats, target: Floats) -> Floats:
+    """The rotation, scaling and shift that brings points closest to others (least squares).
+
+    Args:
+        source, target: (n, 2) points (x, y).
+
+    Returns:
+        (2, 3) matrix that maps source to target. Mirrors facer's ``get_similarity_transform_matrix``.
+    """
+    from_mean, to_mean = source.mean(axis=0), target.mean(axis=0)
+    p, q = source - from_mean, target - to_mean
+    norm = np.square(p).sum()
+    a = (p * q).sum() / norm
+    b = (q[:, 0] * p[:, 1] - q[:, 1] * p[:, 0]).sum() / norm
+    rotation = np.array([[a, b], [-b, a]])
+    return np.column_stack([rotation, to_mean - rotation @ from_mean])
+
+
+def align(pixels: Pixels, points: Floats, target: Floats, size: int) -> Floats:
+    """Warp a picture so that its landmarks come to lie on target points.
+
+    Mirrors facer: ``get_face_align_matrix``, ``make_tanh_warp_grid(warp_factor=0)`` and
+    ``grid_sample(mode="bilinear", align_corners=False)``, whose grid counts pixel centres at one half.
+
+    Returns:
+        float32 (size, size, channels) in the units of the pixels, 0 outside the picture.
+    """
+    matrix = similarity(points.astype(np.float64), target.astype(np.float64))
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    ys, xs = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5, indexing="ij")
+    at = np.stack([xs, ys, np.ones_like(xs)], axis=-1) @ inverse.T
+    return sample_bilinear(pixels, at[..., 0] - 0.5, at[..., 1] - 0.5, outside="zero")
+
+
+def letterbox(pixels: Pixels, size: int) -> Floats:
+    """Scale a picture to fit into a square and centre it on black.
+
+    Mirrors DeepFace's ``preprocessing.resize_image``, which uses OpenCV's bilinear ``resize`` (no antialiasing).
+
+    Returns:
+        float32 (size, size, channels) in the units of the pixels.
+    """
+    height, width = pixels.shape[:2]
+    factor = min(size / height, size / width)
+    new_height, new_width = max(1, int(height * factor)), max(1, int(width * factor))
+    ys = np.clip((np.arange(new_height) + 0.5) * (height / new_height) - 0.5, 0, height - 1)
+    xs = np.clip((np.arange(new_width) + 0.5) * (width / new_width) - 0.5, 0, width - 1)
+    grid_y, grid_x = np.meshgrid(ys, xs, indexing="ij")
+    box = np.zeros((size, size, pixels.shape[2]), np.float32)
+    top, left = (size - new_height) // 2, (size - new_width) // 2
+    box[top : top + new_height, left : left + new_width] = sample_bilinear(pixels, grid_x, grid_y, outside="edge")
+    return box
+
+
+def fit(pixels: Pixels, side: int, multiple: int) -> tuple[Pixels, float]:
+    """Scale a picture so that its longer side becomes ``side``; pad it at right and bottom with black to a multiple.
+
+    Returns:
+        The picture and the factor by which it was scaled.
+    """
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
+    scaled = Image.fromarray(pixels).resize((new_width, new_height), Image.Resampling.BILINEAR)
+    padded = np.zeros((-(-new_height // multiple) * multiple, -(-new_width // multiple) * multiple, 3), np.uint8)
+    padded[:new_height, :new_width] = np.asarray(scaled)
+    return padded, scale

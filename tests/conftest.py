@@ -1,0 +1,67 @@
+"""Shared fixtures: real photographs from packages, and a demo bundle that is built once a test run."""
+
+import json
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anon_runtime import Anonymizer
+from anon_runtime.bundle import MANIFEST
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Path:
+    """NASA's portrait of Eileen Collins, 512 x 512, one face; ships with scikit-image."""
+    return Path(str(files("skimage"))) / "data" / "astronaut.png"
+
+
+@pytest.fixture(scope="session")
+def coffee() -> Path:
+    """A cup of coffee, 600 x 400, no face; ships with scikit-image."""
+    return Path(str(files("skimage"))) / "data" / "coffee.png"
+
+
+@pytest.fixture(scope="session")
+def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's generator as a diffusers folder; read only."""
+    from anon_export.demo.generator import write_generator
+
+    folder = tmp_path_factory.mktemp("models") / "demo"
+    write_generator(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A demo bundle from `anon-export build demo`; read only."""
+    from anon_export.build import Plan, build
+
+    output = tmp_path_factory.mktemp("engines")
+    return build(Plan("demo", "demo", output, "demo"), lambda _step: None).path
+
+
+@pytest.fixture(scope="session")
+def anonymizer(demo_bundle: Path) -> Anonymizer:
+    return Anonymizer.load(demo_bundle)
+
+
+@pytest.fixture
+def own_bundle(demo_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of the demo bundle that a test may damage."""
+    return Path(shutil.copytree(demo_bundle, tmp_path / "bundle"))
+
+
+def edit_manifest(bundle: Path, **changes: object) -> None:
+    """Overwrite top-level fields of a bundle's manifest."""
+    path = bundle / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def pixels(path: Path) -> np.ndarray:
+    """A picture file as an RGB array."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from anon_export import build as builder
+from anon_export.cli import main
+from anon_runtime.bundle import Bundle
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    return int(caught.value.code or 0), capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, message = call(capsys, "build", tmp_path, "--output", tmp_path / "out", "--faces", "none", "-q")
+    assert code == 1 and "model_index.json" in message and message.count("\n") == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_names_cannot_lead_out_of_the_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in ("..", "../x", "a/b", "/x", "."):
+        code, message = call(capsys, "build", "demo", "--name", name, "--output", tmp_path)
+        assert code == 2 and "--name" in message
+
+
+def test_the_plan_follows_the_options(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demo_bundle: Path
+) -> None:
+    plans = []
+
+    def build(plan: builder.Plan, report: builder.Report) -> Bundle:
+        plans.append(plan)
+        report("unet")
+        return Bundle.open(demo_bundle)
+
+    monkeypatch.setattr(builder, "build", build)
+    code, message = call(capsys, "build", tmp_path, "--output", tmp_path, "--timestep-spacing", "trailing")
+    assert code == 0 and "128 x 128" in message and "spacing leading" in message and "unet" in message
+    assert plans == [builder.Plan(str(tmp_path), tmp_path.name, tmp_path, "demo", "trailing")]
+    assert call(capsys, "--help")[0] == 0

@@ -1,0 +1,198 @@
+"""`anon-run` as users run it: a process with arguments, output, messages and an exit code."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import pixels
+from tests.runtime.test_images import bomb, jpeg
+
+from anon_runtime.attributes import CELEBA
+
+FIELDS = ["input", "output", "status", "reason", "seed", "prompt", "negative_prompt", "attributes", "face", "seconds"]
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    code = "from anon_runtime.cli import main; main()"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "Traceback" not in result.stderr + result.stdout
+    return result
+
+
+def lines(result: subprocess.CompletedProcess[str]) -> list[dict]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_astronaut(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    common = [astronaut, "--engines", demo_bundle, "--json", "--steps", 3]
+    results = [run(*common, "-o", tmp_path / name, "--seed", seed) for name, seed in (("a", 7), ("b", 7), ("c", 8))]
+    assert [r.returncode for r in results] == [0, 0, 0]
+    (line,) = lines(results[0])
+    assert list(line) == FIELDS
+    assert line["status"] == "ok" and line["reason"] is None and line["seed"] == 7
+    x, y, w, h = line["face"]
+    assert 0 <= x < x + w <= 512 and 0 <= y < y + h <= 512
+    assert list(line["attributes"]) == ["Ethnic", "Age", *CELEBA]
+    assert all(0 <= line["attributes"][name] <= 1 for name in CELEBA)
+    assert line["prompt"].startswith(f"closeup portrait photo of a {line['attributes']['Ethnic']} ")
+    assert line["negative_prompt"].startswith(" ")
+    assert {"detect", "unet", "vae", "total"} <= set(line["seconds"])
+    outputs = [Path(lines(r)[0]["output"]) for r in results]
+    assert outputs[0] == tmp_path / "a" / "astronaut.png"
+    with Image.open(outputs[0]) as image:
+        assert (image.format, image.mode, image.size, image.info) == ("PNG", "RGB", (128, 128), {})
+    a, b, c = (path.read_bytes() for path in outputs)
+    assert a == b != c
+
+
+def test_messages_go_to_stderr_and_quiet_is_quiet(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    result = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1)
+    assert result.stdout == "" and "astronaut.png" in result.stderr
+    assert run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1, "-q").stderr == ""
+
+
+def test_prompt_alone_needs_no_face_engines(own_bundle: Path, tmp_path: Path) -> None:
+    manifest = json.loads((own_bundle / "bundle.json").read_text())
+    manifest["engines"] = {k: v for k, v in manifest["engines"].items() if not k.startswith("face")}
+    manifest["files"] = {k: v for k, v in manifest["files"].items() if not k.startswith("faces/")}
+    (own_bundle / "bundle.json").write_text(json.dumps(manifest))
+    common = ["--engines", own_bundle, "--steps", 1, "--json"]
+    result = run("--prompt", "a man", "--negative-prompt", "hat", "--seed", 7, "-o", tmp_path / "o.png", *common)
+    assert result.returncode == 0
+    (line,) = lines(result)
+    assert (line["input"], line["prompt"], line["negative_prompt"]) == (None, "a man", "hat")
+    assert pixels(tmp_path / "o.png").shape == (128, 128, 3)
+
+
+BAD_PHOTOS = {
+    "missing.jpg": (None, "no such file"),
+    "truncated.jpg": (jpeg()[:900], "damaged"),
+    "text.jpg": (b"not a picture", "not a picture"),
+    "bomb.png": (bomb(60_000, 60_000), "pixels"),
+}
+
+
+def bad_photos(folder: Path, coffee: Path) -> dict[Path, str]:
+    """Files that cannot be anonymized, with the word that their message must hold."""
+    for name, (content, _) in BAD_PHOTOS.items():
+        if content is not None:
+            (folder / name).write_bytes(content)
+    expected = {folder / name: why for name, (_, why) in BAD_PHOTOS.items()}
+    Image.new("RGB", (1, 1)).save(folder / "one.png")
+    frames = [Image.new("L", (64, 64), shade) for shade in (0, 90, 200)]
+    frames[0].save(folder / "film.gif", save_all=True, append_images=frames[1:])
+    return expected | {folder / "one.png": "too few", folder / "film.gif": "animated", coffee: "no face"}
+
+
+def test_bad_photos_fail_one_by_one_and_the_others_are_done(
+    demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path
+) -> None:
+    bad = bad_photos(tmp_path, coffee)
+    out = tmp_path / "out"
+    result = run(*bad, astronaut, "--engines", demo_bundle, "-o", out, "--steps", 1, "--json", "--quiet")
+    assert result.returncode == 3
+    records = lines(result)
+    messages = result.stderr.splitlines()
+    assert len(messages) == len(bad)
+    for (path, why), record, message in zip(bad.items(), records, messages, strict=False):
+        assert (record["input"], record["status"], record["output"]) == (str(path), "error", None)
+        assert why in record["reason"] and record["reason"] in message and str(path) in message
+        assert record["reason"].count(";") >= 1, "says what to do"
+    assert records[-1]["status"] == "ok"
+    assert [p.name for p in out.iterdir()] == ["astronaut.png"], "nothing but the good photo's portrait"
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "16-bit", "L", "RGBA"])
+def test_unusual_photos_come_out_without_an_original_pixel(
+    demo_bundle: Path, astronaut: Path, tmp_path: Path, mode: str
+) -> None:
+    photo = Image.open(astronaut)
+    if mode == "16-bit":
+        photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
+    else:
+        photo = photo.convert(mode)
+    path = tmp_path / "photo.tif"
+    photo.save(path)
+    result = run(path, "--engines", demo_bundle, "-o", tmp_path / "out", "--steps", 1)
+    assert result.returncode == 0
+    assert mode in ("L",) or "converted to 8-bit RGB" in result.stderr
+    assert pixels(tmp_path / "out" / "photo.png").shape == (128, 128, 3)
+
+
+def test_exif_is_applied_and_not_passed_on(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "SecretCamera"
+    rotated = Image.open(astronaut).convert("RGB").transpose(Image.Transpose.ROTATE_90)
+    rotated.save(tmp_path / "phone.jpg", exif=exif, quality=95)
+    arguments = ["--engines", demo_bundle, "--steps", 1, "--json", "-o", tmp_path / "out"]
+    turned, upright = lines(run(tmp_path / "phone.jpg", *arguments)), lines(run(astronaut, *arguments))
+    np.testing.assert_allclose(turned[0]["face"], upright[0]["face"], atol=4)
+    assert b"SecretCamera" not in (tmp_path / "out" / "phone.png").read_bytes()
+
+
+def test_unwritable_output(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("here first")
+    for out in (tmp_path / "file" / "out", tmp_path / "file", Path("/proc/nowhere")):
+        result = run(astronaut, "--engines", demo_bundle, "-o", out, "--steps", 1)
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1 and "output folder" in result.stderr
+    assert (tmp_path / "file").read_text() == "here first"
+
+
+def test_damaged_bundles(own_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    def fails(word: str) -> None:
+        result = run(astronaut, "--engines", own_bundle, "-o", tmp_path / "out")
+        assert result.returncode == 1
+        assert result.stderr.count("\n") == 1 and word in result.stderr and "build" in result.stderr
+
+    unet = own_bundle / "unet" / "model.onnx"
+    unet.write_bytes(unet.read_bytes()[:-1] + b"?")
+    fails("not the one that was built")
+    unet.unlink()
+    fails("missing")
+    (own_bundle / "bundle.json").unlink()
+    fails("no bundle")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ([], "--output"),
+        (["-o", "out"], "photos"),
+        (["p.jpg", "--prompt", "x", "-o", "out"], "not both"),
+        (["p.jpg", "--negative-prompt", "x", "-o", "out"], "--prompt"),
+        (["p.jpg", "q.jpg", "-o", "out.png"], "names one file"),
+        (["p.jpg", "-o", "out.jpg"], "PNG"),
+        (["a/p.jpg", "b/p.jpg", "-o", "out"], "both"),
+        (["out/p.png", "-o", "out"], "overwrite"),
+        (["p.jpg", "-o", "out", "--seed", "-1"], "--seed"),
+        (["p.jpg", "-o", "out", "--seed", str(2**64)], "--seed"),
+        (["p.jpg", "-o", "out", "--steps", "0"], "--steps"),
+        (["p.jpg", "-o", "out", "--steps", "51"], "51 steps"),
+        (["p.jpg", "-o", "out", "--guidance-scale", "0"], "guidance"),
+        (["p.jpg", "-o", "out", "--guidance-scale", "-7"], "guidance"),
+        (["p.jpg", "-o", "out", "--guidance-scale", "nan"], "guidance"),
+        (["p.jpg", "-o", "out", "--detection-threshold", "2"], "threshold"),
+        (["--prompt", "  ", "-o", "out"], "empty"),
+    ],
+)
+def test_wrong_usage(demo_bundle: Path, tmp_path: Path, arguments: list[str], word: str) -> None:
+    code = "import os, sys; os.chdir(sys.argv.pop(1)); from anon_runtime.cli import main; main()"
+    command = [sys.executable, "-c", code, str(tmp_path), *arguments, "--engines", str(demo_bundle)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert word in result.stderr and "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_teaches() -> None:
+    result = run("--help")
+    assert result.returncode == 0
+    for word in ("Examples:", "Exit codes:", "--guidance-scale", "No pixel of a"):
+        assert word in result.stdout

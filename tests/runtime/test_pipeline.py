@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import pixels
+
+from anon_runtime import AnonError, Anonymizer, Request, Settings
+from anon_runtime.errors import GenerationError, NoFaceError, UsageError
+
+
+def test_a_file_an_image_and_an_array_give_the_same(anonymizer: Anonymizer, astronaut: Path) -> None:
+    with Image.open(astronaut) as image:
+        portraits = [anonymizer.anonymize(p, seed=7, steps=2) for p in (astronaut, image, pixels(astronaut))]
+    first = portraits[0]
+    assert first.seed == 7 and first.image.size == (128, 128) and first.face and first.attributes
+    for other in portraits[1:]:
+        assert (other.prompt, other.negative_prompt, other.face) == (first.prompt, first.negative_prompt, first.face)
+        np.testing.assert_array_equal(np.asarray(other.image), np.asarray(first.image))
+
+
+def test_no_face(anonymizer: Anonymizer, coffee: Path) -> None:
+    with pytest.raises(NoFaceError, match="coffee.png: no face"):
+        anonymizer.anonymize(coffee)
+
+
+def test_progress_counts_evaluations(anonymizer: Anonymizer) -> None:
+    seen: list[tuple[int, int]] = []
+    anonymizer.generate([Request("x")], Settings(steps=3), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_a_loop_can_be_left_early(anonymizer: Anonymizer) -> None:
+    states = anonymizer.denoising([Request("x")], Settings(steps=5))
+    preview = next(states).denoised
+    assert preview.shape == (1, 4, 16, 16)
+    assert anonymizer.decode(preview).shape == (1, 128, 128, 3)
+    states.close()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("at", [1, 4])
+def test_a_unet_that_breaks_gives_no_picture_and_names_the_step(demo_bundle: Path, bad: float, at: int) -> None:
+    anonymizer = Anonymizer.load(demo_bundle)
+    unet = anonymizer.engine("unet")
+    calls = []
+
+    def breaking(inputs: dict) -> dict:
+        calls.append(1)
+        output = unet(inputs)["out_sample"].copy()
+        output[0, 0, 0, 0] = bad if len(calls) == at else output[0, 0, 0, 0]
+        return {"out_sample": output}
+
+    anonymizer._engines[str(anonymizer.bundle.engine_path("unet"))] = breaking
+    with pytest.raises(GenerationError, match=f"unet engine at evaluation {at} of 5"):
+        anonymizer.generate([Request("x")], Settings(steps=3))
+    assert len(calls) == at
+
+
+def test_a_vae_that_breaks_gives_no_picture(demo_bundle: Path) -> None:
+    anonymizer = Anonymizer.load(demo_bundle)
+    path = str(anonymizer.bundle.engine_path("vae_decoder"))
+    anonymizer._engines[path] = lambda _: {"sample": np.full((1, 3, 128, 128), np.nan, np.float32)}
+    with pytest.raises(GenerationError, match="vae_decoder"):
+        anonymizer.generate([Request("x")], Settings(steps=1))
+
+
+def test_wrong_latent_shape_is_an_engine_error(anonymizer: Anonymizer) -> None:
+    with pytest.raises(AnonError, match="refused latent_sample"):
+        anonymizer.decode(np.zeros((1, 3, 16, 16), np.float32))
+
+
+def test_steps_outside_the_tables(anonymizer: Anonymizer) -> None:
+    with pytest.raises(UsageError, match="use 1 to 50"):
+        anonymizer.generate([Request("x")], Settings(steps=51))
+    with pytest.raises(UsageError):
+        anonymizer.generate([])
