@@ -3,7 +3,6 @@
 import json
 import logging
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .errors import AnonError, UsageError
-from .folder import Record, is_file_name, plan_outputs, prepare_folder, run_photo, save
+from .folder import Record, is_file_name, plan_outputs, prepare_folder, run_batch, save
 from .pipeline import Anonymizer, Progress, Request
 from .schedule import SAMPLERS
 from .settings import MAX_SEED, Settings
@@ -70,6 +69,13 @@ Exit codes:
     help="How closely to follow the prompt; 1 turns guidance off.  [default: the bundle's, 7.5]",
 )
 @click.option("--sampler", type=click.Choice(SAMPLERS), help="[default: the bundle's, dpmpp_sde]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Pictures painted at once; a picture does not depend on it.",
+)
 @click.option("--prompt-truncate", is_flag=True, help="Cut prompts at 77 tokens, as diffusers does.")
 @click.option(
     "--detection-threshold", type=float, help="Lowest score of a face, 0 to 1.  [default: the detector's own]"
@@ -103,17 +109,18 @@ def command(
 def _run_photos(
     photos: Sequence[Path], output: Path, engines: Path, settings: Settings, *, as_json: bool, quiet: bool
 ) -> int:
-    """Anonymize photos one by one; returns how many failed."""
+    """Anonymize photos batch by batch; returns how many failed."""
     jobs = plan_outputs(photos, output)
     anonymizer = Anonymizer.load(engines, settings)
     total = anonymizer.check(settings).evaluations
     prepare_folder(jobs[0].output.parent)
+    batches = [jobs[i : i + settings.batch_size] for i in range(0, len(jobs), settings.batch_size)]
     failed = 0
-    with _progress_bar(len(jobs) * total, quiet) as bar:
-        for index, job in enumerate(jobs):
-            record = run_photo(anonymizer, job, _reporter(bar, index * total))
-            failed += record.status == "error"
-            _report(record, as_json)
+    with _progress_bar(len(batches) * total, quiet) as bar:
+        for index, batch in enumerate(batches):
+            for record in run_batch(anonymizer, batch, _reporter(bar, index * total)):
+                failed += record.status == "error"
+                _report(record, as_json)
     log.info("%d of %d photos done, in %s", len(jobs) - failed, len(jobs), jobs[0].output.parent)
     return failed
 
@@ -124,14 +131,13 @@ def _run_prompt(
     """Paint one prompt; an error ends the run."""
     if not request.prompt.strip():
         raise UsageError("--prompt", "it is empty", "describe the picture")
-    start = time.perf_counter()
     path = output if is_file_name(output) else output / "portrait.png"
     anonymizer = Anonymizer.load(engines, settings)
     total = anonymizer.check(settings).evaluations
     prepare_folder(path.parent)
     with _progress_bar(total, quiet) as bar:
         portrait = anonymizer.generate([request], settings, progress=_reporter(bar, 0))[0]
-    _report(save(portrait, path, None, start), as_json)
+    _report(save(portrait, path, None), as_json)
     return 0
 
 

@@ -1,15 +1,18 @@
 """Many photos: where each result goes, and one record a photo whatever happens to it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .attributes import Attributes
 from .errors import AnonError, GenerationError, OutputError, PhotoError, UsageError
 from .images import encode_png, write_file
-from .pipeline import Anonymizer, Portrait, Progress
+from .pipeline import Anonymizer, Description, Portrait, Progress
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -101,32 +104,61 @@ def prepare_folder(folder: Path) -> None:
         raise OutputError(f"output folder {folder}", why, fix) from None
 
 
-def run_photo(anonymizer: Anonymizer, job: Job, progress: Progress | None = None) -> Record:
-    """Anonymize one photo; a photo that cannot be done gives a record that says why, and no output.
+def run_batch(anonymizer: Anonymizer, jobs: Sequence[Job], progress: Progress | None = None) -> list[Record]:
+    """Anonymize photos as one batch; a photo that cannot be done gives a record that says why, and no output.
 
     Raises:
         AnonError: the run itself cannot go on (bundle, engines, output folder).
     """
-    start = time.perf_counter()
+    found = [_attempt(job, partial(anonymizer.describe, job.photo)) for job in jobs]
+    described = [(job, d) for job, d in zip(jobs, found, strict=True) if isinstance(d, Description)]
+    painted = dict(zip([job for job, _ in described], _paint(anonymizer, described, progress), strict=True))
+    records = []
+    for job, description in zip(jobs, found, strict=True):
+        portrait = painted.get(job, description)
+        if isinstance(portrait, Portrait):
+            records.append(save(portrait, job.output, str(job.photo)))
+        else:
+            records.append(Record(str(job.photo), None, "error", str(portrait), anonymizer.settings.seed))
+    return records
+
+
+def _paint(
+    anonymizer: Anonymizer, described: Sequence[tuple[Job, Description]], progress: Progress | None
+) -> list[Portrait | str]:
+    """A portrait, or the reason why there is none, for each description."""
+    if not described:
+        return []
     try:
-        portrait = anonymizer.anonymize(job.photo, progress=progress)
+        portraits = anonymizer.generate([d.request for _, d in described], progress=progress)
+        return [portrait.of(d) for portrait, (_, d) in zip(portraits, described, strict=True)]
+    except Exception:
+        # One picture must not take the others of its batch down: each is painted alone, and fails alone.
+        return [_attempt(job, partial(_paint_one, anonymizer, d)) for job, d in described]
+
+
+def _paint_one(anonymizer: Anonymizer, description: Description) -> Portrait:
+    return anonymizer.generate([description.request])[0].of(description)
+
+
+def _attempt(job: Job, work: Callable[[], T]) -> T | str:
+    """The result of some work on a photo, or the reason why there is none."""
+    try:
+        return work()
     except GenerationError as error:
-        reason = f"{job.photo}: {error}"
+        return f"{job.photo}: {error}"
     except PhotoError as error:
-        reason = str(error)
+        return str(error)
     except AnonError:
         raise
     except Exception as error:  # One photo must never end a run of many.
-        reason = f"{job.photo}: internal error ({type(error).__name__}: {error}); please report it"
-    else:
-        return save(portrait, job.output, str(job.photo), start)
-    return Record(str(job.photo), None, "error", reason, anonymizer.settings.seed)
+        return f"{job.photo}: internal error ({type(error).__name__}: {error}); please report it"
 
 
-def save(portrait: Portrait, output: Path, source: str | None, start: float) -> Record:
-    """Write a portrait and make its record; ``start`` is when the work on it began."""
-    p, encoding = portrait, time.perf_counter()
+def save(portrait: Portrait, output: Path, source: str | None) -> Record:
+    """Write a portrait and make its record."""
+    p, start = portrait, time.perf_counter()
     write_file(output, encode_png(p.image))
-    now = time.perf_counter()
-    seconds = p.seconds | {"png": now - encoding, "total": now - start}
+    seconds = p.seconds | {"png": time.perf_counter() - start}
+    seconds["total"] = sum(seconds.values())
     return Record(source, str(output), "ok", None, p.seed, p.prompt, p.negative_prompt, p.attributes, p.face, seconds)

@@ -1,8 +1,10 @@
 """The whole way: a photo, its face, the attributes, the prompts, the loop, a portrait."""
 
+import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,29 +15,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .attributes import Attributes, read_attributes
-from .backends import Engine, load_engine
+from .backends import Arrays, Engine, load_engine
 from .bundle import Bundle, Defaults
 from .errors import NoFaceError, UsageError
-from .faces import DEFAULT_THRESHOLDS, DETECTORS, Face, biggest_face
+from .faces import DEFAULT_THRESHOLDS, DETECTORS, biggest_face
 from .guidance import check_finite, make_denoiser
 from .images import read_photo
-from .noise import draw_noise
+from .noise import NoisePlan, draw_initial, draw_noise, plan_noise
 from .prompt import write_prompts
 from .sampler import LOOPS, State
 from .schedule import Schedule, load_schedule
 from .settings import Settings
-from .text import Vocabulary, encode_prompts
+from .text import Vocabulary, cut_phrases, encode_prompts
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Progress = Callable[[int, int], None]  # evaluations done, evaluations in all
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """What was read from a photo: the biggest face and its attributes."""
-
-    face: Face
-    attributes: Attributes
 
 
 @dataclass(frozen=True)
@@ -48,14 +43,30 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Description:
+    """What a photo was turned into: everything that the painting will know of it.
+
+    Attributes:
+        request: the prompts and the seed.
+        attributes: ``Ethnic``, ``Age`` and the 40 CelebA scores of the biggest face.
+        face: its box, x, y, width, height in pixels of the upright photo.
+        seconds: time by stage.
+    """
+
+    request: Request
+    attributes: Attributes
+    face: tuple[float, float, float, float]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Portrait:
     """A finished picture and how it came about.
 
     Attributes:
         image: PIL RGB picture of the bundle's size; contains no pixel of any photo.
-        attributes, face: what was read from the photo; None where there was no photo. ``face`` is x, y, width, height
-            in pixels of the upright photo.
-        seconds: time by stage.
+        attributes, face: see `Description`; None where there was no photo.
+        seconds: time by stage; of a batch, this picture's share.
     """
 
     image: Image.Image
@@ -65,6 +76,11 @@ class Portrait:
     attributes: Attributes | None = None
     face: tuple[float, float, float, float] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def of(self, description: Description) -> "Portrait":
+        """The same picture with what is known about its photo."""
+        seconds = description.seconds | self.seconds
+        return replace(self, attributes=description.attributes, face=description.face, seconds=seconds)
 
 
 class Anonymizer:
@@ -78,7 +94,7 @@ class Anonymizer:
         self.bundle = bundle
         self.settings = settings or Settings()
         self._engines: dict[str, Engine] = {}
-        self._schedules: dict[tuple[str, int], Schedule] = {}
+        self._schedules: dict[tuple[str, int], tuple[Schedule, NoisePlan]] = {}
         self._words: Vocabulary | None = None
 
     @classmethod
@@ -110,69 +126,55 @@ class Anonymizer:
         """
         settings = replace(self.settings, **changes)
         self.check(settings)
-        clock = Stopwatch()
-        with clock("decode"):
-            pixels = read_photo(photo)
-        name = str(photo) if isinstance(photo, str | os.PathLike) else "the given image"
-        found = self.extract(pixels, settings, name=name, clock=clock)
-        prompt, negative = write_prompts(found.attributes)
-        request = Request(prompt, negative, settings.seed)
-        portrait = self.generate([request], settings, progress=progress, clock=clock)[0]
-        return replace(portrait, attributes=found.attributes, face=found.face.box)
+        description = self.describe(photo, settings)
+        return self.generate([description.request], settings, progress=progress)[0].of(description)
 
-    def extract(
-        self,
-        photo: NDArray[np.uint8],
-        settings: Settings,
-        *,
-        name: str = "the photo",
-        clock: "Stopwatch | None" = None,
-    ) -> Extraction:
-        """Find the biggest face and read its attributes.
+    def describe(
+        self, photo: str | os.PathLike[str] | Image.Image | NDArray[np.uint8], settings: Settings | None = None
+    ) -> Description:
+        """Find the biggest face of a photo, read its attributes and write the prompts.
 
         Raises:
-            NoFaceError: there is no face.
+            PhotoError: the photo cannot be read or shows no face.
         """
-        clock = clock or Stopwatch()
-        height, width = photo.shape[:2]
+        settings, clock = settings or self.settings, Stopwatch()
+        with clock("decode"):
+            pixels = read_photo(photo)
         with clock("detect"):
             contract = self.bundle.spec("face_detector").contract
             threshold = settings.detection_threshold or DEFAULT_THRESHOLDS[contract]
-            faces = DETECTORS[contract](self.engine("face_detector"), photo, threshold)
+            faces = DETECTORS[contract](self.engine("face_detector"), pixels, threshold)
         if not faces:
+            name = str(photo) if isinstance(photo, str | os.PathLike) else "the given image"
             fix = "use a photo that shows one, or lower the detection threshold"
             raise NoFaceError(name, "no face was found in it", fix)
-        face = biggest_face(faces, height, width)
+        face = biggest_face(faces, *pixels.shape[:2])
         with clock("attributes"):
             engines = {role: self.engine(role) for role in ("face_attributes", "face_age", "face_race")}
-            return Extraction(face, read_attributes(engines, [photo], [face])[0])
+            attributes = read_attributes(engines, [pixels], [face])[0]
+        return Description(Request(*write_prompts(attributes), settings.seed), attributes, face.box, clock.seconds)
 
     def generate(
-        self,
-        requests: Sequence[Request],
-        settings: Settings | None = None,
-        *,
-        progress: Progress | None = None,
-        clock: "Stopwatch | None" = None,
+        self, requests: Sequence[Request], settings: Settings | None = None, *, progress: Progress | None = None
     ) -> list[Portrait]:
         """Paint pictures from prompts as one batch; each depends on its own prompts and seed only.
 
         Raises:
             GenerationError: the engines returned no picture.
         """
-        settings, clock = settings or self.settings, clock or Stopwatch()
-        schedule = self.check(settings)
-        latents = None
+        settings, clock = settings or self.settings, Stopwatch()
+        evaluations = self.check(settings).evaluations
+        latents = np.empty(0, np.float32)
         for state in self.denoising(requests, settings, clock=clock):
             latents = state.latents
             if progress is not None:
-                progress(state.evaluation, schedule.evaluations)
-        assert latents is not None
+                progress(state.evaluation, evaluations)
         with clock("vae"):
             pictures = self.decode(latents)
+        share = {stage: seconds / len(requests) for stage, seconds in clock.seconds.items()}
         return [
-            Portrait(Image.fromarray(p), r.prompt, r.negative_prompt, r.seed, seconds=dict(clock.seconds))
-            for p, r in zip(pictures, requests, strict=True)
+            Portrait(Image.fromarray(picture), r.prompt, r.negative_prompt, r.seed, seconds=dict(share))
+            for picture, r in zip(pictures, requests, strict=True)
         ]
 
     def denoising(
@@ -180,27 +182,36 @@ class Anonymizer:
     ) -> Iterator[State]:
         """The sampling loop of a batch, state by state; for previews, progress and cancelling.
 
+        The noise is drawn on a thread of its own, while the text encoder and the first evaluations run.
+
         Raises:
-            GenerationError: the UNet returned NaN or infinity; names the step.
+            GenerationError: the UNet returned NaN or infinity; names the evaluation.
         """
         clock = clock or Stopwatch()
-        schedule = self.check(settings)
+        schedule, plan = self._plan(settings)
         defaults, shape = self.bundle.manifest.defaults, self.bundle.manifest.generator.latent_shape
-        with clock("text"):
-            positive, negative = self._embed(requests, settings)
-        with clock("noise"):
-            noises = [draw_noise(schedule, request.seed, shape) for request in requests]
-            initial = np.stack([noise.initial for noise in noises]) * schedule.init_noise_sigma
-            noise = np.stack([noise.steps for noise in noises], axis=1)
-        scale = _choose(settings.guidance_scale, defaults.guidance_scale)
-        unet = self.engine("unet")
-        denoise = make_denoiser(unet, positive, negative, scale, one_batch=defaults.guidance_batch)
-        loop = LOOPS[schedule.sampler](initial, schedule, noise, denoise)
-        for _ in range(schedule.evaluations):
-            with clock("unet"):
-                state = next(loop)
-            check_finite(state.latents, "unet", f"at evaluation {state.evaluation} of {schedule.evaluations}")
-            yield state
+        with ThreadPoolExecutor(1) as thread:
+            drawn = [thread.submit(draw_noise, plan, request.seed, shape) for request in requests]
+
+            def noise(k: int) -> NDArray[np.float32]:
+                with clock("noise"):
+                    return np.stack([future.result()[k] for future in drawn])
+
+            def unet(inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+                with clock("unet"):
+                    return engine(inputs)
+
+            with clock("text"):
+                positive, negative = self._embed(requests, settings)
+            with clock("load"):
+                engine = self.engine("unet")
+            scale = _choose(settings.guidance_scale, defaults.guidance_scale)
+            denoise = make_denoiser(unet, positive, negative, scale, one_batch=defaults.guidance_batch)
+            with clock("noise"):
+                initial = np.stack([draw_initial(r.seed, shape) for r in requests]) * schedule.init_noise_sigma
+            for state in LOOPS[schedule.sampler](initial, schedule, noise, denoise):
+                check_finite(state.latents, "unet", f"at evaluation {state.evaluation} of {schedule.evaluations}")
+                yield state
 
     def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Latents (n, channels, h, w) to uint8 pictures (n, height, width, 3)."""
@@ -212,16 +223,19 @@ class Anonymizer:
         return (unit * np.float32(255)).round().astype(np.uint8)
 
     def check(self, settings: Settings) -> Schedule:
-        """Read the tables that settings ask for.
+        """The sampler tables that settings ask for.
 
         Raises:
             UsageError: the bundle has none for them.
         """
+        return self._plan(settings)[0]
+
+    def _plan(self, settings: Settings) -> tuple[Schedule, NoisePlan]:
         defaults: Defaults = self.bundle.manifest.defaults
         key = _choose(settings.sampler, defaults.sampler), _choose(settings.steps, defaults.steps)
         if key not in self._schedules:
-            path = self.bundle.path / self.bundle.manifest.tables.path
-            self._schedules[key] = load_schedule(path, *key)
+            schedule = load_schedule(self.bundle.path / self.bundle.manifest.tables.path, *key)
+            self._schedules[key] = schedule, plan_noise(schedule)
         return self._schedules[key]
 
     def engine(self, role: str) -> Engine:
@@ -242,9 +256,17 @@ class Anonymizer:
         guided = _choose(settings.guidance_scale, self.bundle.manifest.defaults.guidance_scale) > 1
         prompts = [r.prompt for r in requests] + [r.negative_prompt for r in requests if guided]
         truncate = settings.prompt_truncate
+        if truncate:
+            _warn_of_cuts(self._words, prompts)
         states = encode_prompts(prompts, self._words, self.engine("text_encoder"), truncate=truncate)
         count = len(requests)
         return states[:count], states[count:] if guided else None
+
+
+def _warn_of_cuts(words: Vocabulary, prompts: Sequence[str]) -> None:
+    for prompt in prompts:
+        if cut := cut_phrases(words, prompt):
+            log.warning("--prompt-truncate cuts what does not fit into 77 tokens: %s", ", ".join(cut))
 
 
 def _choose(value: T | None, default: T) -> T:

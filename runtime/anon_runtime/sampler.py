@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from .schedule import Schedule
 
 Floats = NDArray[np.float32]
+# The noise of the k-th update, (n, channels, height, width), unit variance.
+NoiseSource = Callable[[int], Floats]
 # Predicted noise for a scaled sample (n, channels, height, width) at a timestep.
 Denoiser = Callable[[Floats, np.float32], Floats]
 
@@ -31,7 +33,7 @@ class State:
     denoised: Floats
 
 
-def dpmpp_sde(latents: Floats, schedule: Schedule, noise: Floats, denoise: Denoiser) -> Iterator[State]:
+def dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[State]:
     """DPM-Solver++ (2S) with Brownian noise, two evaluations a step and one for the last step.
 
     k-diffusion's ``sample_dpmpp_sde`` (r = 1/2, eta = s_noise = 1) as diffusers' ``DPMSolverSDEScheduler`` computes it.
@@ -39,7 +41,7 @@ def dpmpp_sde(latents: Floats, schedule: Schedule, noise: Floats, denoise: Denoi
     Args:
         latents: initial sample, already scaled by ``init_noise_sigma``; (n, channels, height, width).
         schedule: tables of sampler ``dpmpp_sde``.
-        noise: (2 * steps - 2, n, channels, height, width), unit variance.
+        noise: asked for update 0 .. 2 * steps - 3, in order.
         denoise: predicts noise.
 
     Yields:
@@ -50,7 +52,7 @@ def dpmpp_sde(latents: Floats, schedule: Schedule, noise: Floats, denoise: Denoi
     for k in range(last):
         denoised = _denoised(s, k, x, denoise)
         # The first half step starts from x; the second one starts there again, with the midpoint's prediction.
-        x = s.sample_coefs[k] * base + s.denoised_coefs[k] * denoised + noise[k] * s.noise_coefs[k]
+        x = s.sample_coefs[k] * base + s.denoised_coefs[k] * denoised + noise(k) * s.noise_coefs[k]
         if k % 2 == 1:
             base = x
         yield State(k + 1, x, denoised)
@@ -59,12 +61,12 @@ def dpmpp_sde(latents: Floats, schedule: Schedule, noise: Floats, denoise: Denoi
     yield State(last + 1, x + derivative * -s.sigmas[last], denoised)
 
 
-def dpmpp_2m_sde(latents: Floats, schedule: Schedule, noise: Floats, denoise: Denoiser) -> Iterator[State]:
+def dpmpp_2m_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[State]:
     """SDE-DPM-Solver++ (2M), one evaluation a step.
 
     diffusers' ``DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", use_karras_sigmas=True)``.
 
-    Args and yields are those of `dpmpp_sde`, with ``noise`` of (steps, n, channels, height, width).
+    Args and yields are those of `dpmpp_sde`, and the noise is asked for update 0 .. steps - 1.
     """
     s, x = schedule, latents
     previous = np.zeros_like(latents)
@@ -73,7 +75,7 @@ def dpmpp_2m_sde(latents: Floats, schedule: Schedule, noise: Floats, denoise: De
         x = s.sample_coefs[k] * x + s.denoised_coefs[k] * denoised
         if s.correction_coefs[k]:
             x = x + s.correction_coefs[k] * (s.correction_scales[k] * (denoised - previous))
-        x = x + s.noise_coefs[k] * noise[k]
+        x = x + s.noise_coefs[k] * noise(k)
         previous = denoised
         yield State(k + 1, x, denoised)
 

@@ -18,6 +18,7 @@ class Settings:
         steps: of the sampler, from 1 to what the bundle's tables cover.
         guidance_scale: 1 turns guidance off and halves the work.
         sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
+        batch_size: pictures painted at once; a picture does not depend on it.
         prompt_truncate: cut prompts at 77 tokens, as diffusers does, instead of reading all of them.
         detection_threshold: lowest score of a face, 0..1; None is the detector's own.
 
@@ -29,6 +30,7 @@ class Settings:
     steps: int | None = None
     guidance_scale: float | None = None
     sampler: str | None = None
+    batch_size: int = 1
     prompt_truncate: bool = False
     detection_threshold: float | None = None
 
@@ -42,6 +44,8 @@ class Settings:
             raise UsageError(f"guidance scale {self.guidance_scale}", why, "use 1 for none, 7.5 for the paper's way")
         if self.sampler is not None and self.sampler not in SAMPLERS:
             raise UsageError(f"sampler {self.sampler!r}", "there is no such sampler", f"use {' or '.join(SAMPLERS)}")
+        if self.batch_size < 1:
+            raise UsageError(f"batch size {self.batch_size}", "a batch holds at least one", "use 1 or more")
         if self.detection_threshold is not None and not 0 < self.detection_threshold < 1:
             why = "a score lies between 0 and 1"
             raise UsageError(f"detection threshold {self.detection_threshold}", why, "use a value such as 0.5")

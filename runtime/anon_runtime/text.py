@@ -68,10 +68,16 @@ def split_windows(vocabulary: Vocabulary, prompt: str, count: int = 1) -> NDArra
     return windows
 
 
-def truncated_text(vocabulary: Vocabulary, prompt: str) -> str:
-    """The end of a prompt that does not fit into one window; empty if all of it fits."""
+def cut_phrases(vocabulary: Vocabulary, prompt: str) -> list[str]:
+    """The comma-separated phrases of a prompt that one window holds only in part or not at all."""
     offsets = vocabulary.tokenizer.encode(prompt, add_special_tokens=False).offsets
-    return prompt[offsets[CONTENT][0] :] if len(offsets) > CONTENT else ""
+    if len(offsets) <= CONTENT:
+        return []
+    kept_end = offsets[CONTENT - 1][1]
+    ends = np.cumsum([len(phrase) + 1 for phrase in prompt.split(",")]) - 1
+    phrases = zip(prompt.split(","), ends, strict=True)
+    # A phrase may end in spaces, which are no tokens.
+    return [p.strip() for p, end in phrases if p.strip() and end - (len(p) - len(p.rstrip())) > kept_end]
 
 
 def encode_prompts(

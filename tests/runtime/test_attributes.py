@@ -17,7 +17,7 @@ def test_labels_are_celebas() -> None:
 
 
 def test_reads_everything(anonymizer: Anonymizer, astronaut: Path) -> None:
-    found = anonymizer.extract(pixels(astronaut), anonymizer.settings).attributes
+    found = anonymizer.describe(pixels(astronaut)).attributes
     assert list(found) == ["Ethnic", "Age", *CELEBA]
     assert found["Ethnic"] in ETHNICITIES
     assert isinstance(found["Age"], int) and 0 <= found["Age"] <= 100

@@ -4,7 +4,7 @@ import pytest
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import BundleError, UsageError
-from anon_runtime.folder import Job, plan_outputs, run_photo
+from anon_runtime.folder import Job, plan_outputs, run_batch
 
 
 def test_names_of_results(tmp_path: Path) -> None:
@@ -31,8 +31,8 @@ def test_a_surprise_in_one_photo_is_recorded(
     def surprise(*_: object, **__: object) -> None:
         raise RuntimeError("disk on fire")
 
-    monkeypatch.setattr(anonymizer, "anonymize", surprise)
-    record = run_photo(anonymizer, Job(Path("a.jpg"), tmp_path / "a.png"))
+    monkeypatch.setattr(anonymizer, "describe", surprise)
+    (record,) = run_batch(anonymizer, [Job(Path("a.jpg"), tmp_path / "a.png")])
     assert record.status == "error" and "RuntimeError: disk on fire" in str(record.reason)
     assert list(tmp_path.iterdir()) == []
 
@@ -41,6 +41,6 @@ def test_a_broken_bundle_ends_the_run(anonymizer: Anonymizer, tmp_path: Path, mo
     def broken(*_: object, **__: object) -> None:
         raise BundleError("x", "y", "z")
 
-    monkeypatch.setattr(anonymizer, "anonymize", broken)
+    monkeypatch.setattr(anonymizer, "describe", broken)
     with pytest.raises(BundleError):
-        run_photo(anonymizer, Job(Path("a.jpg"), tmp_path / "a.png"))
+        run_batch(anonymizer, [Job(Path("a.jpg"), tmp_path / "a.png")])
