@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from anon_runtime.errors import AnonError
 
-STEPS = ("model", "text_encoder", "unet", "vae_decoder", "faces", "tables", "hashing")
+STEPS = ("model", "text_encoder", "unet", "vae_decoder", "guidance", "faces", "tables", "hashing")
 
 EPILOG = """\b
 Examples:

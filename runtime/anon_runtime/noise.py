@@ -1,110 +1,15 @@
-"""torch's normal numbers and torchsde's Brownian tree, in numpy, seed for seed."""
+"""The noise of a picture: torch's initial latents and torchsde's Brownian tree, seed for seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .normal import Floats, NormalStream, interleave, seeded_normals
 from .schedule import Schedule
 
-Floats = NDArray[np.float32]
-Words = NDArray[np.uint32]
-
-_BLOCK = 16  # torch draws normal numbers in blocks of 16: 8 cosines, then 8 sines
-_HALF_BLOCK = np.dtype("V32")  # 8 numbers of 4 bytes
 _POOL = 24  # torchsde's pool_size
-
-
-class NormalStream:
-    """The normal numbers of ``torch.Generator("cpu").manual_seed(seed)``, in the order in which they are drawn.
-
-    mt19937 is seeded with the low 32 bits of the seed. Source: pytorch, ``aten/src/ATen/native/cpu/
-    DistributionTemplates.h`` (``normal_fill_AVX2``, ``normal_fill_16``) and ``ATen/core/DistributionsHelper.h``.
-    """
-
-    def __init__(self, seed: int) -> None:
-        words = np.random.MT19937()
-        self._words = np.random.Generator(words)
-        self._state = np.random.RandomState(words)  # knows torch's way of seeding
-        self.reseed(seed)
-
-    def reseed(self, seed: int) -> None:
-        """Start again with another seed; cheaper than a new stream."""
-        self._state.seed(seed & 0xFFFFFFFF)
-        self._spare: float | None = None
-
-    def draw(self, size: int) -> Floats:
-        """The next ``torch.randn(size)``: float32 of shape (size,)."""
-        return self._draw_few(size) if size < _BLOCK else self._draw_many(size)
-
-    def words(self, count: int) -> Words:
-        """The next random 32-bit words."""
-        return self._words.integers(0, 1 << 32, count, dtype=np.uint32)
-
-    def _draw_many(self, size: int) -> Floats:
-        rest = size % _BLOCK
-        values = interleave(box_muller(self.words(size)[: size - rest]))
-        if rest:
-            # The last 16 values, overlapping the last block, are drawn afresh.
-            last = interleave(box_muller(self.words(_BLOCK)))
-            values = np.concatenate([values[: size - _BLOCK], last])
-        return values
-
-    def _draw_few(self, size: int) -> Floats:
-        return np.array([self._draw_one() for _ in range(size)], dtype=np.float32)
-
-    def _draw_one(self) -> float:
-        """Box-Muller in double precision, two numbers at a time."""
-        if self._spare is not None:
-            value, self._spare = self._spare, None
-            return value
-        u1, u2 = self._uniform53(), self._uniform53()
-        radius = np.sqrt(-2.0 * np.log1p(-u2))
-        angle = 2.0 * np.pi * u1
-        self._spare = float(radius * np.sin(angle))
-        return float(radius * np.cos(angle))
-
-    def _uniform53(self) -> float:
-        high, low = (int(word) for word in self.words(2))
-        return ((high << 32 | low) & ((1 << 53) - 1)) * 2.0**-53
-
-
-def box_muller(words: Words) -> Floats:
-    """Normal numbers from random words (..., size), size a multiple of 16, paired as torch pairs them.
-
-    In each block of 16 the low 24 bits of word j (j < 8) give the radius and those of word j + 8 the angle.
-
-    Returns:
-        ``radius * cos(angle)`` and ``radius * sin(angle)``, (2, ..., size / 2); `interleave` brings them into torch's
-        order. The memory of ``words`` is overwritten: fresh memory for each step would take longer than the step.
-    """
-    words &= np.uint32(0xFFFFFF)
-    shape = (2, *words.shape[:-1], words.shape[-1] // 2)
-    # Halves of a block are moved as items of 32 bytes: numpy's loops over runs of 8 numbers are three times slower.
-    halves = np.empty(shape, np.uint32)
-    halves.view(_HALF_BLOCK).reshape(2, -1)[:] = words.view(_HALF_BLOCK).reshape(-1, 2).T
-    radius, angle = uniform = words.view(np.float32).reshape(shape)
-    uniform[:] = halves.view(np.int32)
-    # 1 - u and 2 pi u for u = word * 2**-24; the power of two changes no rounding.
-    np.subtract(np.float32(2**24), radius, out=radius)
-    radius *= np.float32(2.0**-24)
-    np.log(radius, out=radius)
-    radius *= np.float32(-2)
-    np.sqrt(radius, out=radius)
-    angle *= np.float32(2 * np.pi) * np.float32(2.0**-24)
-    pairs = halves.view(np.float32)
-    np.cos(angle, out=pairs[0])
-    np.sin(angle, out=pairs[1])
-    pairs *= radius
-    return pairs
-
-
-def interleave(pairs: Floats) -> Floats:
-    """Bring cosines and sines (2, ..., size / 2) into torch's order (..., size): 8 of each in turn."""
-    values = np.empty((*pairs.shape[1:-1], 2 * pairs.shape[-1]), np.float32)
-    values.view(_HALF_BLOCK).reshape(-1, 2).T[:] = np.ascontiguousarray(pairs).view(_HALF_BLOCK).reshape(2, -1)
-    return values
 
 
 @dataclass(frozen=True)
@@ -218,28 +123,6 @@ def draw_tree(plan: TreePlan, seed: int, size: int) -> Floats:
     # Sigma falls along the schedule, so the path is followed backwards: hence the sign.
     increments /= -plan.scales.reshape(-1, *[1] * first.ndim)
     return increments if first.ndim == 1 else interleave(increments.swapaxes(0, 1))
-
-
-def seeded_normals(seeds: Sequence[int], size: int) -> Iterator[Floats]:
-    """``torch.randn(size)`` for each seed: before `interleave`, (2, size / 2), where size is a multiple of 16.
-
-    Sums can be taken in that order as well, so the values need to be interleaved only once. An array is valid until
-    the next one is asked for.
-    """
-    stream = NormalStream(0)
-    if size % _BLOCK:
-        for seed in seeds:
-            stream.reseed(seed)
-            yield stream.draw(size)
-        return
-    # A few vectors at a time: enough to outweigh the cost of a numpy call, few enough to stay in the cache.
-    words = np.empty((4, size), np.uint32)
-    for start in range(0, len(seeds), len(words)):
-        some = seeds[start : start + len(words)]
-        for row, seed in zip(words, some, strict=False):
-            stream.reseed(seed)
-            row[:] = stream.words(size)
-        yield from box_muller(words[: len(some)]).swapaxes(0, 1)
 
 
 def cut_seeds(seed: int, keys: NDArray[np.uint32]) -> NDArray[np.uint32]:

@@ -1,7 +1,7 @@
 """Prompts to text embeddings: CLIP's tokenizer, windows of 77 tokens, and the text encoder engine."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ CONTENT = WINDOW - 2  # a window also holds a begin and an end mark
 class Vocabulary:
     """CLIP's tokenizer with the marks it uses; ``pad`` is what fills a window after its end mark."""
 
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer = field(repr=False)
     begin: int
     end: int
     pad: int

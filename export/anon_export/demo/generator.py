@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,26 +12,49 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 SEED = 20240417
-SIZE = 128  # pixels
-WIDTH = 64  # of a text embedding
-MERGES = 49152 - 256 - 2  # CLIP's vocabulary without bytes and marks holds that many merges
+MERGES = 49408 - 2 * 256 - 2  # CLIP's vocabulary without the bytes (alone, and at the end of a word) and two marks
 
 
-def write_generator(folder: Path) -> None:
-    """Write the demo model as a diffusers folder."""
-    torch.manual_seed(SEED)
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of a model of Stable Diffusion 1.5's shape.
+
+    Attributes:
+        height, width: of the pictures, in pixels.
+        unet_widths: channels of the UNet's levels; all but the last one have cross-attention.
+        vae_widths: channels of the autoencoder's levels; each but the last one halves the picture.
+        text_width: of a text embedding.
+        seed: of the random weights.
+    """
+
+    height: int = 128
+    width: int = 128
+    unet_widths: tuple[int, ...] = (32, 64, 64, 64)
+    vae_widths: tuple[int, ...] = (16, 32, 32, 32)
+    text_width: int = 64
+    seed: int = SEED
+
+
+def write_generator(folder: Path, architecture: Architecture | None = None) -> None:
+    """Write a model with random weights as a diffusers folder; the demo's if no architecture is given."""
+    a = architecture or Architecture()
+    torch.manual_seed(a.seed)
+    factor, levels = 2 ** (len(a.vae_widths) - 1), len(a.unet_widths)
     unet = UNet2DConditionModel(
-        sample_size=SIZE // 8, block_out_channels=(32, 64, 64, 64), layers_per_block=1, cross_attention_dim=WIDTH,
-        attention_head_dim=4, norm_num_groups=8,
+        sample_size=(a.height // factor, a.width // factor), block_out_channels=a.unet_widths, layers_per_block=1,
+        cross_attention_dim=a.text_width, attention_head_dim=4, norm_num_groups=8,
+        down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
     )  # fmt: skip
     vae = AutoencoderKL(
-        sample_size=SIZE, block_out_channels=(16, 32, 32, 32), layers_per_block=1, norm_num_groups=8,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, scaling_factor=0.18215,
+        sample_size=max(a.height, a.width), block_out_channels=a.vae_widths, layers_per_block=1, norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * len(a.vae_widths),
+        up_block_types=("UpDecoderBlock2D",) * len(a.vae_widths), scaling_factor=0.18215,
     )  # fmt: skip
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
-            hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2, num_attention_heads=4,
-            projection_dim=WIDTH, bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
+            hidden_size=a.text_width, intermediate_size=4 * a.text_width, num_hidden_layers=2, num_attention_heads=4,
+            projection_dim=a.text_width, bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
         )
     )  # fmt: skip
     for model in (unet, vae, text_encoder):

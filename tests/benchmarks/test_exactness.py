@@ -1,0 +1,231 @@
+"""The ladder of exactness, each rung against the real torch, torchsde and diffusers; and proof that each can fail."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks.reference import Diffusers, share_networks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from anon_export.build import Plan, build
+from anon_export.demo.generator import write_generator
+from anon_export.tables import make_scheduler
+from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime import noise as noises
+from anon_runtime.cli import main
+from anon_runtime.schedule import load_schedule
+from benchmarks import exactness
+
+pytestmark = pytest.mark.filterwarnings("ignore:Should have t")  # torchsde, where a query leaves the path's ends
+
+SD15 = {
+    "_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000, "steps_offset": 1,
+}  # fmt: skip
+samplers = pytest.mark.parametrize("sampler", ["dpmpp_sde", "dpmpp_2m_sde"])
+
+
+@pytest.fixture(scope="session")
+def table_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Baked tables for each timestep spacing."""
+    from anon_export.tables import write_tables
+
+    folder = tmp_path_factory.mktemp("tables")
+    spacings = ("linspace", "leading", "trailing")
+    for spacing in spacings:
+        assert write_tables(SD15, folder / f"{spacing}.npz", spacing) == spacing
+    return {spacing: folder / f"{spacing}.npz" for spacing in spacings}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Anonymizer, Diffusers]:
+    """A model with non-square latents: its engines and its diffusers pipeline."""
+    folder = tmp_path_factory.mktemp("wide")
+    write_generator(folder / "model", exactness.ARCHITECTURES["wide"])
+    bundle = build(Plan(str(folder / "model"), "wide", folder / "engines", "none"), lambda _: None)
+    return Anonymizer(bundle), Diffusers(folder / "model")
+
+
+@samplers
+@pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
+def test_tables_are_bit_equal(table_files: dict[str, Path], sampler: str, spacing: str) -> None:
+    for steps in range(1, 51):
+        schedule = load_schedule(table_files[spacing], sampler, steps)
+        assert exactness.probe_tables(schedule, make_scheduler(SD15, sampler, spacing)) == 0, steps
+
+
+def test_sigmas_are_the_published_ones(table_files: dict[str, Path]) -> None:
+    """Karras sigmas of Stable Diffusion 1.5 for 15 steps, as diffusers 0.42 prints them."""
+    linspace = load_schedule(table_files["linspace"], "dpmpp_sde", 15)
+    expected = [14.6146, 10.8198, 7.9029, 5.6878, 4.0277, 2.8016, 1.9104, 1.2741, 0.8289, 0.5243, 0.3211, 0.1896,
+                0.1072, 0.0576, 0.0292]  # fmt: skip
+    np.testing.assert_allclose(linspace.sigmas[::2], expected, atol=5e-5)
+    assert linspace.evaluations == 29
+    leading = load_schedule(table_files["leading"], "dpmpp_sde", 15)
+    np.testing.assert_allclose([leading.sigmas[0], leading.sigmas[-1]], [9.54, 0.0413], atol=5e-3)
+
+
+FIELDS = {
+    "dpmpp_sde": ["timesteps", "input_scales", "sample_coefs", "denoised_coefs", "noise_coefs", "query_from",
+                  "query_to", "query_scales", "init_noise_sigma"],
+    "dpmpp_2m_sde": ["timesteps", "alphas", "sample_coefs", "denoised_coefs", "noise_coefs", "correction_coefs",
+                     "correction_scales"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("sampler", "field"), [(s, f) for s, names in FIELDS.items() for f in names])
+def test_one_wrong_table_entry_is_noticed(table_files: dict[str, Path], sampler: str, field: str) -> None:
+    schedule = load_schedule(table_files["linspace"], sampler, 15)
+    wrong = np.array(getattr(schedule, field))
+    # One entry in the middle, by the smallest step that is large enough to reach the sum that the probe looks at.
+    where = () if wrong.ndim == 0 else 6
+    wrong[where] = wrong[where] * (1 + 2e-6)
+    changed = replace(schedule, **{field: wrong if wrong.ndim else wrong[()]})
+    assert exactness.probe_tables(changed, make_scheduler(SD15, sampler, "linspace")) > 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**64 - 1),
+    steps=st.integers(1, 50),
+    size=st.integers(1, 80),
+    spacing=st.sampled_from(["linspace", "leading"]),
+)
+def test_brownian_tree_is_bit_equal(
+    table_files: dict[str, Path], seed: int, steps: int, size: int, spacing: str
+) -> None:
+    assert exactness.tree(load_schedule(table_files[spacing], "dpmpp_sde", steps), seed, size) == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**64 - 1), steps=st.integers(2, 20), size=st.integers(1, 80))
+def test_all_noise_is_bit_equal(table_files: dict[str, Path], seed: int, steps: int, size: int) -> None:
+    """The tree on our own normal numbers."""
+    schedule = load_schedule(table_files["linspace"], "dpmpp_sde", steps)
+    ours = noises.draw_tree(noises.plan_tree(schedule), seed, size)
+    np.testing.assert_array_equal(ours, exactness.brownian_noise(schedule, seed, size))
+
+
+def test_one_wrong_node_is_noticed(table_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = load_schedule(table_files["linspace"], "dpmpp_sde", 15)
+    plan = noises.plan_tree(schedule)
+    keys = plan.keys.copy()
+    keys[len(keys) // 2, 0] ^= 1
+    monkeypatch.setattr(noises, "plan_tree", lambda _: replace(plan, keys=keys))
+    assert exactness.tree(schedule, 5, 32) > 1e-3
+
+
+def test_one_wrong_seed_is_noticed(table_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    right = noises.cut_seeds
+
+    def wrong(seed: int, keys: Any) -> Any:
+        seeds = right(seed, keys)
+        seeds[3] += 1
+        return seeds
+
+    monkeypatch.setattr(noises, "cut_seeds", wrong)
+    assert exactness.tree(load_schedule(table_files["linspace"], "dpmpp_sde", 15), 5, 32) > 1e-3
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**64 - 1), depth=st.integers(0, 24), data=st.data())
+def test_cut_seeds_are_numpys(seed: int, depth: int, data: st.DataObject) -> None:
+    key = data.draw(st.integers(0, 2**depth - 1)), depth
+    expected = np.random.SeedSequence(seed, spawn_key=key, pool_size=24).generate_state(4)[0]
+    assert noises.cut_seeds(seed, np.array([key], np.uint32))[0] == expected
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**64 - 1), size=st.one_of(st.integers(1, 100), st.integers(100, 65536)))
+def test_normal_numbers_are_bit_equal(seed: int, size: int) -> None:
+    assert exactness.normals(seed, size) == (0, 0, 1)
+
+
+def test_a_million_normal_numbers_are_bit_equal() -> None:
+    assert all(exactness.normals(seed, 65536) == (0, 0, 1) for seed in exactness.random_seeds(16))
+
+
+def test_another_seed_gives_other_numbers() -> None:
+    ours, other = noises.draw_initial(7, (4, 8, 8)), noises.draw_initial(8, (4, 8, 8))
+    assert (ours != other).mean() > 0.99
+
+
+@settings(deadline=None, max_examples=20)
+@given(seeds=st.lists(st.integers(0, 2**63), min_size=1, max_size=9), size=st.integers(1, 70))
+def test_many_seeds_at_once_are_each_seed_alone(seeds: list[int], size: int) -> None:
+    together = [v if v.ndim == 1 else noises.interleave(v.copy()) for v in noises.seeded_normals(seeds, size)]
+    for values, seed in zip(together, seeds, strict=True):
+        np.testing.assert_array_equal(values, noises.NormalStream(seed).draw(size))
+
+
+@samplers
+@pytest.mark.parametrize("steps", [1, 2, 3, 15, 30])
+@pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_loop_follows_diffusers(
+    wide: tuple[Anonymizer, Diffusers], sampler: str, steps: int, guidance_scale: float, batch: int
+) -> None:
+    shared = Anonymizer(wide[0].bundle)
+    share_networks(shared, wide[1])
+    choices = Settings(sampler=sampler, steps=steps, guidance_scale=guidance_scale)
+    assert exactness.loop(shared, wide[1], choices, batch) <= 1e-5
+
+
+@samplers
+def test_the_loop_check_notices_another_seed(wide: tuple[Anonymizer, Diffusers], sampler: str) -> None:
+    shared = Anonymizer(wide[0].bundle)
+    share_networks(shared, wide[1])
+    draw = noises.draw_noise
+
+    def wrong(plan: Any, seed: int, shape: Any) -> Any:
+        return draw(plan, seed + 1, shape)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anon_runtime.pipeline.draw_noise", wrong)
+        assert exactness.loop(shared, wide[1], Settings(sampler=sampler, steps=3), 1) > 1e-2
+
+
+@samplers
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_pictures_are_diffusers_pictures(wide: tuple[Anonymizer, Diffusers], sampler: str, seed: int) -> None:
+    assert exactness.picture(*wide, Settings(sampler=sampler), seed) >= 60
+
+
+def test_a_picture_does_not_depend_on_its_batch(wide: tuple[Anonymizer, Diffusers]) -> None:
+    assert exactness.batch_of(wide[0], Settings(steps=5), 8) >= 60
+
+
+def test_the_picture_check_notices_another_seed(wide: tuple[Anonymizer, Diffusers]) -> None:
+    class Shifted:
+        def paint(self, requests: list[Request], choices: Settings) -> Any:
+            return wide[1].paint([replace(r, seed=r.seed + 1) for r in requests], choices)
+
+    assert exactness.picture(wide[0], Shifted(), Settings(steps=3), 7) < 40  # type: ignore[arg-type]
+
+
+def test_anon_run_makes_diffusers_picture(wide: tuple[Anonymizer, Diffusers], tmp_path: Path) -> None:
+    """The whole command, on a prompt beyond 77 tokens, truncated as diffusers truncates it."""
+    prompt, negative, engines = exactness.PROMPT * 4, exactness.NEGATIVE * 5, wide[0].bundle.path
+    command = f"--seed 11 --steps 4 --guidance-scale 5 --prompt-truncate --engines {engines} -o {tmp_path}/o.png"
+    with pytest.raises(SystemExit) as caught:
+        main(["--prompt", prompt, "--negative-prompt", negative, *command.split()])
+    assert caught.value.code == 0
+    theirs = wide[1].paint([Request(prompt, negative, 11)], Settings(steps=4, guidance_scale=5))
+    with Image.open(tmp_path / "o.png") as ours:
+        assert exactness.psnr(np.asarray(ours), exactness.to_pixels(theirs)[0]) >= 60
+
+
+def test_no_state_is_left_between_pictures(wide: tuple[Anonymizer, Diffusers]) -> None:
+    request, choices = [Request("a", "b", 3)], Settings(steps=3)
+    first = np.asarray(wide[0].generate(request, choices)[0].image)
+    wide[0].generate([Request("c", "d", 4)], Settings(steps=5, sampler="dpmpp_2m_sde"))
+    np.testing.assert_array_equal(first, np.asarray(wide[0].generate(request, choices)[0].image))
+
+
+def test_one_step_needs_no_tree(table_files: dict[str, Path]) -> None:
+    plan = noises.plan_noise(load_schedule(table_files["linspace"], "dpmpp_sde", 1))
+    assert noises.draw_noise(plan, 3, (4, 2, 2)).shape == (0, 4, 2, 2)
