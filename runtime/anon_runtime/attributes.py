@@ -1,10 +1,14 @@
-"""What the networks read from a face: 40 CelebA attributes, age and ethnicity."""
+"""What is known about a face: 40 CelebA attributes, age and ethnicity, read by networks or from a file."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .backends import Engine
+from .errors import UsageError
 from .faces import Face
 from .warp import Floats, Pixels, align, letterbox
 
@@ -74,3 +78,47 @@ def read_attributes(engines: Mapping[str, Engine], photos: Sequence[Pixels], fac
         {"Ethnic": ETHNICITIES[race], "Age": int(age), **{k: float(p) for k, p in zip(CELEBA, row, strict=True)}}
         for race, age, row in zip(races, ages, scores, strict=True)
     ]
+
+
+def load_attributes(path: Path) -> Attributes:
+    """Read attributes from a JSON file: the ``attributes`` object of ``anon-run --json``.
+
+    Raises:
+        UsageError: the file is missing or no such object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"attributes {path}", error.strerror or str(error), "check the path") from None
+    except ValueError as error:
+        raise UsageError(f"attributes {path}", f"it is not JSON ({error})", _EXPECTED) from None
+    return check_attributes(data, f"attributes {path}")
+
+
+_EXPECTED = "give the `attributes` object of `anon-run --json`: Ethnic, Age and scores in 0..1 by CelebA's names"
+
+
+def check_attributes(data: Any, what: str) -> Attributes:
+    """Attributes that the prompts can be written from; those that are left out are not mentioned.
+
+    Raises:
+        UsageError: a name is unknown or missing, or a value has no meaning.
+    """
+
+    def refuse(why: str) -> UsageError:
+        return UsageError(what, why, _EXPECTED)
+
+    if not isinstance(data, dict):
+        raise refuse("it is not an object")
+    unknown = [name for name in data if name not in (*CELEBA, "Ethnic", "Age")]
+    missing = [name for name in ("Ethnic", "Age", "Male") if name not in data]
+    if unknown or missing:
+        raise refuse(f"unknown: {', '.join(unknown)}" if unknown else f"missing: {', '.join(missing)}")
+    if not (isinstance(data["Ethnic"], str) and data["Ethnic"].strip()):
+        raise refuse("Ethnic is not a word")
+    if type(data["Age"]) is not int or not 0 <= data["Age"] <= 120:
+        raise refuse(f"Age is {data['Age']!r}, not whole years from 0 to 120")
+    for name in data.keys() - {"Ethnic", "Age"}:
+        if type(data[name]) not in (int, float) or not 0 <= data[name] <= 1:
+            raise refuse(f"{name} is {data[name]!r}, not a score in 0..1")
+    return dict(data)

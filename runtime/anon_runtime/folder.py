@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .attributes import Attributes
-from .errors import AnonError, GenerationError, OutputError, PhotoError, UsageError
+from .errors import AnonError, GenerationError, NoFaceError, OutputError, PhotoError, UsageError
 from .images import encode_png, write_file
 from .pipeline import Anonymizer, Description, Portrait, Progress
+from .settings import Settings
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One photo and the file that its portrait is written to."""
+    """One photo and the file that its portrait is written to; without a photo, given attributes are painted."""
 
-    photo: Path
+    photo: Path | None
     output: Path
 
 
@@ -63,7 +64,7 @@ def plan_outputs(photos: Sequence[Path], out: Path) -> list[Job]:
         jobs = [Job(photos[0], out)]
     else:
         jobs = [Job(photo, out / f"{photo.stem}.png") for photo in photos]
-    taken: dict[Path, Path] = {}
+    taken: dict[Path, Path | None] = {}
     originals = {photo.resolve() for photo in photos}
     for job in jobs:
         if job.output in taken:
@@ -110,22 +111,53 @@ def run_batch(anonymizer: Anonymizer, jobs: Sequence[Job], progress: Progress | 
     Raises:
         AnonError: the run itself cannot go on (bundle, engines, output folder).
     """
-    found = [_attempt(job, partial(anonymizer.describe, job.photo)) for job in jobs]
+    found = _describe(anonymizer, jobs)
     described = [(job, d) for job, d in zip(jobs, found, strict=True) if isinstance(d, Description)]
     painted = dict(zip([job for job, _ in described], _paint(anonymizer, described, progress), strict=True))
     records = []
     for job, description in zip(jobs, found, strict=True):
-        portrait = painted.get(job, description)
-        if isinstance(portrait, Portrait):
-            records.append(save(portrait, job.output, str(job.photo)))
+        result = painted.get(job, description)
+        if isinstance(result, Portrait):
+            records.append(save(result, job.output, job.photo))
         else:
-            records.append(Record(str(job.photo), None, "error", str(portrait), anonymizer.settings.seed))
+            assert isinstance(result, PhotoError)
+            records.append(_failure(job, result, anonymizer.settings))
     return records
+
+
+def describe_batch(anonymizer: Anonymizer, jobs: Sequence[Job]) -> list[Record]:
+    """Only the first half of `run_batch`: what the photos would be painted from.
+
+    Raises:
+        AnonError: the run itself cannot go on.
+    """
+    records = []
+    for job, result in zip(jobs, _describe(anonymizer, jobs), strict=True):
+        if isinstance(result, Description):
+            r, seconds = result.request, result.seconds | {"total": sum(result.seconds.values())}
+            prompts, facts = (r.seed, r.prompt, r.negative_prompt), (result.attributes, result.face, seconds)
+            records.append(Record(_name(job.photo), None, "ok", None, *prompts, *facts))
+        else:
+            records.append(_failure(job, result, anonymizer.settings))
+    return records
+
+
+def _describe(anonymizer: Anonymizer, jobs: Sequence[Job]) -> Sequence[Description | PhotoError]:
+    photos = [job.photo for job in jobs if job.photo is not None]
+    if not photos:
+        return [anonymizer.describe(None)]
+    try:
+        return anonymizer.describe_all(photos)
+    except AnonError:
+        raise
+    except Exception:
+        # One photo must not take the others of its batch down: each is described alone, and fails alone.
+        return [_attempt(job, partial(anonymizer.describe, job.photo)) for job in jobs]
 
 
 def _paint(
     anonymizer: Anonymizer, described: Sequence[tuple[Job, Description]], progress: Progress | None
-) -> list[Portrait | str]:
+) -> list[Portrait | PhotoError]:
     """A portrait, or the reason why there is none, for each description."""
     if not described:
         return []
@@ -133,7 +165,6 @@ def _paint(
         portraits = anonymizer.generate([d.request for _, d in described], progress=progress)
         return [portrait.of(d) for portrait, (_, d) in zip(portraits, described, strict=True)]
     except Exception:
-        # One picture must not take the others of its batch down: each is painted alone, and fails alone.
         return [_attempt(job, partial(_paint_one, anonymizer, d)) for job, d in described]
 
 
@@ -141,24 +172,34 @@ def _paint_one(anonymizer: Anonymizer, description: Description) -> Portrait:
     return anonymizer.generate([description.request])[0].of(description)
 
 
-def _attempt(job: Job, work: Callable[[], T]) -> T | str:
+def _attempt(job: Job, work: Callable[[], T]) -> T | PhotoError:
     """The result of some work on a photo, or the reason why there is none."""
     try:
         return work()
     except GenerationError as error:
-        return f"{job.photo}: {error}"
+        return PhotoError(f"{job.photo}: {error.what}", error.why, error.fix)
     except PhotoError as error:
-        return str(error)
+        return error
     except AnonError:
         raise
     except Exception as error:  # One photo must never end a run of many.
-        return f"{job.photo}: internal error ({type(error).__name__}: {error}); please report it"
+        return PhotoError(str(job.photo), f"internal error ({type(error).__name__}: {error})", "please report it")
 
 
-def save(portrait: Portrait, output: Path, source: str | None) -> Record:
+def _failure(job: Job, error: PhotoError, settings: Settings) -> Record:
+    skipped = isinstance(error, NoFaceError) and settings.no_face == "skip"
+    return Record(_name(job.photo), None, "skipped" if skipped else "error", str(error), settings.seed)
+
+
+def _name(photo: Path | None) -> str | None:
+    return None if photo is None else str(photo)
+
+
+def save(portrait: Portrait, output: Path, photo: Path | None) -> Record:
     """Write a portrait and make its record."""
     p, start = portrait, time.perf_counter()
     write_file(output, encode_png(p.image))
     seconds = p.seconds | {"png": time.perf_counter() - start}
     seconds["total"] = sum(seconds.values())
-    return Record(source, str(output), "ok", None, p.seed, p.prompt, p.negative_prompt, p.attributes, p.face, seconds)
+    prompts, facts = (p.seed, p.prompt, p.negative_prompt), (p.attributes, p.face, seconds)
+    return Record(_name(photo), str(output), "ok", None, *prompts, *facts)

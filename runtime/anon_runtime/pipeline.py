@@ -17,8 +17,8 @@ from PIL import Image
 from .attributes import Attributes, read_attributes
 from .backends import Arrays, Engine, load_engine
 from .bundle import Bundle, Defaults
-from .errors import NoFaceError, UsageError
-from .faces import DEFAULT_THRESHOLDS, DETECTORS, biggest_face
+from .errors import NoFaceError, PhotoError, UsageError
+from .faces import DETECTORS, Face, biggest_face, detect
 from .guidance import check_finite, make_denoiser
 from .images import read_photo
 from .noise import NoisePlan, draw_initial, draw_noise, plan_noise
@@ -30,6 +30,7 @@ from .text import Vocabulary, cut_phrases, encode_prompts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Source = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 Progress = Callable[[int, int], None]  # evaluations done, evaluations in all
 
 
@@ -49,13 +50,13 @@ class Description:
     Attributes:
         request: the prompts and the seed.
         attributes: ``Ethnic``, ``Age`` and the 40 CelebA scores of the biggest face.
-        face: its box, x, y, width, height in pixels of the upright photo.
+        face: its box, x, y, width, height in pixels of the upright photo; None where there was no photo.
         seconds: time by stage.
     """
 
     request: Request
     attributes: Attributes
-    face: tuple[float, float, float, float]
+    face: tuple[float, float, float, float] | None
     seconds: dict[str, float]
 
 
@@ -108,7 +109,7 @@ class Anonymizer:
 
     def anonymize(
         self,
-        photo: str | os.PathLike[str] | Image.Image | NDArray[np.uint8],
+        photo: Source,
         *,
         progress: Progress | None = None,
         **changes: Any,
@@ -129,30 +130,61 @@ class Anonymizer:
         description = self.describe(photo, settings)
         return self.generate([description.request], settings, progress=progress)[0].of(description)
 
-    def describe(
-        self, photo: str | os.PathLike[str] | Image.Image | NDArray[np.uint8], settings: Settings | None = None
-    ) -> Description:
+    def describe(self, photo: Source | None, settings: Settings | None = None) -> Description:
         """Find the biggest face of a photo, read its attributes and write the prompts.
+
+        Without a photo, the settings' attributes are described.
 
         Raises:
             PhotoError: the photo cannot be read or shows no face.
         """
+        settings = settings or self.settings
+        if photo is None:
+            if settings.attributes is None:
+                raise UsageError("nothing to describe", "there is neither a photo nor attributes", "give one of them")
+            return Description(_request(settings.attributes, settings), settings.attributes, None, {})
+        result = self.describe_all([photo], settings)[0]
+        if isinstance(result, PhotoError):
+            raise result
+        return result
+
+    def describe_all(
+        self, photos: Sequence[Source], settings: Settings | None = None
+    ) -> list[Description | PhotoError]:
+        """`describe` for several photos, whose networks run as a batch; a photo that fails gives its error."""
         settings, clock = settings or self.settings, Stopwatch()
+        results: dict[int, Description | PhotoError] = {}
+        pixels: dict[int, NDArray[np.uint8]] = {}
         with clock("decode"):
-            pixels = read_photo(photo)
+            for i, photo in enumerate(photos):
+                try:
+                    pixels[i] = read_photo(photo)
+                except PhotoError as error:
+                    results[i] = error
         with clock("detect"):
-            contract = self.bundle.spec("face_detector").contract
-            threshold = settings.detection_threshold or DEFAULT_THRESHOLDS[contract]
-            faces = DETECTORS[contract](self.engine("face_detector"), pixels, threshold)
-        if not faces:
-            name = str(photo) if isinstance(photo, str | os.PathLike) else "the given image"
-            fix = "use a photo that shows one, or lower the detection threshold"
-            raise NoFaceError(name, "no face was found in it", fix)
-        face = biggest_face(faces, *pixels.shape[:2])
+            detector, engine = DETECTORS[self.bundle.spec("face_detector").contract], self.engine("face_detector")
+            found = detect(engine, detector, list(pixels.values()), settings.detection_threshold)
+        chosen: dict[int, Face] = {}
+        for i, faces in zip(pixels, found, strict=True):
+            large = [face for face in faces if min(face.box[2:]) >= settings.min_face]
+            if large:
+                chosen[i] = biggest_face(large, *pixels[i].shape[:2])
+            else:
+                results[i] = _no_face(photos[i], faces, settings)
         with clock("attributes"):
-            engines = {role: self.engine(role) for role in ("face_attributes", "face_age", "face_race")}
-            attributes = read_attributes(engines, [pixels], [face])[0]
-        return Description(Request(*write_prompts(attributes), settings.seed), attributes, face.box, clock.seconds)
+            attributes = self._attributes([pixels[i] for i in chosen], list(chosen.values()), settings)
+        share = {stage: seconds / len(photos) for stage, seconds in clock.seconds.items()}
+        for (i, face), own in zip(chosen.items(), attributes, strict=True):
+            results[i] = Description(_request(own, settings), own, face.box, dict(share))
+        return [results[i] for i in range(len(photos))]
+
+    def _attributes(
+        self, photos: Sequence[NDArray[np.uint8]], faces: Sequence[Face], settings: Settings
+    ) -> list[Attributes]:
+        if not photos or settings.attributes is not None:
+            return [settings.attributes or {} for _ in photos]
+        engines = {role: self.engine(role) for role in ("face_attributes", "face_age", "face_race")}
+        return read_attributes(engines, photos, faces)
 
     def generate(
         self, requests: Sequence[Request], settings: Settings | None = None, *, progress: Progress | None = None
@@ -261,6 +293,18 @@ class Anonymizer:
         states = encode_prompts(prompts, self._words, self.engine("text_encoder"), truncate=truncate)
         count = len(requests)
         return states[:count], states[count:] if guided else None
+
+
+def _no_face(photo: Source, faces: Sequence[Face], settings: Settings) -> NoFaceError:
+    name = str(photo) if isinstance(photo, str | os.PathLike) else "the given image"
+    if faces:
+        why = f"no face in it has {settings.min_face} pixels or more"
+        return NoFaceError(name, why, "use a larger photo, or allow smaller faces with --min-face")
+    return NoFaceError(name, "no face was found in it", "use a photo that shows one, or lower --detection-threshold")
+
+
+def _request(attributes: Attributes, settings: Settings) -> Request:
+    return Request(*write_prompts(attributes, settings.prompt_style, settings.ignore), settings.seed)
 
 
 def _warn_of_cuts(words: Vocabulary, prompts: Sequence[str]) -> None:

