@@ -19,14 +19,20 @@ from anon_runtime.errors import OutputError
 from anon_runtime.schedule import SAMPLERS
 from anon_runtime.text import WINDOW
 
+from . import faces as real_faces
 from . import graphs
-from .demo.faces import build_faces, find_centerface
+from .demo import faces as demo_faces
 from .demo.generator import write_generator
 from .sources import Components, load_folder
 from .tables import MAX_STEPS, write_tables
 
 TOOLS = ("anon-engines", "diffusers", "onnx", "torch", "torchsde", "transformers")
 Report = Callable[[str], None]
+# How each kind of face engines is checked for what it needs, and built.
+FACES: dict[str, tuple[Callable[[], object], Callable[[Path], dict[str, EngineSpec]]]] = {
+    "demo": (demo_faces.find_centerface, demo_faces.build_faces),
+    "facer+deepface": (real_faces.check_packages_and_weights, real_faces.build_faces),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class Plan:
         model: ``demo`` or a folder in diffusers' layout.
         name: of the bundle.
         output: the folder that bundles are put in.
-        faces: ``demo`` or ``none``.
+        faces: ``demo``, ``facer+deepface`` or ``none``.
         timestep_spacing: overrides the one in the model's scheduler config.
     """
 
@@ -56,8 +62,8 @@ def build(plan: Plan, report: Report) -> Bundle:
     Raises:
         AnonError: the model cannot be loaded, or the bundle cannot be written.
     """
-    if plan.faces == "demo":
-        find_centerface()  # fails before any long work
+    if plan.faces in FACES:
+        FACES[plan.faces][0]()  # fails before any long work
     with _staging(plan.output / plan.name) as folder:
         with tempfile.TemporaryDirectory() as scratch:
             components = _load(plan, Path(scratch), report)
@@ -93,9 +99,9 @@ def _write_engines(components: Components, plan: Plan, folder: Path, report: Rep
         shutil.copy(components.folder / part / "config.json", folder / role)
     report("guidance")
     one_batch = faster_in_one_batch(load_engine("onnxruntime", folder / "unet" / "model.onnx"), engines["unet"], shape)
-    if plan.faces == "demo":
+    if plan.faces in FACES:
         report("faces")
-        engines |= build_faces(folder / "faces")
+        engines |= FACES[plan.faces][1](folder / "faces")
     report("tables")
     _write_tokenizer(components, folder / "tokenizer")
     shutil.copytree(components.folder / "scheduler", folder / "scheduler")

@@ -37,10 +37,9 @@ def command() -> None:
 )
 @click.option(
     "--faces",
-    type=click.Choice(("demo", "none")),
-    default="demo",
-    show_default=True,
-    help="Face engines: the demo's, or none for painting from prompts only.",
+    type=click.Choice(("facer+deepface", "demo", "none")),
+    help="Face engines: the paper's, the demo's, or none for painting from prompts only.  "
+    "[default: demo for demo, otherwise facer+deepface]",
 )
 @click.option(
     "--timestep-spacing",
@@ -48,7 +47,7 @@ def command() -> None:
     help="Override the spacing in the model's scheduler config.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
-def build_command(quiet: bool, name: str | None, **choices: Any) -> None:
+def build_command(quiet: bool, name: str | None, faces: str | None, **choices: Any) -> None:
     """Build a bundle from MODEL: `demo`, or a local folder in diffusers' layout."""
     model: str = choices["model"]
     # Paths come from the user's shell; a name such as "." would put the bundle in the wrong place.
@@ -60,7 +59,7 @@ def build_command(quiet: bool, name: str | None, **choices: Any) -> None:
     except ImportError as error:
         fix = "run `pip install anon-engines[cpu,export,demo]`"
         raise AnonError("anon-export", f"package {error.name} is not installed", fix) from None
-    plan = Plan(name=name, **choices)
+    plan = Plan(name=name, faces=faces or ("demo" if model == "demo" else "facer+deepface"), **choices)
     with tqdm(total=len(STEPS), unit="step", disable=quiet or not sys.stderr.isatty()) as bar:
 
         def report(step: str) -> None:

@@ -1,0 +1,233 @@
+"""facer's and DeepFace's networks -> face engines, with weights loaded by the packages' own code."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from anon_runtime.attributes import ETHNICITIES
+from anon_runtime.backends import load_engine
+from anon_runtime.bundle import EngineSpec
+from anon_runtime.errors import AnonError
+
+from .graphs import describe, export_graph, share_nodes, strip_metadata
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights: the names it may have, its size in MB, its address, and the folder it is looked for in."""
+
+    names: tuple[str, ...]
+    megabytes: int
+    address: str
+    folder: Callable[[], Path]
+
+    def find(self) -> Path | None:
+        """The file on this machine."""
+        return next((path for name in self.names if (path := self.folder() / name).is_file()), None)
+
+
+def _torch_folder() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _deepface_folder() -> Path:
+    return Path(os.getenv("DEEPFACE_HOME", str(Path.home()))) / ".deepface" / "weights"
+
+
+_RETINAFACE = "https://github.com/elliottzheng/face-detection/releases/download/0.0.1"
+_FACER = "https://github.com/FacePerceiver/facer/releases/download/models-v1"
+_DEEPFACE = "https://github.com/serengil/deepface_models/releases/download/v1.0"
+WEIGHTS = {
+    "detector": Weights(("mobilenet0.25_Final.pth",), 2, _RETINAFACE, _torch_folder),
+    "attributes": Weights(("face_attribute.farl.celeba.pt",), 343, _FACER, _torch_folder),
+    "age": Weights(("age_model_weights.pth", "age_model_weights.onnx"), 538, _DEEPFACE, _deepface_folder),
+    "race": Weights(("race_model_single_batch.pth", "race_model_single_batch.onnx"), 537, _DEEPFACE, _deepface_folder),
+}
+
+
+def check_packages_and_weights() -> None:
+    """Fail before any long work if something is not on this machine.
+
+    Raises:
+        AnonError: lists every package or weight file that is missing.
+    """
+    packages = {"facer": "facer", "torchvision": "facer", "deepface": "deepface", "werkzeug": "deepface"}
+    if absent := [package for package in packages if find_spec(package) is None]:
+        extras = ",".join(sorted({packages[package] for package in absent}))
+        fix = f"run `pip install 'anon-engines[{extras}]'`, or build with `--faces demo` or `--faces none`"
+        raise AnonError("the face engines", f"not installed: {', '.join(absent)}", fix)
+    missing = [
+        f"{' or '.join(w.names)} ({w.megabytes} MB, {w.address}/{w.names[0]}, looked for in {w.folder()})"
+        for w in WEIGHTS.values()
+        if w.find() is None
+    ]
+    if missing:
+        fix = "download them to these folders, or build with `--faces demo` or `--faces none`"
+        raise AnonError("the face engines", f"missing weights: {'; '.join(missing)}", fix)
+
+
+class Detector(nn.Module):
+    """RetinaFace: ``image`` (n, 3, height, width) RGB 0..255 -> ``boxes``, ``scores``, ``landmarks`` of every prior."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """facer's ``batch_detect`` up to the network's outputs."""
+        boxes, scores, landmarks = self.net(image - self.mean)
+        return boxes, scores, landmarks
+
+
+class Attributes(nn.Module):
+    """FaRL: ``image`` (n, 3, 224, 224), aligned, CLIP-normalised -> ``probabilities`` (n, 40)."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The network and facer's sigmoid."""
+        return torch.sigmoid(self.net(image))
+
+
+class ChannelsLast(nn.Module):
+    """DeepFace's networks: ``image`` (n, 224, 224, 3) BGR 0..1 -> probabilities (n, classes)."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> Tensor:
+        """As DeepFace's ``TorchDemography._predict_internal``."""
+        output: Tensor = self.net(image.permute(0, 3, 1, 2))
+        return output
+
+
+def build_faces(folder: Path) -> dict[str, EngineSpec]:
+    """Write the face engines below a folder; returns their specs by role.
+
+    Raises:
+        AnonError: a package or file of weights is missing or damaged.
+    """
+    check_packages_and_weights()
+    detector, attributes = _load_facer()
+    axes = {"image": {0: "batch", 2: "height", 3: "width"}}
+    outputs: Sequence[str] = ("boxes", "scores", "landmarks")
+    path = folder / "detector" / "model.onnx"
+    example = torch.rand(2, 3, 640, 480) * 255
+    engines = {"face_detector": export_graph(Detector(detector), {"image": example}, axes, outputs, path)}
+    path = folder / "attributes" / "model.onnx"
+    example, axes = torch.randn(2, 3, 224, 224), {"image": {0: "batch"}}
+    engines["face_attributes"] = export_graph(
+        Attributes(attributes), {"image": example}, axes, ("probabilities",), path
+    )
+    engines["face_detector"] = replace(engines["face_detector"], contract="retinaface")
+    return engines | _build_demography(folder)
+
+
+def _load_facer() -> tuple[nn.Module, nn.Module]:
+    detector, attributes = (WEIGHTS[role].find() for role in ("detector", "attributes"))
+    with _cpu_only(), _damaged("facer"):
+        from facer.face_attribute import FaRLFaceAttribute
+        from facer.face_detection import RetinaFaceDetector
+
+        net = FaRLFaceAttribute("celeba/224", model_path=str(attributes)).net
+        return RetinaFaceDetector("mobilenet", model_path=str(detector)).net, net
+
+
+@contextmanager
+def _cpu_only() -> Iterator[None]:
+    """facer moves modules to a GPU and loads tensors where they were saved, whether or not there is one."""
+    if torch.cuda.is_available():
+        yield
+        return
+    load = partial(torch.load, map_location="cpu", weights_only=True)
+
+    def load_on_cpu(path: Any, **_: Any) -> Any:
+        return load(path)
+
+    with mock.patch.object(nn.Module, "cuda", lambda module: module), mock.patch.object(torch, "load", load_on_cpu):
+        yield
+
+
+@contextmanager
+def _damaged(package: str) -> Iterator[None]:
+    """Packages raise anything on a damaged file; it becomes one message."""
+    try:
+        yield
+    except AnonError:
+        raise
+    except Exception as error:
+        why = f"the package cannot load them ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        raise AnonError(f"{package}'s weights", why, "delete the file and download it again") from None
+
+
+def _build_demography(folder: Path) -> dict[str, EngineSpec]:
+    """One engine for age and ethnicity if their networks begin with the same layers, otherwise two."""
+    paths = {role: folder / role / "model.onnx" for role in ("age", "race")}
+    classes = {"age": 101, "race": len(ETHNICITIES)}
+    specs = {role: _export_deepface(role, path, classes[role]) for role, path in paths.items()}
+    shared = share_nodes(onnx.load(paths["age"]), onnx.load(paths["race"]), at_least=("Conv", 2))
+    if shared is None:
+        return {f"face_{role}": spec for role, spec in specs.items()}
+    path = folder / "demography" / "model.onnx"
+    path.parent.mkdir()
+    onnx.save(shared, path)
+    for old in paths.values():
+        old.unlink()
+        old.parent.rmdir()
+    spec = describe(shared, path)
+    return {"face_age": spec, "face_race": spec}
+
+
+def _export_deepface(role: str, path: Path, classes: int) -> EngineSpec:
+    weights = WEIGHTS[role].find()
+    assert weights is not None
+    output = f"{role}_probabilities"
+    if weights.suffix == ".onnx":
+        return _adopt_graph(weights, path, output, classes)
+    os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "pytorch")
+    with _damaged("DeepFace"):
+        from deepface.models.demography.pytorch import Age, Race
+
+        net = {"age": Age, "race": Race}[role].load_model()
+    example = torch.rand(2, 224, 224, 3)
+    return export_graph(ChannelsLast(net), {"image": example}, {"image": {0: "batch"}}, (output,), path)
+
+
+def _adopt_graph(source: Path, path: Path, output: str, classes: int) -> EngineSpec:
+    """DeepFace's own ONNX file, with our names and a free batch.
+
+    Raises:
+        AnonError: it does not map (n, 224, 224, 3) to (n, classes).
+    """
+    with _damaged("DeepFace"):
+        model = onnx.load(source)
+        rename = {model.graph.input[0].name: "image", model.graph.output[0].name: output}
+        for node in model.graph.node:
+            node.input[:] = [rename.get(name, name) for name in node.input]
+            node.output[:] = [rename.get(name, name) for name in node.output]
+        for value in (model.graph.input[0], model.graph.output[0]):
+            value.name = rename[value.name]
+            value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        strip_metadata(model)
+        path.parent.mkdir(parents=True)
+        onnx.save(model, path)
+        shape = load_engine("onnxruntime", path)({"image": np.zeros((2, 224, 224, 3), np.float32)})[output].shape
+    if shape != (2, classes):
+        why = f"two pictures give {list(shape)} instead of [2, {classes}]"
+        raise AnonError(str(source), why, "use the .pth file of the same name, or delete and download it again")
+    return describe(model, path)

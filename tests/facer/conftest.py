@@ -1,0 +1,86 @@
+"""facer and DeepFace themselves, with stand-in weights where the packages look for theirs.
+
+The weights cannot be had offline, so files of the right architecture are made: He-initialised, seeded. A trained
+detector is used where the folder in ANON_ENGINES_WEIGHTS has one.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("facer", reason="the packages facer and deepface have an environment of their own")
+
+import torch
+
+from anon_export import faces as real_faces
+from anon_export.demo.generator import initialise
+from anon_runtime.backends import Engine, load_engine
+from anon_runtime.bundle import EngineSpec
+from anon_runtime.images import read_photo
+
+TRAINED = Path(os.environ.get("ANON_ENGINES_WEIGHTS", Path(__file__).parents[3] / "shared" / "weights"))
+
+
+@pytest.fixture(scope="session")
+def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Homes of torch and DeepFace that hold stand-in weights; the environment points there."""
+    home = tmp_path_factory.mktemp("weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TORCH_HOME", str(home / "torch"))
+        patch.setenv("DEEPFACE_HOME", str(home))
+        patch.setenv("DEEPFACE_BACKEND_ENGINE", "pytorch")
+        write_stand_ins()
+        yield home
+
+
+def write_stand_ins() -> None:
+    """Random weights in the packages' own architectures, age and race with one trunk of 13 convolutions."""
+    from deepface.models.demography.pytorch import Age, Race
+    from facer.face_detection.retinaface import RetinaFace, cfg_mnet
+    from facer.farl import farl_classification
+
+    torch.manual_seed(0)
+    with real_faces._cpu_only():
+        networks: dict[str, Any] = {
+            "detector": RetinaFace(cfg_mnet, phase="test"),
+            "attributes": farl_classification(num_classes=40, layers=[11]),
+            "age": Age.base_model(),
+            "race": Race.base_model(),
+        }
+    for network in networks.values():
+        initialise(network)
+    trunk = {k: v for k, v in networks["age"].state_dict().items() if k.startswith("backbone.conv")}
+    networks["race"].load_state_dict(trunk, strict=False)
+    for role, network in networks.items():
+        weights = real_faces.WEIGHTS[role]
+        weights.folder().mkdir(parents=True, exist_ok=True)
+        torch.save(network.state_dict(), weights.folder() / weights.names[0])
+    trained = TRAINED / "mobilenet0.25_Final.pth"
+    if trained.is_file():
+        (real_faces.WEIGHTS["detector"].folder() / trained.name).write_bytes(trained.read_bytes())
+
+
+@pytest.fixture(scope="session")
+def specs(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineSpec]:
+    return real_faces.build_faces(tmp_path_factory.mktemp("faces"))
+
+
+@pytest.fixture(scope="session")
+def engines(specs: dict[str, EngineSpec]) -> dict[str, Engine]:
+    loaded = {spec.path: load_engine("onnxruntime", Path(spec.path)) for spec in specs.values()}
+    return {role: loaded[spec.path] for role, spec in specs.items()}
+
+
+@pytest.fixture(scope="session")
+def photos(astronaut: Path) -> list[np.ndarray]:
+    """Photographs of several shapes, with and without faces."""
+    from importlib.resources import files
+
+    data = Path(str(files("skimage"))) / "data"
+    found = [read_photo(data / name) for name in ("astronaut.png", "camera.png", "coffee.png", "chelsea.png")]
+    others = sorted((Path(__file__).parents[3] / "shared" / "sfhq40" / "photos").glob("*"))[:8]
+    return found + [read_photo(path) for path in others]

@@ -1,0 +1,179 @@
+"""The extraction stage against facer and DeepFace run for real, on the same pixels and the same weights."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from anon_export import faces as real_faces
+from anon_runtime.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop
+from anon_runtime.backends import Engine
+from anon_runtime.bundle import EngineSpec
+from anon_runtime.errors import AnonError
+from anon_runtime.faces import DETECTORS, Face
+from anon_runtime.warp import fit
+
+
+@pytest.fixture(scope="session")
+def facer_networks(stand_ins: Path) -> tuple[Any, Any]:
+    import facer
+
+    found = {role: str(real_faces.WEIGHTS[role].find()) for role in ("detector", "attributes")}
+    with real_faces._cpu_only():
+        detector = facer.face_detector("retinaface/mobilenet", "cpu", model_path=found["detector"])
+        attributes = facer.face_attr("farl/celeba/224", "cpu", model_path=found["attributes"])
+    return detector, attributes
+
+
+def chw(photo: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(photo.transpose(2, 0, 1).copy())[None]
+
+
+@pytest.mark.parametrize("threshold", [0.8, 0.3])
+def test_detector(
+    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[np.ndarray], threshold: float
+) -> None:
+    """Boxes, landmarks, scores and their order after NMS."""
+    detector, _ = facer_networks
+    detector.threshold, compared = threshold, 0
+    for photo in photos:
+        pixels, _ = fit(photo, side=320, multiple=32)
+        with torch.no_grad():
+            theirs = detector(chw(pixels))
+        outputs = engines["face_detector"]({"image": chw(pixels).numpy().astype(np.float32)})
+        own = {name: array[0] for name, array in outputs.items()}
+        corners, scores, landmarks = DETECTORS["retinaface"].decode(own, *pixels.shape[:2], threshold)
+        assert len(corners) == len(theirs["rects"])
+        if len(corners):
+            np.testing.assert_allclose(scores, theirs["scores"], atol=1e-3)
+            np.testing.assert_allclose(corners, theirs["rects"], atol=0.5)
+            np.testing.assert_allclose(landmarks, theirs["points"], atol=0.5)
+        compared += len(corners)
+    assert compared > 0, "nothing was found, so nothing was compared"
+
+
+def landmarks_for(photo: np.ndarray, turn: float, size: float) -> np.ndarray:
+    """Five points of a face somewhere in a photo, turned by an angle."""
+    face = np.array([[-0.4, -0.35], [0.4, -0.35], [0, 0.05], [-0.32, 0.42], [0.32, 0.42]]) * size
+    c, s = np.cos(turn), np.sin(turn)
+    return (face @ [[c, s], [-s, c]] + np.array(photo.shape[1::-1]) / 2).astype(np.float32)
+
+
+@pytest.mark.parametrize(("turn", "size"), [(0.0, 60.0), (0.4, 90.0), (-0.9, 30.0), (0.1, 400.0)])
+def test_aligned_crop_and_attributes(
+    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[np.ndarray], turn: float, size: float
+) -> None:
+    _, attributes = facer_networks
+    seen: list[torch.Tensor] = []
+    handle = attributes.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    for photo in photos[:4]:
+        points = landmarks_for(photo, turn, size)
+        data = {"points": torch.from_numpy(points)[None], "image_ids": torch.zeros(1, dtype=torch.long)}
+        with torch.no_grad():
+            expected = attributes(chw(photo), data)["attrs"][0].numpy()
+        crop = farl_crop(photo, Face((0, 0, 1, 1), 1, points))
+        std = np.array([0.26862954, 0.26130258, 0.27577711])[:, None, None]  # back to 0..1
+        assert (np.abs(crop - seen[-1][0].numpy()) * std).mean() <= 1 / 255
+        ours = engines["face_attributes"]({"image": crop[None]})["probabilities"][0]
+        np.testing.assert_allclose(ours, expected, atol=2e-3)
+        assert expected.std() > 0.01, "all the same: the comparison says nothing"
+    handle.remove()
+
+
+def test_the_attribute_check_notices_another_alignment(
+    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[np.ndarray]
+) -> None:
+    _, attributes = facer_networks
+    points = landmarks_for(photos[0], 0, 60)
+    data = {"points": torch.from_numpy(points)[None], "image_ids": torch.zeros(1, dtype=torch.long)}
+    with torch.no_grad():
+        expected = attributes(chw(photos[0]), data)["attrs"][0].numpy()
+    crop = farl_crop(photos[0], Face((0, 0, 1, 1), 1, points + 8))
+    ours = engines["face_attributes"]({"image": crop[None]})["probabilities"][0]
+    assert np.abs(ours - expected).max() > 2e-3
+
+
+@pytest.mark.parametrize("box", [(180, 58, 91, 118), (0, 0, 300, 200), (400, 400, 20, 33)])
+def test_age_and_race(stand_ins: Path, engines: dict[str, Engine], photos: list[np.ndarray], box: tuple) -> None:
+    from deepface import DeepFace
+    from deepface.models.demography.pytorch import Age
+
+    x, y, w, h = box
+    crop = photos[0][y : y + h, x : x + w]
+    bgr = np.ascontiguousarray(crop[..., ::-1])
+    theirs = DeepFace.analyze(bgr, actions=("age", "race"), detector_backend="skip", silent=True)[0]
+    boxed = deepface_crop(photos[0], Face(tuple(map(float, box)), 1, np.zeros((5, 2))))[None]
+    outputs = engines["face_age"]({"image": np.ascontiguousarray(boxed)})
+    outputs |= engines["face_race"]({"image": np.ascontiguousarray(boxed)})
+    races = np.array([theirs["race"][label] for label in ETHNICITIES]) / 100
+    np.testing.assert_allclose(outputs["race_probabilities"][0], races, atol=2e-3)
+    top = np.sort(races)[-2:]
+    if top[1] - top[0] > 4e-3:
+        assert ETHNICITIES[int(outputs["race_probabilities"].argmax())] == theirs["dominant_race"]
+    age = float((outputs["age_probabilities"][0].astype(np.float64) * np.arange(101)).sum())
+    expected = float(Age.ApparentAgeClient().predict(boxed))
+    assert abs(age - expected) <= 2e-3
+    if abs(expected - round(expected)) > 4e-3:
+        assert int(age) == theirs["age"]
+
+
+def test_batches_are_free(engines: dict[str, Engine], specs: dict[str, EngineSpec]) -> None:
+    rng = np.random.default_rng(0)
+    for role, shape in {
+        "face_attributes": (3, 224, 224),
+        "face_age": (224, 224, 3),
+        "face_race": (224, 224, 3),
+    }.items():
+        images = rng.random((3, *shape), dtype=np.float32)
+        together = engines[role]({"image": images})
+        for k in range(3):
+            for name, values in engines[role]({"image": images[k : k + 1]}).items():
+                np.testing.assert_allclose(together[name][k], values[0], atol=1e-4)
+        assert all(spec.inputs[0].shape[0] == "batch" for spec in specs.values())
+
+
+def test_a_shared_trunk_makes_one_engine(specs: dict[str, EngineSpec]) -> None:
+    assert specs["face_age"] == specs["face_race"]
+    assert [t.name for t in specs["face_age"].outputs] == ["age_probabilities", "race_probabilities"]
+    size = Path(specs["face_age"].path).stat().st_size
+    one = real_faces.WEIGHTS["age"].find()
+    assert one is not None
+    assert one.stat().st_size < size < 1.95 * one.stat().st_size
+
+
+def test_labels_are_the_packages(facer_networks: tuple[Any, Any]) -> None:
+    from deepface.models.demography.DemographyUtils import RACE_LABELS
+
+    assert list(CELEBA) == facer_networks[1].labels
+    assert list(ETHNICITIES) == RACE_LABELS
+
+
+def test_facer_is_left_as_it_was() -> None:
+    before = torch.nn.Module.cuda, torch.load
+    with pytest.raises(AnonError, match="planned"), real_faces._cpu_only():
+        assert (torch.nn.Module.cuda, torch.load) != before
+        raise AnonError("x", "planned", "y")
+    assert (torch.nn.Module.cuda, torch.load) == before
+
+
+def test_damaged_weights_are_named(stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for role in ("detector", "attributes"):
+        folder = tmp_path / "torch" / "hub" / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / real_faces.WEIGHTS[role].names[0]).write_bytes(b"not weights")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    with pytest.raises(AnonError, match="facer's weights.*download it again") as caught:
+        real_faces.build_faces(tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_every_missing_file_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
+    with pytest.raises(AnonError) as caught:
+        real_faces.check_packages_and_weights()
+    for word in ("mobilenet0.25_Final.pth", "face_attribute.farl.celeba.pt", "age_model_weights", "343 MB", "https://"):
+        assert word in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
