@@ -1,16 +1,18 @@
 # Two commands do everything: `make demo` and `make test`. Both set up .venv on their first run.
 PYTHON ?= python3
 VENV := .venv
+# facer needs torchvision, which only works with one exact build of torch: an environment of its own, about 6 GB.
+FACER_VENV := .venv-facer
 BIN := $(VENV)/bin
 DEMO := engines/demo/bundle.json
 EXPORT_SOURCES := $(shell find export -name '*.py') runtime/anon_runtime/bundle.py runtime/anon_runtime/schedule.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-facer lint clean
 
 help:
 	@echo "make demo   build the demo engines and anonymize a photograph"
-	@echo "make test   run the tests"
+	@echo "make test   run all tests; test-facer runs only those against facer and DeepFace"
 	@echo "make lint   run ruff and mypy"
 	@echo "make clean  remove .venv, engines and results"
 
@@ -20,6 +22,10 @@ demo: $(DEMO)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+	$(MAKE) test-facer
+
+test-facer: $(FACER_VENV)/.installed
+	$(FACER_VENV)/bin/python -m pytest tests/facer
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
@@ -27,7 +33,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) engines/demo out
+	rm -rf $(VENV) $(FACER_VENV) engines/demo out
 
 $(DEMO): $(EXPORT_SOURCES) | $(VENV)/.installed-demo
 	$(BIN)/anon-export build demo
@@ -36,10 +42,15 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anon-engines needs Python 3.11 or newer; say which with `make PYTHON=python3.11 ...`")'
 	$(PYTHON) -m venv $(VENV)
 
+$(FACER_VENV)/.installed: pyproject.toml constraints-facer.txt
+	$(PYTHON) -m venv $(FACER_VENV)
+	$(FACER_VENV)/bin/pip install --quiet --constraint constraints-facer.txt --editable '.[cpu,export,facer,deepface,test]'
+	@touch $@
+
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,demo]'
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,demo,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,demo,reference,test]'
 	@touch $@ $(VENV)/.installed-demo

@@ -1,6 +1,7 @@
 """facer's and DeepFace's networks -> face engines, with weights loaded by the packages' own code."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from anon_runtime.backends import load_engine
 from anon_runtime.bundle import EngineSpec
 from anon_runtime.errors import AnonError
 
-from .graphs import describe, export_graph, share_nodes, strip_metadata
+from .graphs import describe, export_graph, save_graph, share_nodes, strip_metadata
 
 
 @dataclass(frozen=True)
@@ -184,11 +185,9 @@ def _build_demography(folder: Path) -> dict[str, EngineSpec]:
     if shared is None:
         return {f"face_{role}": spec for role, spec in specs.items()}
     path = folder / "demography" / "model.onnx"
-    path.parent.mkdir()
-    onnx.save(shared, path)
+    save_graph(shared, path)
     for old in paths.values():
-        old.unlink()
-        old.parent.rmdir()
+        shutil.rmtree(old.parent)
     spec = describe(shared, path)
     return {"face_age": spec, "face_race": spec}
 
@@ -224,8 +223,7 @@ def _adopt_graph(source: Path, path: Path, output: str, classes: int) -> EngineS
             value.name = rename[value.name]
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
         strip_metadata(model)
-        path.parent.mkdir(parents=True)
-        onnx.save(model, path)
+        save_graph(model, path)
         shape = load_engine("onnxruntime", path)({"image": np.zeros((2, 224, 224, 3), np.float32)})[output].shape
     if shape != (2, classes):
         why = f"two pictures give {list(shape)} instead of [2, {classes}]"

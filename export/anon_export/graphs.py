@@ -17,8 +17,8 @@ from anon_runtime.bundle import EngineSpec, TensorSpec
 from anon_runtime.text import WINDOW
 
 OPSET = 20
-# Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
-MAX_INLINE_BYTES = 1_500_000_000
+# Larger weights go into a file beside the graph, which an engine maps into memory instead of copying it.
+MAX_INLINE_BYTES = 100_000_000
 
 DynamicAxes = Mapping[str, Mapping[int, str]]
 
@@ -115,6 +115,13 @@ def export_graph(
     strip_metadata(model)
     onnx.save(model, path)
     return describe(model, path)
+
+
+def save_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Write a graph whose weights are in memory, large ones into ``<path>.data``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    large = model.ByteSize() > MAX_INLINE_BYTES
+    onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data", size_threshold=1024)
 
 
 def strip_metadata(model: onnx.ModelProto) -> None:

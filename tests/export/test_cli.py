@@ -40,3 +40,12 @@ def test_the_plan_follows_the_options(
     assert code == 0 and "128 x 128" in message and "spacing leading" in message and "unet" in message
     assert plans == [builder.Plan(str(tmp_path), tmp_path.name, tmp_path, "facer+deepface", "trailing")]
     assert call(capsys, "--help")[0] == 0
+
+
+def test_missing_face_packages_are_named_before_any_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anon_export.faces.find_spec", lambda _: None)
+    code, message = call(capsys, "build", tmp_path, "--output", tmp_path / "out", "-q")
+    assert code == 1 and "anon-engines[deepface,facer]" in message and message.count("\n") == 1
+    assert not (tmp_path / "out").exists()

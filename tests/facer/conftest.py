@@ -7,17 +7,12 @@ detector is used where the folder in ANON_ENGINES_WEIGHTS has one.
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-
-pytest.importorskip("facer", reason="the packages facer and deepface have an environment of their own")
-
-import torch
+from benchmarks.stand_ins import write_stand_ins
 
 from anon_export import faces as real_faces
-from anon_export.demo.generator import initialise
 from anon_runtime.backends import Engine, load_engine
 from anon_runtime.bundle import EngineSpec
 from anon_runtime.images import read_photo
@@ -33,35 +28,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("TORCH_HOME", str(home / "torch"))
         patch.setenv("DEEPFACE_HOME", str(home))
         patch.setenv("DEEPFACE_BACKEND_ENGINE", "pytorch")
-        write_stand_ins()
+        write_stand_ins(TRAINED)
         yield home
-
-
-def write_stand_ins() -> None:
-    """Random weights in the packages' own architectures, age and race with one trunk of 13 convolutions."""
-    from deepface.models.demography.pytorch import Age, Race
-    from facer.face_detection.retinaface import RetinaFace, cfg_mnet
-    from facer.farl import farl_classification
-
-    torch.manual_seed(0)
-    with real_faces._cpu_only():
-        networks: dict[str, Any] = {
-            "detector": RetinaFace(cfg_mnet, phase="test"),
-            "attributes": farl_classification(num_classes=40, layers=[11]),
-            "age": Age.base_model(),
-            "race": Race.base_model(),
-        }
-    for network in networks.values():
-        initialise(network)
-    trunk = {k: v for k, v in networks["age"].state_dict().items() if k.startswith("backbone.conv")}
-    networks["race"].load_state_dict(trunk, strict=False)
-    for role, network in networks.items():
-        weights = real_faces.WEIGHTS[role]
-        weights.folder().mkdir(parents=True, exist_ok=True)
-        torch.save(network.state_dict(), weights.folder() / weights.names[0])
-    trained = TRAINED / "mobilenet0.25_Final.pth"
-    if trained.is_file():
-        (real_faces.WEIGHTS["detector"].folder() / trained.name).write_bytes(trained.read_bytes())
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tests.conftest import pixels
 
 from anon_runtime import Anonymizer
-from anon_runtime.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop, read_attributes
+from anon_runtime.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop, load_attributes, read_attributes
+from anon_runtime.errors import UsageError
 from anon_runtime.faces import Face
 
 LANDMARKS = np.array([[203, 98], [245, 100], [222, 122], [205, 140], [240, 142]], np.float32)
@@ -64,3 +67,39 @@ def test_a_box_on_the_border_or_of_no_size_still_gives_a_crop(astronaut: Path) -
     photo = pixels(astronaut)
     for box in ((0.0, 0.0, 0.2, 0.2), (511.5, 511.5, 0.4, 0.4), (0.0, 0.0, 512.0, 512.0)):
         assert deepface_crop(photo, Face(box, 1, LANDMARKS)).shape == (224, 224, 3)
+
+
+GOOD = {"Ethnic": "white", "Age": 34, "Male": 0.2, "Smiling": 1, "Bald": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"Nose": 0.5}, "unknown: Nose"), ({"Smiling": 1.01}, "Smiling is 1.01"), ({"Smiling": -0.1}, "Smiling"),
+        ({"Smiling": "yes"}, "Smiling"), ({"Smiling": True}, "Smiling"), ({"Smiling": float("nan")}, "Smiling"),
+        ({"Age": 34.5}, "Age"), ({"Age": -1}, "Age"), ({"Age": "34"}, "Age"), ({"Ethnic": ""}, "Ethnic"),
+        ({"Ethnic": 3}, "Ethnic"), ({"Male": None}, "Male"),
+    ],
+)  # fmt: skip
+def test_attributes_without_meaning_are_refused(tmp_path: Path, change: dict, word: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(GOOD | change))
+    with pytest.raises(UsageError, match=word):
+        load_attributes(path)
+
+
+def test_files_that_are_no_attributes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for text, word in {"{": "not JSON", "[]": "not an object", '{"Age": 3}': "missing: Ethnic, Male"}.items():
+        path.write_text(text)
+        with pytest.raises(UsageError, match=word):
+            load_attributes(path)
+    for absent in (tmp_path / "absent.json", tmp_path):
+        with pytest.raises(UsageError, match="check the path"):
+            load_attributes(absent)
+
+
+def test_attributes_keep_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(dict(reversed(GOOD.items()))))
+    assert list(load_attributes(path)) == ["Bald", "Smiling", "Male", "Age", "Ethnic"]

@@ -202,3 +202,58 @@ def test_help_teaches() -> None:
     assert result.returncode == 0
     for word in ("Examples:", "Exit codes:", "--guidance-scale", "No pixel of a"):
         assert word in result.stdout
+
+
+def test_prompt_only_prints_what_is_read(demo_bundle: Path, astronaut: Path, coffee: Path) -> None:
+    common = ["--engines", demo_bundle, "--prompt-only", "--batch-size", 2]
+    result = run(astronaut, coffee, *common, "--json")
+    assert result.returncode == 3
+    good, bad = lines(result)
+    assert list(good) == [field for field in FIELDS if field != "output"] == list(bad)
+    assert good["status"] == "ok" and good["prompt"].startswith("closeup portrait photo of a ")
+    assert bad["status"] == "error" and "no face" in bad["reason"]
+    text = run(astronaut, *common, "--prompt-style", "natural", "--ignore", "Young, Attractive").stdout
+    assert " year old " in text and "_" not in text.split("prompt:")[1] and "young" not in text.split("prompt:")[1]
+
+
+def test_attributes_can_be_given(demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path) -> None:
+    (line,) = lines(run(astronaut, "--engines", demo_bundle, "--prompt-only", "--json"))
+    own = {"Ethnic": "asian", "Age": 70, "Smiling": 0.9, "Male": 0.1, "Bald": 0.2}
+    for name, attributes in {"read.json": line["attributes"], "own.json": own}.items():
+        (tmp_path / name).write_text(json.dumps(attributes))
+    common = ["--engines", demo_bundle, "--steps", 1, "--json"]
+    (again,) = lines(run("--attributes", tmp_path / "read.json", *common, "-o", tmp_path / "out"))
+    (photo,) = lines(run(astronaut, *common, "-o", tmp_path / "photo"))
+    assert (again["input"], again["face"]) == (None, None)
+    assert again["output"] == str(tmp_path / "out" / "read.png")
+    assert (again["prompt"], again["negative_prompt"]) == (photo["prompt"], photo["negative_prompt"])
+    assert Path(again["output"]).read_bytes() == Path(photo["output"]).read_bytes()
+    (given,) = lines(run(astronaut, "--attributes", tmp_path / "own.json", *common, "-o", tmp_path / "own.png"))
+    assert given["prompt"] == "closeup portrait photo of a asian 70 woman, Smiling , " and given["face"]
+    assert given["negative_prompt"] == " Bald , "
+    nobody = run(coffee, "--attributes", tmp_path / "own.json", *common, "-o", tmp_path / "no.png")
+    assert nobody.returncode == 3 and not (tmp_path / "no.png").exists(), "a photo must show a face all the same"
+
+
+def test_photos_without_a_face_can_be_skipped(demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path) -> None:
+    common = ["--engines", demo_bundle, "--steps", 1, "--json", "-o", tmp_path, "--batch-size", 3]
+    result = run(astronaut, coffee, *common, "--no-face", "skip")
+    assert result.returncode == 0
+    assert [line["status"] for line in lines(result)] == ["ok", "skipped"]
+    assert "1 ok, 1 skipped" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["astronaut.png"]
+    small = run(astronaut, *common, "--min-face", 200)
+    assert small.returncode == 3 and "200 pixels or more" in lines(small)[0]["reason"]
+
+
+def test_a_batch_of_photos_gives_what_each_alone_gives(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    photos = []
+    for turn in (0, 8, -8):
+        photos.append(tmp_path / f"{turn}.png")
+        Image.open(astronaut).convert("RGB").rotate(turn).save(photos[-1])
+    common = ["--engines", demo_bundle, "--steps", 2, "--quiet"]
+    assert run(*photos, *common, "-o", tmp_path / "together", "--batch-size", 3).returncode == 0
+    assert run(*photos, *common, "-o", tmp_path / "alone").returncode == 0
+    for photo in photos:
+        a, b = (pixels(tmp_path / folder / photo.name).astype(int) for folder in ("together", "alone"))
+        assert np.abs(a - b).max() <= 1

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from tests.conftest import pixels
 
 from anon_runtime import Anonymizer
-from anon_runtime.faces import DETECTORS, Face, biggest_face, detect, suppress
+from anon_runtime.faces import DETECTORS, Face, biggest_face, detect, prior_boxes, suppress
 
 # Read off the photograph by eye: the astronaut's face, forehead to chin, ear to ear.
 ASTRONAUT_FACE = (170, 60, 110, 125)
@@ -82,3 +83,65 @@ def test_suppression_keeps_the_best_of_each_cluster(found: list) -> None:
         assert i in kept or any(table[k, 4] >= table[i, 4] for k in rivals)
     assert all(overlap(as_boxes[a], as_boxes[b]) < 0.3 + 1e-9 for a in kept for b in kept if a != b)
     assert list(table[kept, 4]) == sorted(table[kept, 4], reverse=True)
+
+
+def test_twenty_faces_and_the_biggest_wins(anonymizer: Anonymizer, astronaut: Path) -> None:
+    """A crowd: 19 small copies of a face and a larger one."""
+    face = Image.open(astronaut).convert("RGB").crop((130, 20, 320, 220))
+    crowd = Image.new("RGB", (1000, 800), "gray")
+    for k in range(19):
+        crowd.paste(face.resize((95, 100)), (k % 7 * 140 + 10, k // 7 * 130 + 10))
+    crowd.paste(face.resize((285, 300)), (600, 420))
+    faces = found(anonymizer, np.asarray(crowd))
+    assert len(faces) == 20
+    x, y, _, _ = anonymizer.describe(np.asarray(crowd)).face or (0, 0, 0, 0)
+    assert x > 600 and y > 420
+
+
+@pytest.mark.parametrize("size", [(2000, 256), (256, 2000), (64, 64), (1500, 1500)])
+def test_extreme_shapes(anonymizer: Anonymizer, astronaut: Path, size: tuple[int, int]) -> None:
+    """A face on a canvas that is very wide, very tall, small or large is found where it is, or not at all."""
+    canvas = Image.new("RGB", size, "navy")
+    face = Image.open(astronaut).convert("RGB").crop((130, 20, 320, 220))
+    side = min(*size, 256)
+    canvas.paste(face.resize((side, side)), (0, 0))
+    for one in found(anonymizer, np.asarray(canvas)):
+        x, y, w, h = one.box
+        assert overlap(one.box, (side * 0.2, side * 0.15, side * 0.6, side * 0.7)) > 0.3
+        assert x >= 0 and y >= 0 and x + w <= size[0] and y + h <= size[1]
+
+
+def test_photos_of_several_shapes_in_one_batch(anonymizer: Anonymizer, astronaut: Path, coffee: Path) -> None:
+    photos = [pixels(astronaut), pixels(coffee), pixels(astronaut)[:, 100:400], pixels(astronaut)[::-1].copy()]
+    engine, detector = anonymizer.engine("face_detector"), DETECTORS["centerface"]
+    together = detect(engine, detector, photos)
+    for faces, photo in zip(together, photos, strict=True):
+        alone = detect(engine, detector, [photo])[0]
+        assert len(faces) == len(alone)
+        for one, other in zip(faces, alone, strict=True):
+            np.testing.assert_allclose(one.box, other.box, atol=1e-2)
+    assert detect(engine, detector, []) == []
+
+
+def test_prior_boxes_by_hand() -> None:
+    """facer's PriorBox for 64 x 96: two boxes a cell, rows first, strides 8, 16 and 32."""
+    priors = prior_boxes(64, 96)
+    assert len(priors) == 2 * (8 * 12 + 4 * 6 + 2 * 3)
+    np.testing.assert_allclose(priors[0], [4 / 96, 4 / 64, 16 / 96, 16 / 64])
+    np.testing.assert_allclose(priors[1], [4 / 96, 4 / 64, 32 / 96, 32 / 64])
+    np.testing.assert_allclose(priors[2], [12 / 96, 4 / 64, 16 / 96, 16 / 64])
+    np.testing.assert_allclose(priors[-1], [80 / 96, 48 / 64, 512 / 96, 512 / 64])
+
+
+def test_retinaface_by_hand() -> None:
+    """One certain prior, moved and grown by known amounts."""
+    count = len(prior_boxes(64, 96))
+    outputs = {"boxes": np.zeros((count, 4)), "scores": np.zeros((count, 2)), "landmarks": np.zeros((count, 10))}
+    outputs["scores"][2] = [0.1, 0.9]
+    outputs["boxes"][2] = [1, 2, np.log(2) / 0.2, 0]
+    outputs["landmarks"][2, :2] = [-1, 1]
+    corners, scores, landmarks = DETECTORS["retinaface"].decode(outputs, 64, 96, 0.8)
+    # Centre (12, 4) moves by a tenth of the side 16 each unit; the width doubles.
+    np.testing.assert_allclose(corners, [[13.6 - 16, 7.2 - 8, 13.6 + 16, 7.2 + 8]], atol=1e-4)
+    np.testing.assert_allclose(landmarks[0, 0], [12 - 1.6, 4 + 1.6], atol=1e-4)
+    assert scores == np.float32([0.9])

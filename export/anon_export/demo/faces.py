@@ -11,7 +11,7 @@ from anon_runtime.attributes import CELEBA, ETHNICITIES
 from anon_runtime.bundle import EngineSpec
 from anon_runtime.errors import AnonError
 
-from ..graphs import describe, export_graph, strip_metadata
+from ..graphs import describe, export_graph, save_graph, strip_metadata
 from .generator import SEED, initialise
 
 
@@ -99,8 +99,7 @@ def build_centerface(path: Path) -> EngineSpec:
         _free_dimensions(output, ("batch", None, "height_4", "width_4"))
     strip_metadata(model)
     onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True)
-    onnx.save(model, path)
+    save_graph(model, path)
     return describe(model, path, contract="centerface")
 
 

@@ -1,0 +1,64 @@
+"""Stand-in weights for facer and DeepFace, in the packages' own architectures and where the packages look for them.
+
+The trained files cannot be had offline; speed, memory and exactness do not depend on what the weights have learned.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anon_export import faces as real_faces
+from anon_export.demo.generator import initialise
+
+
+def write_stand_ins(trained: Path | None = None) -> None:
+    """He-initialised, seeded weights; age and race share their 13 convolutions, as the trained ones probably do.
+
+    Args:
+        trained: a folder that may hold a trained detector, ``mobilenet0.25_Final.pth``, to use instead.
+    """
+    from deepface.models.demography.pytorch import Age, Race
+    from facer.face_detection.retinaface import RetinaFace, cfg_mnet
+    from facer.farl import farl_classification
+
+    torch.manual_seed(0)
+    with real_faces._cpu_only():
+        networks: dict[str, Any] = {
+            "detector": RetinaFace(cfg_mnet, phase="test"),
+            "attributes": farl_classification(num_classes=40, layers=[11]),
+            "age": Age.base_model(),
+            "race": Race.base_model(),
+        }
+    for network in networks.values():
+        initialise(network)
+    _calibrate(networks["detector"])
+    trunk = {k: v for k, v in networks["age"].state_dict().items() if k.startswith("backbone.conv")}
+    networks["race"].load_state_dict(trunk, strict=False)
+    for role, network in networks.items():
+        weights = real_faces.WEIGHTS[role]
+        weights.folder().mkdir(parents=True, exist_ok=True)
+        torch.save(network.state_dict(), weights.folder() / weights.names[0])
+    detector = real_faces.WEIGHTS["detector"]
+    if trained is not None and (trained / detector.names[0]).is_file():
+        (detector.folder() / detector.names[0]).write_bytes((trained / detector.names[0]).read_bytes())
+
+
+def _calibrate(detector: Any) -> None:
+    """Scale the heads of a random RetinaFace so that it finds some tens of boxes with scores that all differ.
+
+    Left alone, it gives thousands of boxes the score 1, and their order says nothing.
+    """
+    heads = {"ClassHead": 3.0, "BboxHead": 0.5, "LandmarkHead": 0.5}  # wanted spread of each head's outputs
+    detector.eval()
+    for name, spread in heads.items():
+        for head in getattr(detector, name):
+            outputs: list[torch.Tensor] = []
+            handle = head.register_forward_hook(lambda _m, _i, output, keep=outputs: keep.append(output))
+            with torch.no_grad():
+                detector(torch.randn(1, 3, 320, 320) * 60)
+                head.conv1x1.weight *= spread / outputs[0].std()
+                head.conv1x1.bias.zero_()
+                if name == "ClassHead":
+                    head.conv1x1.bias.view(-1, 2)[:] = torch.tensor([1.5, -1.5])
+            handle.remove()
