@@ -153,7 +153,8 @@ def picture(anonymizer: Anonymizer, reference: Diffusers, settings: Settings, se
 
 def batch_of(anonymizer: Anonymizer, settings: Settings, size: int) -> float:
     """Lowest PSNR of a picture of a batch against the same picture alone."""
-    requests = [Request(PROMPT + "Bangs , " * k, NEGATIVE, seed=k) for k in range(size)]
+    # Prompts of one to three windows of text.
+    requests = [Request(PROMPT + "Bangs , " * 8 * k, NEGATIVE, seed=k) for k in range(size)]
     together = anonymizer.generate(requests, settings)
     alone = [anonymizer.generate([request], settings)[0] for request in requests]
     return min(psnr(np.asarray(a.image), np.asarray(b.image)) for a, b in zip(together, alone, strict=True))

@@ -4,7 +4,8 @@ Needs numpy, Pillow, tokenizers and one engine backend; never torch, tensorflow,
 """
 
 from .errors import AnonError
-from .pipeline import Anonymizer, Portrait, Request
+from .pipeline import Anonymizer
+from .portrait import Portrait, Request
 from .settings import Settings
 
 __version__ = "0.1.0"

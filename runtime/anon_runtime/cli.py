@@ -13,7 +13,8 @@ from .attributes import load_attributes
 from .console import advance, logging_to_stderr, progress_bar, report, show_description
 from .errors import AnonError, UsageError
 from .folder import Job, describe_batch, is_file_name, plan_outputs, prepare_folder, run_batch, save
-from .pipeline import Anonymizer, Request
+from .pipeline import Anonymizer
+from .portrait import Request
 from .prompt import STYLES
 from .schedule import SAMPLERS
 from .settings import MAX_SEED, Settings

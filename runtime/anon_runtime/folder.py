@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from .attributes import Attributes
 from .errors import AnonError, GenerationError, NoFaceError, OutputError, PhotoError, UsageError
 from .images import encode_png, write_file
-from .pipeline import Anonymizer, Description, Portrait, Progress
+from .pipeline import Anonymizer, Progress
+from .portrait import Description, Portrait
 from .settings import Settings
 
 T = TypeVar("T")

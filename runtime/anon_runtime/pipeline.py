@@ -2,11 +2,10 @@
 
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -17,71 +16,23 @@ from PIL import Image
 from .attributes import Attributes, read_attributes
 from .backends import Arrays, Engine, load_engine
 from .bundle import Bundle, Defaults
+from .clock import Stopwatch
 from .errors import NoFaceError, PhotoError, UsageError
 from .faces import DETECTORS, Face, biggest_face, detect
 from .guidance import check_finite, make_denoiser
 from .images import read_photo
 from .noise import NoisePlan, draw_initial, draw_noise, plan_noise
+from .portrait import Description, Portrait, Request
 from .prompt import write_prompts
 from .sampler import LOOPS, State
 from .schedule import Schedule, load_schedule
 from .settings import Settings
-from .text import Vocabulary, cut_phrases, encode_prompts
+from .text import Vocabulary, count_windows, cut_phrases, encode_prompts
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Source = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 Progress = Callable[[int, int], None]  # evaluations done, evaluations in all
-
-
-@dataclass(frozen=True)
-class Request:
-    """One picture to paint."""
-
-    prompt: str
-    negative_prompt: str = ""
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a photo was turned into: everything that the painting will know of it.
-
-    Attributes:
-        request: the prompts and the seed.
-        attributes: ``Ethnic``, ``Age`` and the 40 CelebA scores of the biggest face.
-        face: its box, x, y, width, height in pixels of the upright photo; None where there was no photo.
-        seconds: time by stage.
-    """
-
-    request: Request
-    attributes: Attributes
-    face: tuple[float, float, float, float] | None
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """A finished picture and how it came about.
-
-    Attributes:
-        image: PIL RGB picture of the bundle's size; contains no pixel of any photo.
-        attributes, face: see `Description`; None where there was no photo.
-        seconds: time by stage; of a batch, this picture's share.
-    """
-
-    image: Image.Image
-    prompt: str
-    negative_prompt: str
-    seed: int
-    attributes: Attributes | None = None
-    face: tuple[float, float, float, float] | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def of(self, description: Description) -> "Portrait":
-        """The same picture with what is known about its photo."""
-        seconds = description.seconds | self.seconds
-        return replace(self, attributes=description.attributes, face=description.face, seconds=seconds)
 
 
 class Anonymizer:
@@ -96,7 +47,6 @@ class Anonymizer:
         self.settings = settings or Settings()
         self._engines: dict[str, Engine] = {}
         self._schedules: dict[tuple[str, int], tuple[Schedule, NoisePlan]] = {}
-        self._words: Vocabulary | None = None
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], settings: Settings | None = None) -> Self:
@@ -194,13 +144,30 @@ class Anonymizer:
         Raises:
             GenerationError: the engines returned no picture.
         """
-        settings, clock = settings or self.settings, Stopwatch()
+        settings = settings or self.settings
         evaluations = self.check(settings).evaluations
-        latents = np.empty(0, np.float32)
+        groups: dict[int, list[int]] = {}
+        for i, request in enumerate(requests):
+            groups.setdefault(self._windows(request, settings), []).append(i)
+        portraits: dict[int, Portrait] = {}
+        for number, members in enumerate(groups.values()):
+            before = number * evaluations
+
+            def report(done: int, before: int = before) -> None:
+                if progress is not None:
+                    progress((before + done) // len(groups), evaluations)
+
+            portraits |= zip(members, self._generate([requests[i] for i in members], settings, report), strict=True)
+        return [portraits[i] for i in range(len(requests))]
+
+    def _generate(
+        self, requests: Sequence[Request], settings: Settings, report: Callable[[int], None]
+    ) -> list[Portrait]:
+        """Paint pictures whose prompts have the same number of windows."""
+        clock, latents = Stopwatch(), np.empty(0, np.float32)
         for state in self.denoising(requests, settings, clock=clock):
             latents = state.latents
-            if progress is not None:
-                progress(state.evaluation, evaluations)
+            report(state.evaluation)
         with clock("vae"):
             pictures = self.decode(latents)
         share = {stage: seconds / len(requests) for stage, seconds in clock.seconds.items()}
@@ -210,13 +177,15 @@ class Anonymizer:
         ]
 
     def denoising(
-        self, requests: Sequence[Request], settings: Settings, *, clock: "Stopwatch | None" = None
+        self, requests: Sequence[Request], settings: Settings, *, clock: Stopwatch | None = None
     ) -> Iterator[State]:
         """The sampling loop of a batch, state by state; for previews, progress and cancelling.
 
         The noise is drawn on a thread of its own, while the text encoder and the first evaluations run.
 
         Raises:
+            UsageError: there is no request, or their prompts need different numbers of windows: filling up the shorter
+                ones would make a picture depend on its batch. `generate` sorts them.
             GenerationError: the UNet returned NaN or infinity; names the evaluation.
         """
         clock = clock or Stopwatch()
@@ -237,7 +206,7 @@ class Anonymizer:
                 positive, negative = self._embed(requests, settings)
             with clock("load"):
                 engine = self.engine("unet")
-            scale = _choose(settings.guidance_scale, defaults.guidance_scale)
+            scale = self._guidance_scale(settings)
             denoise = make_denoiser(unet, positive, negative, scale, one_batch=defaults.guidance_batch)
             with clock("noise"):
                 initial = np.stack([draw_initial(r.seed, shape) for r in requests]) * schedule.init_noise_sigma
@@ -281,18 +250,31 @@ class Anonymizer:
         self, requests: Sequence[Request], settings: Settings
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """Text embeddings of the positive and, with guidance, the negative prompts."""
-        if not requests:
-            raise UsageError("no prompt", "there is nothing to paint", "give at least one")
-        if self._words is None:
-            self._words = Vocabulary.load(self.bundle.path / self.bundle.manifest.tokenizer)
-        guided = _choose(settings.guidance_scale, self.bundle.manifest.defaults.guidance_scale) > 1
+        windows = {self._windows(request, settings) for request in requests}
+        if len(windows) != 1:
+            why = "they need different numbers of text windows" if windows else "there is nothing to paint"
+            raise UsageError(f"a batch of {len(requests)} prompts", why, "give one or more prompts of like length")
+        guided = self._guidance_scale(settings) > 1
         prompts = [r.prompt for r in requests] + [r.negative_prompt for r in requests if guided]
-        truncate = settings.prompt_truncate
-        if truncate:
-            _warn_of_cuts(self._words, prompts)
-        states = encode_prompts(prompts, self._words, self.engine("text_encoder"), truncate=truncate)
+        if settings.prompt_truncate:
+            _warn_of_cuts(self._vocabulary, prompts)
+        states = encode_prompts(prompts, self._vocabulary, self.engine("text_encoder"), windows.pop())
         count = len(requests)
         return states[:count], states[count:] if guided else None
+
+    def _windows(self, request: Request, settings: Settings) -> int:
+        """How many windows of text a picture is painted from; both its prompts are filled up to it."""
+        if settings.prompt_truncate:
+            return 1
+        negative = [request.negative_prompt] if self._guidance_scale(settings) > 1 else []
+        return count_windows(self._vocabulary, request.prompt, *negative)
+
+    def _guidance_scale(self, settings: Settings) -> float:
+        return _choose(settings.guidance_scale, self.bundle.manifest.defaults.guidance_scale)
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return Vocabulary.load(self.bundle.path / self.bundle.manifest.tokenizer)
 
 
 def _no_face(photo: Source, faces: Sequence[Face], settings: Settings) -> NoFaceError:
@@ -315,19 +297,3 @@ def _warn_of_cuts(words: Vocabulary, prompts: Sequence[str]) -> None:
 
 def _choose(value: T | None, default: T) -> T:
     return default if value is None else value
-
-
-class Stopwatch:
-    """Adds up seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Time a block as part of a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start

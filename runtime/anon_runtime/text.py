@@ -80,22 +80,25 @@ def cut_phrases(vocabulary: Vocabulary, prompt: str) -> list[str]:
     return [p.strip() for p, end in phrases if p.strip() and end - (len(p) - len(p.rstrip())) > kept_end]
 
 
+def count_windows(vocabulary: Vocabulary, *prompts: str) -> int:
+    """How many windows the longest of some prompts needs."""
+    return max(len(split_windows(vocabulary, prompt)) for prompt in prompts)
+
+
 def encode_prompts(
-    prompts: Sequence[str], vocabulary: Vocabulary, encoder: Engine, *, truncate: bool = False
+    prompts: Sequence[str], vocabulary: Vocabulary, encoder: Engine, windows: int
 ) -> NDArray[np.float32]:
-    """Text embeddings of several prompts, all padded to the same number of windows.
+    """Text embeddings of several prompts.
 
     Args:
-        prompts: positive and negative prompts of a batch.
+        prompts: positive and negative prompts.
         vocabulary: the tokenizer.
         encoder: the text encoder engine: ``input_ids`` (n, 77) -> ``last_hidden_state`` (n, 77, width).
-        truncate: keep one window only, as diffusers does.
+        windows: shorter prompts are filled up with empty windows to this number, longer ones are cut.
 
     Returns:
         float32 array (prompts, 77 * windows, width).
     """
-    windows = [split_windows(vocabulary, prompt) for prompt in prompts]
-    count = 1 if truncate else max(len(w) for w in windows)
-    ids = np.stack([split_windows(vocabulary, p, count)[:count] for p in prompts])
+    ids = np.stack([split_windows(vocabulary, prompt, windows)[:windows] for prompt in prompts])
     states = encoder({"input_ids": ids.reshape(-1, WINDOW)})["last_hidden_state"]
-    return np.asarray(states, np.float32).reshape(len(prompts), count * WINDOW, -1)
+    return np.asarray(states, np.float32).reshape(len(prompts), windows * WINDOW, -1)

@@ -73,5 +73,26 @@ def test_wrong_latent_shape_is_an_engine_error(anonymizer: Anonymizer) -> None:
 def test_steps_outside_the_tables(anonymizer: Anonymizer) -> None:
     with pytest.raises(UsageError, match="use 1 to 50"):
         anonymizer.generate([Request("x")], Settings(steps=51))
-    with pytest.raises(UsageError):
-        anonymizer.generate([])
+    with pytest.raises(UsageError, match="use 1 to 50"):
+        anonymizer.anonymize(np.zeros((64, 64, 3), np.uint8), steps=51)
+
+
+def test_no_prompts_no_pictures(anonymizer: Anonymizer) -> None:
+    assert anonymizer.generate([]) == []
+    with pytest.raises(UsageError, match="nothing to paint"):
+        next(anonymizer.denoising([], Settings()))
+
+
+def test_prompts_of_any_length_share_a_batch_without_changing_each_other(anonymizer: Anonymizer) -> None:
+    """A picture whose prompts fill one window of text, beside pictures that need two and four."""
+    requests = [Request("a man" + " , Wavy_Hair" * count, "hat", seed=count) for count in (0, 60, 1, 20)]
+    seen: list[tuple[int, int]] = []
+    together = anonymizer.generate(requests, Settings(steps=2), progress=lambda *state: seen.append(state))
+    assert seen == sorted(seen) and seen[-1] == (3, 3)
+    for request, portrait in zip(requests, together, strict=True):
+        assert portrait.prompt == request.prompt
+        alone = anonymizer.generate([request], Settings(steps=2))[0]
+        difference = np.asarray(portrait.image).astype(int) - np.asarray(alone.image)
+        assert np.abs(difference).max() <= 1
+    with pytest.raises(UsageError, match="different numbers of text windows"):
+        next(anonymizer.denoising(requests, Settings(steps=2)))

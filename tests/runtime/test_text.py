@@ -11,7 +11,7 @@ from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.attributes import CELEBA
 from anon_runtime.errors import BundleError
 from anon_runtime.prompt import write_prompts
-from anon_runtime.text import CONTENT, Vocabulary, cut_phrases, encode_prompts, split_windows
+from anon_runtime.text import CONTENT, Vocabulary, count_windows, cut_phrases, encode_prompts, split_windows
 
 BEGIN, END = 49406, 49407
 words = st.lists(st.sampled_from([*CELEBA, ",", "34", "o'clock", "é", "naïve", "!?"]), max_size=90).map(" ".join)
@@ -49,13 +49,15 @@ def test_windows_hold_every_token_once_between_marks(vocabulary: Vocabulary, pro
 
 def test_both_prompts_get_the_same_number_of_windows(anonymizer: Anonymizer, vocabulary: Vocabulary) -> None:
     encoder = anonymizer.engine("text_encoder")
-    states = encode_prompts(["short", "Wavy_Hair , " * 40], vocabulary, encoder)
+    prompts = ["short", "Wavy_Hair , " * 40]
+    assert count_windows(vocabulary, *prompts) == 3
+    states = encode_prompts(prompts, vocabulary, encoder, 3)
     assert states.shape == (2, 77 * 3, 64)
-    alone = encode_prompts(["short"], vocabulary, encoder)
+    alone = encode_prompts(["short"], vocabulary, encoder, 1)
     np.testing.assert_allclose(states[0, :77], alone[0], atol=1e-6)
-    empty = encode_prompts([""], vocabulary, encoder)
+    empty = encode_prompts([""], vocabulary, encoder, 1)
     np.testing.assert_allclose(states[0, 77:154], empty[0], atol=1e-6)
-    assert encode_prompts(["short", "Wavy_Hair , " * 40], vocabulary, encoder, truncate=True).shape == (2, 77, 64)
+    assert encode_prompts(prompts, vocabulary, encoder, 1).shape == (2, 77, 64)
 
 
 def test_the_papers_prompt_is_longer_than_a_window(vocabulary: Vocabulary) -> None:
