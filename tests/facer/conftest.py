@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from benchmarks.stand_ins import write_stand_ins
 
-from anon_export import faces as real_faces
-from anon_runtime.backends import Engine, load_engine
-from anon_runtime.bundle import EngineSpec
+from anon_export.cli import main
+from anon_export.demo.generator import Architecture, write_generator
+from anon_runtime import Anonymizer
+from anon_runtime.backends import Engine
+from anon_runtime.bundle import Bundle
 from anon_runtime.images import read_photo
 
 TRAINED = Path(os.environ.get("ANON_ENGINES_WEIGHTS", Path(__file__).parents[3] / "shared" / "weights"))
@@ -33,14 +35,21 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def specs(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, EngineSpec]:
-    return real_faces.build_faces(tmp_path_factory.mktemp("faces"))
+def bundle(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A small model with the paper's face engines, built by the command."""
+    folder = tmp_path_factory.mktemp("facer")
+    write_generator(folder / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
+    with pytest.raises(SystemExit) as caught:
+        main(["build", str(folder / "model"), "--name", "paper", "--output", str(folder), "--quiet"])
+    assert caught.value.code == 0
+    return Bundle.open(folder / "paper")
 
 
 @pytest.fixture(scope="session")
-def engines(specs: dict[str, EngineSpec]) -> dict[str, Engine]:
-    loaded = {spec.path: load_engine("onnxruntime", Path(spec.path)) for spec in specs.values()}
-    return {role: loaded[spec.path] for role, spec in specs.items()}
+def engines(bundle: Bundle) -> dict[str, Engine]:
+    """The face engines by role."""
+    anonymizer = Anonymizer(bundle)
+    return {role: anonymizer.engine(role) for role in bundle.manifest.engines if role.startswith("face")}
 
 
 @pytest.fixture(scope="session")

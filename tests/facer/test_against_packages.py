@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from anon_export import faces as real_faces
+from anon_runtime import Anonymizer
 from anon_runtime.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop
 from anon_runtime.backends import Engine
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.bundle import Bundle
 from anon_runtime.errors import AnonError
 from anon_runtime.faces import DETECTORS, Face
 from anon_runtime.warp import fit
@@ -119,28 +120,36 @@ def test_age_and_race(stand_ins: Path, engines: dict[str, Engine], photos: list[
         assert int(age) == theirs["age"]
 
 
-def test_batches_are_free(engines: dict[str, Engine], specs: dict[str, EngineSpec]) -> None:
+def test_batches_are_free(engines: dict[str, Engine], bundle: Bundle) -> None:
     rng = np.random.default_rng(0)
-    for role, shape in {
-        "face_attributes": (3, 224, 224),
-        "face_age": (224, 224, 3),
-        "face_race": (224, 224, 3),
-    }.items():
+    shapes = {"face_attributes": (3, 224, 224), "face_age": (224, 224, 3), "face_race": (224, 224, 3)}
+    for role, shape in shapes.items():
         images = rng.random((3, *shape), dtype=np.float32)
         together = engines[role]({"image": images})
         for k in range(3):
             for name, values in engines[role]({"image": images[k : k + 1]}).items():
                 np.testing.assert_allclose(together[name][k], values[0], atol=1e-4)
-        assert all(spec.inputs[0].shape[0] == "batch" for spec in specs.values())
+        assert bundle.spec(role).inputs[0].shape[0] == "batch"
 
 
-def test_a_shared_trunk_makes_one_engine(specs: dict[str, EngineSpec]) -> None:
-    assert specs["face_age"] == specs["face_race"]
-    assert [t.name for t in specs["face_age"].outputs] == ["age_probabilities", "race_probabilities"]
-    size = sum(path.stat().st_size for path in Path(specs["face_age"].path).parent.iterdir())
+def test_a_shared_trunk_makes_one_engine(bundle: Bundle) -> None:
+    assert bundle.spec("face_age") == bundle.spec("face_race")
+    assert [t.name for t in bundle.spec("face_age").outputs] == ["age_probabilities", "race_probabilities"]
+    size = sum(path.stat().st_size for path in bundle.engine_path("face_age").parent.iterdir())
     one = real_faces.WEIGHTS["age"].find()
     assert one is not None
     assert one.stat().st_size < size < 1.95 * one.stat().st_size
+
+
+def test_the_whole_way(bundle: Bundle, astronaut: Path, engines: dict[str, Engine]) -> None:
+    """A photo to a portrait; a detector with random weights may find a face anywhere, but must find it inside."""
+    anonymizer = Anonymizer(bundle)
+    assert bundle.spec("face_detector").contract == "retinaface"
+    portrait = anonymizer.anonymize(astronaut, steps=2, detection_threshold=0.3)
+    assert portrait.image.size == (64, 64)
+    x, y, w, h = portrait.face or (0, 0, 0, 0)
+    assert 0 <= x <= x + w <= 512 and 0 <= y <= y + h <= 512 and w * h > 0
+    assert portrait.attributes is not None and list(portrait.attributes) == ["Ethnic", "Age", *CELEBA]
 
 
 def test_labels_are_the_packages(facer_networks: tuple[Any, Any]) -> None:
