@@ -22,13 +22,15 @@ from tqdm import tqdm
 
 from anon_export.build import Plan, build
 from anon_export.demo.generator import Architecture, write_generator
+from anon_export.reference import Diffusers, psnr, to_pixels
+from anon_export.sources import load_folder
 from anon_export.tables import MAX_STEPS, make_scheduler
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime import noise as noises
 from anon_runtime.normal import NormalStream
 from anon_runtime.schedule import SAMPLERS, Schedule, load_schedule
 
-from .reference import Diffusers, psnr, share_networks, to_pixels
+from .reference import share_networks
 
 # Models of several shapes: the demo's, two with non-square latents, one of them with an odd number of rows.
 ARCHITECTURES = {
@@ -180,7 +182,7 @@ def main() -> None:
         for name, architecture in progress(list(ARCHITECTURES.items()), "building models"):
             write_generator(Path(folder) / name, architecture)
             bundle = build(Plan(str(Path(folder) / name), name, Path(folder) / "engines", "none"), lambda _: None)
-            models[name] = Anonymizer(bundle), Diffusers(Path(folder) / name)
+            models[name] = Anonymizer(bundle), Diffusers(load_folder(Path(folder) / name).pipeline)
         rows += low_level_rows(models["demo"], progress)
         rows += loop_rows(models, progress)
         rows += picture_rows(models, options.seeds, progress)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from anon_runtime import Anonymizer
 from anon_runtime.backends import Engine, load_engine
 from anon_runtime.bundle import MANIFEST, Bundle, Defaults, EngineSpec, FileRecord, Generator, Manifest, Tables, sha256
 from anon_runtime.errors import OutputError
@@ -25,6 +26,7 @@ from .demo import faces as demo_faces
 from .demo.generator import write_generator
 from .sources import Components, load_folder
 from .tables import MAX_STEPS, write_tables
+from .verify import verify
 
 TOOLS = ("anon-engines", "diffusers", "onnx", "torch", "torchsde", "transformers")
 Report = Callable[[str], None]
@@ -60,7 +62,7 @@ def build(plan: Plan, report: Report) -> Bundle:
     A build that fails or dies leaves the bundle that was there before, or none.
 
     Raises:
-        AnonError: the model cannot be loaded, or the bundle cannot be written.
+        AnonError: the model cannot be loaded, an engine differs from PyTorch, or the bundle cannot be written.
     """
     if plan.faces in FACES:
         FACES[plan.faces][0]()  # fails before any long work
@@ -68,8 +70,11 @@ def build(plan: Plan, report: Report) -> Bundle:
         with tempfile.TemporaryDirectory() as scratch:
             components = _load(plan, Path(scratch), report)
             manifest = _write_engines(components, plan, folder, report)
-        report("hashing")
-        manifest = replace(manifest, files=_records(folder))
+            report("hashing")
+            manifest = replace(manifest, files=_records(folder))
+            report("verifying")
+            verification = verify(Anonymizer(Bundle(folder, manifest)), components.pipeline)
+        manifest = replace(manifest, verification=verification)
         (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
     return Bundle.open(plan.output / plan.name)
 

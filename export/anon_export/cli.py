@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from anon_runtime.errors import AnonError
 
-STEPS = ("model", "text_encoder", "unet", "vae_decoder", "guidance", "faces", "tables", "hashing")
+STEPS = ("model", "text_encoder", "unet", "vae_decoder", "guidance", "faces", "tables", "hashing", "verifying")
 
 EPILOG = """\b
 Examples:
@@ -76,6 +76,8 @@ def build_command(quiet: bool, name: str | None, faces: str | None, **choices: A
         picture = f"{manifest.generator.width} x {manifest.generator.height}"
         spacing = manifest.tables.timestep_spacing
         click.echo(f"{bundle.path}: {size:.1f} MB, {picture} pictures, timestep spacing {spacing}", err=True)
+        if manifest.verification is not None:
+            click.echo(f"a picture agrees with diffusers' to {manifest.verification.picture_psnr:.1f} dB", err=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

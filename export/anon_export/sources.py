@@ -53,9 +53,33 @@ def load_folder(folder: Path, name: str | None = None) -> Components:
         raise AnonError(
             f"model {folder}", why, "check that `StableDiffusionPipeline.from_pretrained` opens it"
         ) from None
+    _check_architecture(folder, pipeline)
     weights = sorted(path for part in PARTS for path in (folder / part).rglob("*.safetensors"))
     files = {path.relative_to(folder).as_posix(): sha256(path) for path in weights}
     return Components(Source(name or folder.name, files), folder, pipeline)
+
+
+def _check_architecture(folder: Path, pipeline: Any) -> None:
+    """Refuse relatives of Stable Diffusion 1.5 that the runtime cannot paint with.
+
+    Raises:
+        AnonError: says which kind of model it is.
+    """
+    unet, vae = pipeline.unet.config, pipeline.vae.config
+    kinds = {
+        f"its UNet takes {unet.in_channels} channels (an inpainting or depth model)": unet.in_channels != 4,
+        "its UNet wants more than a prompt (a class, a time or an added embedding)": bool(
+            unet.class_embed_type or unet.addition_embed_type or unet.time_cond_proj_dim
+        ),
+        f"it predicts {pipeline.scheduler.config.prediction_type}": (
+            pipeline.scheduler.config.prediction_type != "epsilon"
+        ),
+        f"its VAE has {vae.latent_channels} latent channels": vae.latent_channels != 4,
+    }
+    for why, refused in kinds.items():
+        if refused:
+            fix = "use a text-to-image model of Stable Diffusion 1.5's architecture that predicts noise"
+            raise AnonError(f"model {folder}", why, fix)
 
 
 def _check(folder: Path) -> None:

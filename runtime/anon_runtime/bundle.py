@@ -103,6 +103,26 @@ class Source:
 
 
 @dataclass(frozen=True)
+class EngineError:
+    """How far an engine's output is from PyTorch's on seeded inputs: absolute differences, and the largest one as a
+    share of the largest value.
+    """
+
+    max: float
+    mean: float
+    p999: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What the builder measured in the end: engines by role, and a picture against diffusers (PSNR in dB)."""
+
+    engines: dict[str, EngineError]
+    picture_psnr: float
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The contents of ``bundle.json``."""
 
@@ -116,6 +136,7 @@ class Manifest:
     engines: dict[str, EngineSpec]
     files: dict[str, FileRecord]
     defaults: Defaults = field(default_factory=Defaults)
+    verification: Verification | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -149,6 +170,7 @@ class Manifest:
                 engines={role: _engine(spec) for role, spec in data["engines"].items()},
                 files={_inside(path): FileRecord(**record) for path, record in data["files"].items()},
                 defaults=Defaults(**data["defaults"]),
+                verification=_verification(data["verification"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(where, f"the manifest lacks or garbles a field ({error})", REBUILD) from None
@@ -159,6 +181,12 @@ def _engine(spec: dict[str, Any]) -> EngineSpec:
         return tuple(TensorSpec(t["name"], t["dtype"], tuple(t["shape"])) for t in spec[key])
 
     return EngineSpec(_inside(spec["path"]), spec["contract"], spec["precision"], tensors("inputs"), tensors("outputs"))
+
+
+def _verification(data: dict[str, Any] | None) -> Verification | None:
+    if data is None:
+        return None
+    return Verification({r: EngineError(**error) for r, error in data["engines"].items()}, data["picture_psnr"])
 
 
 def _inside(path: str) -> str:

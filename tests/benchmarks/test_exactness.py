@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.reference import Diffusers, share_networks
+from benchmarks.reference import share_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from anon_export.build import Plan, build
 from anon_export.demo.generator import write_generator
+from anon_export.reference import Diffusers
+from anon_export.sources import load_folder
 from anon_export.tables import make_scheduler
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime import noise as noises
@@ -47,7 +49,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Anonymizer, Diffuser
     folder = tmp_path_factory.mktemp("wide")
     write_generator(folder / "model", exactness.ARCHITECTURES["wide"])
     bundle = build(Plan(str(folder / "model"), "wide", folder / "engines", "none"), lambda _: None)
-    return Anonymizer(bundle), Diffusers(folder / "model")
+    return Anonymizer(bundle), Diffusers(load_folder(folder / "model").pipeline)
 
 
 @samplers
