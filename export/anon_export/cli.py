@@ -8,6 +8,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from anon_runtime.bundle import Bundle, Manifest
 from anon_runtime.errors import AnonError
 
 STEPS = ("model", "text_encoder", "unet", "vae_decoder", "guidance", "faces", "tables", "hashing", "verifying")
@@ -15,6 +16,7 @@ STEPS = ("model", "text_encoder", "unet", "vae_decoder", "guidance", "faces", "t
 EPILOG = """\b
 Examples:
   anon-export build demo                        the embedded model, to engines/demo
+  anon-export inspect engines/demo              what a bundle holds
   anon-export build ~/models/rv51 --name rv51 --output engines --faces demo
 """
 
@@ -72,12 +74,45 @@ def build_command(quiet: bool, name: str | None, faces: str | None, **choices: A
         bar.update(len(STEPS) - bar.n)
     if not quiet:
         manifest = bundle.manifest
-        size = sum(record.size for record in manifest.files.values()) / 1e6
         picture = f"{manifest.generator.width} x {manifest.generator.height}"
         spacing = manifest.tables.timestep_spacing
-        click.echo(f"{bundle.path}: {size:.1f} MB, {picture} pictures, timestep spacing {spacing}", err=True)
+        click.echo(
+            f"{bundle.path}: {_megabytes(manifest):.1f} MB, {picture} pictures, timestep spacing {spacing}", err=True
+        )
         if manifest.verification is not None:
             click.echo(f"a picture agrees with diffusers' to {manifest.verification.picture_psnr:.1f} dB", err=True)
+
+
+@command.command("inspect")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
+def inspect_command(bundle: Path, as_json: bool) -> None:
+    """Show what BUNDLE holds, after checking its files."""
+    manifest = Bundle.open(bundle).manifest
+    if as_json:
+        click.echo(manifest.to_json(), nl=False)
+        return
+    g, t, d = manifest.generator, manifest.tables, manifest.defaults
+    measured = manifest.verification
+    facts = {
+        "bundle": f"{manifest.name}, {_megabytes(manifest):.1f} MB, for {manifest.target}",
+        "source": f"{manifest.source.model}, {len(manifest.source.files)} weight files",
+        "pictures": f"{g.width} x {g.height}, latents {' x '.join(map(str, g.latent_shape))}",
+        "samplers": f"{', '.join(t.samplers)}; 1 to {t.max_steps} steps; timestep spacing {t.timestep_spacing}",
+        "defaults": f"{d.sampler}, {d.steps} steps, guidance scale {d.guidance_scale}",
+        "built with": ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items()),
+        "picture": f"{measured.picture_psnr:.1f} dB from diffusers'" if measured else "not compared with diffusers'",
+    }
+    for title, text in facts.items():
+        click.echo(f"{title + ':':<12}{text}")
+    for role, spec in manifest.engines.items():
+        error = measured.engines.get(role) if measured else None
+        note = f", {error.relative:.0e} from PyTorch" if error else ""
+        click.echo(f"{role}: {spec.path}, {spec.contract}, {spec.precision}{note}")
+
+
+def _megabytes(manifest: Manifest) -> float:
+    return sum(record.size for record in manifest.files.values()) / 1e6
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -48,6 +48,8 @@ PATH: Any = click.Path(path_type=Path)
               help="Folder for the portraits, or a .png file when there is one to write.")
 @click.option("--engines", default=Path("engines/demo"), show_default=True, type=PATH,
               help="The bundle to use, made by `anon-export build`.")
+@click.option("--checksum/--no-checksum", default=True,
+              help="Compare the engines' files with their sha256, or only with their sizes, which starts faster.")
 @click.option("--prompt", help="Paint this prompt; no photo and no face engines are needed.")
 @click.option("--negative-prompt", help="What to avoid; only with --prompt.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
@@ -76,8 +78,9 @@ PATH: Any = click.Path(path_type=Path)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes; errors still show.")
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
 def command(
-    photos: tuple[Path, ...], output: Path | None, engines: Path, prompt: str | None, negative_prompt: str | None,
-    ignore: str, attributes_file: Path | None, prompt_only: bool, as_json: bool, quiet: bool, **choices: Any,
+    photos: tuple[Path, ...], output: Path | None, engines: Path, checksum: bool, prompt: str | None,
+    negative_prompt: str | None, ignore: str, attributes_file: Path | None, prompt_only: bool, as_json: bool,
+    quiet: bool, **choices: Any,
 ) -> None:
     """Turn PHOTOS of people into portraits of people who do not exist.
 
@@ -98,15 +101,17 @@ def command(
     settings = Settings(ignore=names, attributes=attributes, **choices)
     with logging_to_stderr(quiet=quiet):
         if output is None:
-            failed = _describe_photos(photos, engines, settings, as_json=as_json)
+            anonymizer = Anonymizer.load(engines, settings, checksum=checksum)
+            failed = _describe_photos(anonymizer, photos, as_json=as_json)
         elif prompt is not None:
             request = Request(prompt, negative_prompt or "", settings.seed)
-            failed = _run_prompt(request, _one_file(output, "portrait"), engines, settings, as_json, quiet)
-        elif attributes_file and not photos:
-            jobs = [Job(None, _one_file(output, attributes_file.stem))]
-            failed = _run_photos(jobs, engines, settings, as_json, quiet)
+            anonymizer = Anonymizer.load(engines, settings, checksum=checksum)
+            failed = _run_prompt(anonymizer, request, _one_file(output, "portrait"), as_json, quiet)
         else:
-            failed = _run_photos(plan_outputs(photos, output), engines, settings, as_json, quiet)
+            single = [Job(None, _one_file(output, attributes_file.stem))] if attributes_file else []
+            jobs = plan_outputs(photos, output) if photos else single
+            anonymizer = Anonymizer.load(engines, settings, checksum=checksum)
+            failed = _run_photos(anonymizer, jobs, as_json, quiet)
     sys.exit(3 if failed else 0)
 
 
@@ -115,12 +120,11 @@ def _one_file(output: Path, name: str) -> Path:
     return output if is_file_name(output) else output / f"{name}.png"
 
 
-def _run_photos(jobs: Sequence[Job], engines: Path, settings: Settings, as_json: bool, quiet: bool) -> int:
+def _run_photos(anonymizer: Anonymizer, jobs: Sequence[Job], as_json: bool, quiet: bool) -> int:
     """Anonymize photos batch by batch; returns how many failed."""
-    anonymizer = Anonymizer.load(engines, settings)
-    total = anonymizer.check(settings).evaluations
+    total = anonymizer.check(anonymizer.settings).evaluations
     prepare_folder(jobs[0].output.parent)
-    batches = _batches(jobs, settings.batch_size)
+    batches = _batches(jobs, anonymizer.settings.batch_size)
     counts: Counter[str] = Counter()
     with progress_bar(len(batches) * total, quiet=quiet) as bar:
         for index, batch in enumerate(batches):
@@ -132,11 +136,11 @@ def _run_photos(jobs: Sequence[Job], engines: Path, settings: Settings, as_json:
     return counts["error"]
 
 
-def _describe_photos(photos: Sequence[Path], engines: Path, settings: Settings, *, as_json: bool) -> int:
+def _describe_photos(anonymizer: Anonymizer, photos: Sequence[Path], *, as_json: bool) -> int:
     """Print what is read from photos; returns how many failed."""
-    anonymizer = Anonymizer.load(engines, settings)
+    jobs = [Job(photo, photo) for photo in photos] or [Job(None, Path())]
     failed = 0
-    for batch in _batches([Job(photo, photo) for photo in photos] or [Job(None, Path())], settings.batch_size):
+    for batch in _batches(jobs, anonymizer.settings.batch_size):
         for record in describe_batch(anonymizer, batch):
             failed += record.status == "error"
             show_description(record, as_json=as_json)
@@ -147,17 +151,14 @@ def _batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
     return [jobs[i : i + size] for i in range(0, len(jobs), size)]
 
 
-def _run_prompt(
-    request: Request, output: Path, engines: Path, settings: Settings, as_json: bool, quiet: bool
-) -> int:
+def _run_prompt(anonymizer: Anonymizer, request: Request, output: Path, as_json: bool, quiet: bool) -> int:
     """Paint one prompt; an error ends the run."""
     if not request.prompt.strip():
         raise UsageError("--prompt", "it is empty", "describe the picture")
-    anonymizer = Anonymizer.load(engines, settings)
-    total = anonymizer.check(settings).evaluations
+    total = anonymizer.check(anonymizer.settings).evaluations
     prepare_folder(output.parent)
     with progress_bar(total, quiet=quiet) as bar:
-        portrait = anonymizer.generate([request], settings, progress=advance(bar, 0))[0]
+        portrait = anonymizer.generate([request], progress=advance(bar, 0))[0]
     report(save(portrait, output, None), as_json=as_json)
     return 0
 

@@ -49,13 +49,13 @@ class Anonymizer:
         self._schedules: dict[tuple[str, int], tuple[Schedule, NoisePlan]] = {}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], settings: Settings | None = None) -> Self:
-        """Open a bundle, checking its files.
+    def load(cls, path: str | os.PathLike[str], settings: Settings | None = None, *, checksum: bool = True) -> Self:
+        """Open a bundle, checking its files; without ``checksum`` only their sizes.
 
         Raises:
             BundleError: there is none, or it is damaged.
         """
-        return cls(Bundle.open(Path(path)), settings)
+        return cls(Bundle.open(Path(path), checksum=checksum), settings)
 
     def anonymize(
         self,

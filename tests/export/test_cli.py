@@ -4,7 +4,7 @@ import pytest
 
 from anon_export import build as builder
 from anon_export.cli import main
-from anon_runtime.bundle import Bundle
+from anon_runtime.bundle import Bundle, Manifest
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -49,3 +49,21 @@ def test_missing_face_packages_are_named_before_any_work(
     code, message = call(capsys, "build", tmp_path, "--output", tmp_path / "out", "-q")
     assert code == 1 and "anon-engines[deepface,facer]" in message and message.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_inspect_shows_what_a_bundle_holds(capsys: pytest.CaptureFixture[str], demo_bundle: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["inspect", str(demo_bundle)])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    for word in ("128 x 128", "dpmpp_sde, 15 steps", "spacing leading", "centerface", "dB from diffusers", "torch "):
+        assert word in text
+    with pytest.raises(SystemExit):
+        main(["inspect", str(demo_bundle), "--json"])
+    manifest = Bundle.open(demo_bundle).manifest
+    assert Manifest.from_json(capsys.readouterr().out, "here") == manifest
+
+
+def test_inspect_refuses_what_is_no_bundle(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, message = call(capsys, "inspect", tmp_path)
+    assert code == 1 and "no bundle" in message and message.count("\n") == 1

@@ -37,6 +37,19 @@ def test_missing_and_altered_files_are_refused(own_bundle: Path, name: str) -> N
         Bundle.open(own_bundle)
 
 
+def test_without_checksums_sizes_are_still_checked(own_bundle: Path) -> None:
+    path = own_bundle / "unet" / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="sha256 differs"):
+        Bundle.open(own_bundle)
+    assert Bundle.open(own_bundle, checksum=False).manifest.name == "demo"
+    path.write_bytes(content[:-1])
+    with pytest.raises(BundleError, match="size differs"):
+        Bundle.open(own_bundle, checksum=False)
+
+
 def test_garbled_manifests_are_refused(own_bundle: Path) -> None:
     path = own_bundle / MANIFEST
     good = json.loads(path.read_text())
