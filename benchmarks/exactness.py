@@ -223,9 +223,8 @@ def low_level_rows(model: tuple[Anonymizer, Diffusers], progress: Progress) -> l
 def loop_rows(models: dict[str, tuple[Anonymizer, Diffusers]], progress: Progress) -> list[tuple[str, str, bool]]:
     """The loop with shared networks."""
     rows = []
-    bundle, reference = models["wide"][0].bundle, models["wide"][1]
-    shared = Anonymizer(bundle)
-    share_networks(shared, reference)
+    reference = models["wide"][1]
+    shared = share_networks(models["wide"][0].bundle, reference)
     for sampler in SAMPLERS:
         jobs = list(itertools.product((1, 2, 3, 15, 30), (1.0, 7.5), (1, 4)))
         worst = max(

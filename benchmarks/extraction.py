@@ -59,7 +59,7 @@ def prepare_theirs(_folder: Path) -> Any:
     from anon_export import faces as real_faces
 
     found = {role: str(real_faces.WEIGHTS[role].find()) for role in ("detector", "attributes")}
-    with real_faces._cpu_only():
+    with real_faces.cpu_only():
         detector = facer.face_detector("retinaface/mobilenet", "cpu", model_path=found["detector"])
         attributes = facer.face_attr("farl/celeba/224", "cpu", model_path=found["attributes"])
     x, y, w, h = BOX

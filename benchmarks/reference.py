@@ -1,6 +1,7 @@
 """Engines made of the reference's own networks, so that two sides can share them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from anon_export.reference import Diffusers
 from anon_runtime import Anonymizer
+from anon_runtime.bundle import Bundle
 
 
 class TorchEngine:
@@ -24,8 +26,13 @@ class TorchEngine:
         return {self._output: result.numpy()}
 
 
-def share_networks(anonymizer: Anonymizer, reference: Diffusers) -> None:
-    """Let a runtime call the reference's UNet and text encoder, so that only the loops differ."""
+def share_networks(bundle: Bundle, reference: Diffusers) -> Anonymizer:
+    """A runtime that calls the reference's UNet and text encoder, so that only the loops differ.
+
+    Guidance runs as one batch, as in diffusers: networks round differently in batches of other sizes.
+    """
+    defaults = replace(bundle.manifest.defaults, guidance_batch=True)
+    anonymizer = Anonymizer(replace(bundle, manifest=replace(bundle.manifest, defaults=defaults)))
     pipeline = reference.pipeline
     shared = {
         "unet": TorchEngine(pipeline.unet, ("sample", "timestep", "encoder_hidden_states"), "out_sample"),
@@ -33,3 +40,4 @@ def share_networks(anonymizer: Anonymizer, reference: Diffusers) -> None:
     }
     for role, engine in shared.items():
         anonymizer._engines[str(anonymizer.bundle.engine_path(role))] = engine
+    return anonymizer

@@ -23,7 +23,7 @@ def write_stand_ins(trained: Path | None = None) -> None:
     from facer.farl import farl_classification
 
     torch.manual_seed(0)
-    with real_faces._cpu_only():
+    with real_faces.cpu_only():
         networks: dict[str, Any] = {
             "detector": RetinaFace(cfg_mnet, phase="test"),
             "attributes": farl_classification(num_classes=40, layers=[11]),

@@ -26,6 +26,7 @@ from .demo import faces as demo_faces
 from .demo.generator import write_generator
 from .sources import Components, load_folder
 from .tables import MAX_STEPS, write_tables
+from .targets import TARGETS, check_target
 from .verify import verify
 
 TOOLS = ("anon-engines", "diffusers", "onnx", "torch", "torchsde", "transformers")
@@ -46,6 +47,7 @@ class Plan:
         name: of the bundle.
         output: the folder that bundles are put in.
         faces: ``demo``, ``facer+deepface`` or ``none``.
+        target: what runs the engines: ``onnxruntime`` or ``openvino``.
         timestep_spacing: overrides the one in the model's scheduler config.
     """
 
@@ -53,6 +55,7 @@ class Plan:
     name: str
     output: Path
     faces: str
+    target: str = "onnxruntime"
     timestep_spacing: str | None = None
 
 
@@ -64,8 +67,10 @@ def build(plan: Plan, report: Report) -> Bundle:
     Raises:
         AnonError: the model cannot be loaded, an engine differs from PyTorch, or the bundle cannot be written.
     """
+    # Both fail before any long work.
+    check_target(plan.target)
     if plan.faces in FACES:
-        FACES[plan.faces][0]()  # fails before any long work
+        FACES[plan.faces][0]()
     with _staging(plan.output / plan.name) as folder:
         with tempfile.TemporaryDirectory() as scratch:
             components = _load(plan, Path(scratch), report)
@@ -92,6 +97,7 @@ def _write_engines(components: Components, plan: Plan, folder: Path, report: Rep
     generator = _generator(pipeline)
     shape = generator.latent_shape
     engines: dict[str, EngineSpec] = {}
+    convert = TARGETS[plan.target]
     steps: dict[str, Callable[[Path], EngineSpec]] = {
         "text_encoder": lambda path: graphs.export_text_encoder(pipeline.text_encoder, path),
         "unet": lambda path: graphs.export_unet(pipeline.unet, path, shape),
@@ -99,14 +105,17 @@ def _write_engines(components: Components, plan: Plan, folder: Path, report: Rep
     }
     for role, export in steps.items():
         report(role)
-        engines[role] = export(folder / role / "model.onnx")
+        engines[role] = convert(export(folder / role / "model.onnx"))
         part = {"vae_decoder": "vae"}.get(role, role)
         shutil.copy(components.folder / part / "config.json", folder / role)
     report("guidance")
-    one_batch = faster_in_one_batch(load_engine("onnxruntime", folder / "unet" / "model.onnx"), engines["unet"], shape)
+    one_batch = faster_in_one_batch(load_engine(plan.target, Path(engines["unet"].path)), engines["unet"], shape)
     if plan.faces in FACES:
         report("faces")
-        engines |= FACES[plan.faces][1](folder / "faces")
+        faces = FACES[plan.faces][1](folder / "faces")
+        files = {spec.path: spec for spec in faces.values()}  # roles may share an engine
+        converted = {path: convert(spec) for path, spec in files.items()}
+        engines |= {role: converted[spec.path] for role, spec in faces.items()}
     report("tables")
     _write_tokenizer(components, folder / "tokenizer")
     shutil.copytree(components.folder / "scheduler", folder / "scheduler")
@@ -116,7 +125,7 @@ def _write_engines(components: Components, plan: Plan, folder: Path, report: Rep
     return Manifest(
         name=plan.name,
         source=components.source,
-        target="onnxruntime",
+        target=plan.target,
         tools={tool: version(tool) for tool in TOOLS},
         generator=generator,
         tables=Tables("scheduler/tables.npz", spacing, SAMPLERS, MAX_STEPS),

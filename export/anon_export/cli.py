@@ -44,6 +44,13 @@ def command() -> None:
     "[default: demo for demo, otherwise facer+deepface]",
 )
 @click.option(
+    "--target",
+    type=click.Choice(("onnxruntime", "openvino")),
+    default="onnxruntime",
+    show_default=True,
+    help="What runs the engines.",
+)
+@click.option(
     "--timestep-spacing",
     type=click.Choice(("linspace", "leading", "trailing")),
     help="Override the spacing in the model's scheduler config.",

@@ -141,7 +141,7 @@ def build_faces(folder: Path) -> dict[str, EngineSpec]:
 
 def _load_facer() -> tuple[nn.Module, nn.Module]:
     detector, attributes = (WEIGHTS[role].find() for role in ("detector", "attributes"))
-    with _cpu_only(), _damaged("facer"):
+    with cpu_only(), _damaged("facer"):
         from facer.face_attribute import FaRLFaceAttribute
         from facer.face_detection import RetinaFaceDetector
 
@@ -150,7 +150,7 @@ def _load_facer() -> tuple[nn.Module, nn.Module]:
 
 
 @contextmanager
-def _cpu_only() -> Iterator[None]:
+def cpu_only() -> Iterator[None]:
     """facer moves modules to a GPU and loads tensors where they were saved, whether or not there is one."""
     if torch.cuda.is_available():
         yield

@@ -171,16 +171,14 @@ def test_many_seeds_at_once_are_each_seed_alone(seeds: list[int], size: int) -> 
 def test_the_loop_follows_diffusers(
     wide: tuple[Anonymizer, Diffusers], sampler: str, steps: int, guidance_scale: float, batch: int
 ) -> None:
-    shared = Anonymizer(wide[0].bundle)
-    share_networks(shared, wide[1])
+    shared = share_networks(wide[0].bundle, wide[1])
     choices = Settings(sampler=sampler, steps=steps, guidance_scale=guidance_scale)
     assert exactness.loop(shared, wide[1], choices, batch) <= 1e-5
 
 
 @samplers
 def test_the_loop_check_notices_another_seed(wide: tuple[Anonymizer, Diffusers], sampler: str) -> None:
-    shared = Anonymizer(wide[0].bundle)
-    share_networks(shared, wide[1])
+    shared = share_networks(wide[0].bundle, wide[1])
     draw = noises.draw_noise
 
     def wrong(plan: Any, seed: int, shape: Any) -> Any:

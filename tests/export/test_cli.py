@@ -38,7 +38,7 @@ def test_the_plan_follows_the_options(
     monkeypatch.setattr(builder, "build", build)
     code, message = call(capsys, "build", tmp_path, "--output", tmp_path, "--timestep-spacing", "trailing")
     assert code == 0 and "128 x 128" in message and "spacing leading" in message and "unet" in message
-    assert plans == [builder.Plan(str(tmp_path), tmp_path.name, tmp_path, "facer+deepface", "trailing")]
+    assert plans == [builder.Plan(str(tmp_path), tmp_path.name, tmp_path, "facer+deepface", "onnxruntime", "trailing")]
     assert call(capsys, "--help")[0] == 0
 
 

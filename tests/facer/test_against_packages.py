@@ -22,7 +22,7 @@ def facer_networks(stand_ins: Path) -> tuple[Any, Any]:
     import facer
 
     found = {role: str(real_faces.WEIGHTS[role].find()) for role in ("detector", "attributes")}
-    with real_faces._cpu_only():
+    with real_faces.cpu_only():
         detector = facer.face_detector("retinaface/mobilenet", "cpu", model_path=found["detector"])
         attributes = facer.face_attr("farl/celeba/224", "cpu", model_path=found["attributes"])
     return detector, attributes
@@ -161,7 +161,7 @@ def test_labels_are_the_packages(facer_networks: tuple[Any, Any]) -> None:
 
 def test_facer_is_left_as_it_was() -> None:
     before = torch.nn.Module.cuda, torch.load
-    with pytest.raises(AnonError, match="planned"), real_faces._cpu_only():
+    with pytest.raises(AnonError, match="planned"), real_faces.cpu_only():
         assert (torch.nn.Module.cuda, torch.load) != before
         raise AnonError("x", "planned", "y")
     assert (torch.nn.Module.cuda, torch.load) == before

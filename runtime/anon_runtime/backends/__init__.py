@@ -12,7 +12,7 @@ from ..errors import BackendError
 
 Arrays = dict[str, NDArray[np.generic]]
 
-_MODULES = {"onnxruntime": ".ort"}
+_MODULES = {"onnxruntime": ".ort", "openvino": ".ov"}
 
 
 class Engine(Protocol):
@@ -35,3 +35,8 @@ def load_engine(target: str, path: Path) -> Engine:
     module = importlib.import_module(_MODULES[target], __name__)
     engine: Engine = module.load(path)
     return engine
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its type."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
-from . import Arrays, Engine
+from . import Arrays, Engine, first_line
 
 
 class _OrtEngine:
@@ -24,7 +24,7 @@ class _OrtEngine:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base class.
             fix = "build the bundle again, or update onnxruntime"
-            raise BackendError(str(path), f"onnxruntime cannot load it ({_first_line(error)})", fix) from None
+            raise BackendError(str(path), f"onnxruntime cannot load it ({first_line(error)})", fix) from None
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
@@ -32,15 +32,11 @@ class _OrtEngine:
             results = self._session.run(self._outputs, dict(inputs))
         except Exception as error:
             shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
-            why = f"onnxruntime refused {shapes} ({_first_line(error)})"
+            why = f"onnxruntime refused {shapes} ({first_line(error)})"
             raise BackendError(
                 str(self._path), why, "check that the inputs fit the engine's entry in bundle.json"
             ) from None
         return dict(zip(self._outputs, results, strict=True))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def load(path: Path) -> Engine:

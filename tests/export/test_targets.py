@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anon_export import targets
+from anon_export.build import Plan, build
+from anon_export.demo.generator import Architecture, write_generator
+from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.bundle import Bundle
+from anon_runtime.errors import AnonError, BackendError
+
+openvino = pytest.importorskip("openvino")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """An OpenVINO bundle of a small model, verified by its build against PyTorch and diffusers."""
+    folder = tmp_path_factory.mktemp("openvino")
+    write_generator(folder / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
+    return build(Plan(str(folder / "model"), "ov", folder, "demo", "openvino"), lambda _: None)
+
+
+def test_the_build_verified_it(bundle: Bundle) -> None:
+    assert bundle.manifest.target == "openvino"
+    assert bundle.manifest.verification is not None and bundle.manifest.verification.picture_psnr >= 60
+    assert not list(bundle.path.rglob("*.onnx*"))
+
+
+def test_other_tools_read_it(bundle: Bundle) -> None:
+    model = openvino.Core().read_model(bundle.engine_path("unet"))
+    assert {i.get_any_name() for i in model.inputs} == {"sample", "timestep", "encoder_hidden_states"}
+
+
+def test_a_photo_goes_all_the_way(bundle: Bundle, astronaut: Path, anonymizer: Anonymizer) -> None:
+    portrait = Anonymizer(bundle).anonymize(astronaut, steps=2)
+    assert portrait.image.size == (64, 64)
+    # The demo's face engines, on the other target: the same face and the same words.
+    theirs = anonymizer.describe(astronaut)
+    np.testing.assert_allclose(portrait.face, theirs.face, atol=0.1)
+    assert portrait.prompt == theirs.request.prompt
+
+
+def test_results_are_not_overwritten_by_the_next_run(bundle: Bundle) -> None:
+    anonymizer = Anonymizer(bundle)
+    vae = anonymizer.engine("vae_decoder")
+    first = vae({"latent_sample": np.zeros((1, 4, 16, 16), np.float32)})["sample"]
+    copy = first.copy()
+    vae({"latent_sample": np.ones((1, 4, 16, 16), np.float32)})
+    np.testing.assert_array_equal(first, copy)
+
+
+def test_wrong_inputs_and_files_are_named(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="openvino refused latent_sample"):
+        Anonymizer(bundle).decode(np.zeros((1, 3, 16, 16), np.float32))
+    from anon_runtime.backends import load_engine
+
+    (tmp_path / "bad.xml").write_text("<net/>")
+    with pytest.raises(BackendError, match="openvino cannot load it") as caught:
+        load_engine("openvino", tmp_path / "bad.xml")
+    assert "\n" not in str(caught.value)
+
+
+def test_batches_are_free(bundle: Bundle) -> None:
+    requests = [Request("a man", "hat", seed=k) for k in range(3)]
+    together = Anonymizer(bundle).generate(requests, Settings(steps=2))
+    for request, portrait in zip(requests, together, strict=True):
+        alone = Anonymizer(bundle).generate([request], Settings(steps=2))[0]
+        assert np.abs(np.asarray(alone.image).astype(int) - np.asarray(portrait.image)).max() <= 1
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(targets.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(AnonError, match=r"anon-engines\[openvino\]"):
+        build(Plan("demo", "demo", tmp_path / "out", "none", "openvino"), lambda _: None)
+    assert not (tmp_path / "out").exists()
