@@ -70,24 +70,38 @@ def export_text_encoder(model: nn.Module, path: Path) -> EngineSpec:
 
 
 def export_unet(model: Any, path: Path, latent_shape: Sequence[int]) -> EngineSpec:
-    """Export the UNet with free batch, height, width and number of tokens."""
+    """Export the UNet with free batch, number of tokens and, where `example_latents` allows, height and width."""
+    sample, free = example_latents(latent_shape, len(model.config.block_out_channels))
     inputs = {
-        "sample": torch.randn(2, *latent_shape),
+        "sample": sample,
         "timestep": torch.tensor(500.0),
         "encoder_hidden_states": torch.randn(2, WINDOW, model.config.cross_attention_dim),
     }
-    axes = {
-        "sample": {0: "batch", 2: "latent_height", 3: "latent_width"},
-        "timestep": {},
-        "encoder_hidden_states": {0: "batch", 1: "tokens"},
-    }
+    axes = {"sample": {0: "batch"} | free, "timestep": {}, "encoder_hidden_states": {0: "batch", 1: "tokens"}}
     return export_graph(Unet(model), inputs, axes, ("out_sample",), path)
 
 
 def export_vae_decoder(model: Any, path: Path, latent_shape: Sequence[int]) -> EngineSpec:
     """Export the VAE's decoder with free batch, height and width."""
-    axes = {"latent_sample": {0: "batch", 2: "latent_height", 3: "latent_width"}}
-    return export_graph(VaeDecoder(model), {"latent_sample": torch.randn(2, *latent_shape)}, axes, ("sample",), path)
+    sample, free = example_latents(latent_shape, 1)
+    return export_graph(
+        VaeDecoder(model), {"latent_sample": sample}, {"latent_sample": {0: "batch"} | free}, ("sample",), path
+    )
+
+
+def example_latents(latent_shape: Sequence[int], levels: int) -> tuple[Tensor, dict[int, str]]:
+    """Latents to trace a network of so many levels with, and the names of their free height and width.
+
+    Tracing mistakes a dimension that becomes 1 on some level, or equals another one, for a constant: the example is
+    chosen large enough and not square, whatever the model's own size is. A size that the levels do not halve evenly is
+    traced as it is, and stays fixed: diffusers takes another way through the network then.
+    """
+    channels, height, width = latent_shape
+    multiple = 2 ** (levels - 1)
+    if height % multiple or width % multiple:
+        return torch.randn(2, channels, height, width), {}
+    side = max(4 * multiple, 16)
+    return torch.randn(2, channels, side, side + multiple * 2), {2: "latent_height", 3: "latent_width"}
 
 
 def export_graph(

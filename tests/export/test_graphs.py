@@ -6,8 +6,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 
 from anon_export import graphs
+from anon_export.demo.generator import initialise
 from anon_export.sources import load_folder
 from anon_runtime import Anonymizer
 
@@ -89,3 +91,24 @@ def test_large_weights_go_beside_the_graph(tmp_path: Path, monkeypatch: pytest.M
     assert sorted(p.name for p in path.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"image": image.numpy()})[0], net(image).detach().numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "free"), [(4, True), (6, False)])
+def test_unets_of_any_size(tmp_path: Path, size: int, free: bool) -> None:
+    """Latents that shrink to one pixel on the lowest of three levels, and ones that cannot be halved evenly."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(
+        sample_size=size, block_out_channels=(8, 8, 8), layers_per_block=1, cross_attention_dim=16, norm_num_groups=4,
+        attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",),
+        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2,
+    )  # fmt: skip
+    initialise(unet)
+    spec = graphs.export_unet(unet.eval(), tmp_path / "unet" / "model.onnx", (4, size, size))
+    assert spec.inputs[0].shape == (("batch", 4, "latent_height", "latent_width") if free else ("batch", 4, size, size))
+    session = onnxruntime.InferenceSession(spec.path, providers=["CPUExecutionProvider"])
+    for batch, side in [(1, size), (3, size)] + ([(1, 16)] if free else []):
+        sample, states = torch.randn(batch, 4, side, side), torch.randn(batch, 154, 16)
+        inputs = {"sample": sample.numpy(), "timestep": np.float32(417.25), "encoder_hidden_states": states.numpy()}
+        ours = session.run(None, {k: np.asarray(v) for k, v in inputs.items()})[0]
+        with torch.no_grad():
+            close(ours, unet(sample, 417.25, states, return_dict=False)[0])
