@@ -151,10 +151,7 @@ def _load_facer() -> tuple[nn.Module, nn.Module]:
 
 @contextmanager
 def cpu_only() -> Iterator[None]:
-    """facer moves modules to a GPU and loads tensors where they were saved, whether or not there is one."""
-    if torch.cuda.is_available():
-        yield
-        return
+    """facer moves modules to a GPU and loads tensors where they were saved; graphs are traced on the CPU."""
     load = partial(torch.load, map_location="cpu", weights_only=True)
 
     def load_on_cpu(path: Any, **_: Any) -> Any:
