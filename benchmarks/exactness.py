@@ -20,11 +20,13 @@ from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampl
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from anon_export.build import Plan, build
+from anon_export.build import build
 from anon_export.demo.generator import Architecture, write_generator
-from anon_export.reference import Diffusers, psnr, to_pixels
-from anon_export.sources import load_folder
+from anon_export.loading import load_model
+from anon_export.plan import Plan
+from anon_export.reference import Diffusers, to_pixels
 from anon_export.tables import MAX_STEPS, make_scheduler
+from anon_export.verify import psnr
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime import noise as noises
 from anon_runtime.normal import NormalStream
@@ -181,8 +183,8 @@ def main() -> None:
         models = {}
         for name, architecture in progress(list(ARCHITECTURES.items()), "building models"):
             write_generator(Path(folder) / name, architecture)
-            bundle = build(Plan(str(Path(folder) / name), name, Path(folder) / "engines", "none"), lambda _: None)
-            models[name] = Anonymizer(bundle), Diffusers(load_folder(Path(folder) / name).pipeline)
+            bundle = build(Plan(str(Path(folder) / name), name, Path(folder) / "engines", "none"))
+            models[name] = Anonymizer(bundle), Diffusers(load_model(Path(folder) / name))
         rows += low_level_rows(models["demo"], progress)
         rows += loop_rows(models, progress)
         rows += picture_rows(models, options.seeds, progress)

@@ -126,13 +126,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ |= {"TORCH_HOME": str(folder), "DEEPFACE_HOME": name, "DEEPFACE_BACKEND_ENGINE": "pytorch"}
-        from anon_export.faces import build_faces
+        from anon_export.faces import face_components
 
         from .stand_ins import write_stand_ins
 
         write_stand_ins()
-        specs = build_faces(folder / "faces")
-        roles = {role: Path(spec.path).parent.name for role, spec in specs.items()}
+        specs = [component.export(folder / component.name) for component in face_components()]
+        roles = {role: Path(spec.path).parent.name for made in specs for role, spec in made.items()}
         (folder / "faces" / "roles.json").write_text(json.dumps(roles))
         figures = measure(folder / "faces", options.repeats)
     figures["unet_s"] = unet_seconds()

@@ -34,7 +34,7 @@ OURS = f"""{REPORT}
 import sys
 from anon_runtime import pipeline
 load = pipeline.load_engine
-pipeline.load_engine = lambda target, path: (load(target, path), stop)[1] if "unet" in str(path) else load(target, path)
+pipeline.load_engine = lambda t, path, *rest: (load(t, path, *rest), stop)["unet" in str(path)]
 from anon_runtime.cli import main
 main(["--prompt", "portrait of a woman", "--seed", "7", "-o", sys.argv[2] + "/o.png", "--engines", sys.argv[1]])
 """

@@ -42,10 +42,11 @@ def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo bundle from `anon-export build demo`; read only."""
-    from anon_export.build import Plan, build
+    from anon_export.build import build
+    from anon_export.plan import Plan
 
     output = tmp_path_factory.mktemp("engines")
-    return build(Plan("demo", "demo", output, "demo"), lambda _step: None).path
+    return build(Plan("demo", "demo", output, "demo")).path
 
 
 @pytest.fixture(scope="session")

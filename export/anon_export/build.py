@@ -1,145 +1,156 @@
-"""The builder: components -> engines, tables and manifest, in a folder that appears whole or not at all."""
+"""The builder: components -> engines, tables and manifest, in a folder that appears whole or not at all.
+
+The bundle that is there already is the cache: a component whose key is the same is taken over, file by file.
+"""
 
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from anon_runtime import Anonymizer
 from anon_runtime.backends import Engine, load_engine
-from anon_runtime.bundle import MANIFEST, Bundle, Defaults, EngineSpec, FileRecord, Generator, Manifest, Tables, sha256
-from anon_runtime.errors import OutputError
+from anon_runtime.backends.trt import Cuda
+from anon_runtime.bundle import (
+    MANIFEST,
+    Bundle,
+    Defaults,
+    EngineSpec,
+    FileRecord,
+    Manifest,
+    Tables,
+    Verification,
+    sha256_all,
+)
+from anon_runtime.errors import BackendError
 from anon_runtime.schedule import SAMPLERS
 from anon_runtime.text import WINDOW
 
-from . import faces as real_faces
-from . import graphs
-from .demo import faces as demo_faces
-from .demo.generator import write_generator
-from .sources import Components, load_folder
-from .tables import MAX_STEPS, write_tables
-from .targets import TARGETS, check_target
-from .verify import verify
+from . import verify
+from .disk import check_space
+from .plan import Plan
+from .staging import link, lock, staging
+from .targets import TARGETS
+from .work import Step, Work, prepare
 
-TOOLS = ("anon-engines", "diffusers", "onnx", "torch", "torchsde", "transformers")
-Report = Callable[[str], None]
-# How each kind of face engines is checked for what it needs, and built.
-FACES: dict[str, tuple[Callable[[], object], Callable[[Path], dict[str, EngineSpec]]]] = {
-    "demo": (demo_faces.find_centerface, demo_faces.build_faces),
-    "facer+deepface": (real_faces.check_packages_and_weights, real_faces.build_faces),
-}
+Report = Callable[[str, str], None]  # a component, and what happens to it
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What to build: one field for every option of ``anon-export build``.
+def build(plan: Plan, report: Report = lambda _component, _state: None) -> Bundle:
+    """Build a bundle; ``report`` is called as each component begins, and as it is done.
 
-    Attributes:
-        model: ``demo`` or a folder in diffusers' layout.
-        name: of the bundle.
-        output: the folder that bundles are put in.
-        faces: ``demo``, ``facer+deepface`` or ``none``.
-        target: what runs the engines: ``onnxruntime`` or ``openvino``.
-        timestep_spacing: overrides the one in the model's scheduler config.
-    """
-
-    model: str
-    name: str
-    output: Path
-    faces: str
-    target: str = "onnxruntime"
-    timestep_spacing: str | None = None
-
-
-def build(plan: Plan, report: Report) -> Bundle:
-    """Build a bundle; ``report`` is called with the name of each step as it starts.
-
-    A build that fails or dies leaves the bundle that was there before, or none.
+    A build that fails or dies leaves the bundle that was there before, or none. A second build of the same bundle
+    waits for the first one.
 
     Raises:
         AnonError: the model cannot be loaded, an engine differs from PyTorch, or the bundle cannot be written.
     """
-    # Both fail before any long work.
-    check_target(plan.target)
-    if plan.faces in FACES:
-        FACES[plan.faces][0]()
-    with _staging(plan.output / plan.name) as folder:
-        with tempfile.TemporaryDirectory() as scratch:
-            components = _load(plan, Path(scratch), report)
-            manifest = _write_engines(components, plan, folder, report)
-            report("hashing")
-            manifest = replace(manifest, files=_records(folder))
-            report("verifying")
-            verification = verify(Anonymizer(Bundle(folder, manifest)), components.pipeline)
-        manifest = replace(manifest, verification=verification)
-        (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
-    return Bundle.open(plan.output / plan.name)
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        lock(plan.folder, lambda: report("bundle", "waiting for another build of it")),
+    ):
+        work = prepare(plan, Path(scratch))
+        if work.unchanged and work.old is not None:
+            report("bundle", "unchanged")
+            return work.old
+        check_space(plan.output, work.size, f"bundle {plan.folder}")
+        with staging(plan.folder) as folder:
+            manifest = _write_engines(work, folder, report)
+            report("files", "hashing")
+            manifest = replace(manifest, files=_records(folder, work))
+            manifest = replace(manifest, verification=_verify(Bundle(folder, manifest), work, report))
+            (folder / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
+        return Bundle(plan.folder, manifest)
 
 
-def _load(plan: Plan, scratch: Path, report: Report) -> Components:
-    report("model")
-    if plan.model != "demo":
-        return load_folder(Path(plan.model))
-    write_generator(scratch / "demo")
-    return load_folder(scratch / "demo", name="demo")
-
-
-def _write_engines(components: Components, plan: Plan, folder: Path, report: Report) -> Manifest:
-    pipeline = components.pipeline
-    generator = _generator(pipeline)
-    shape = generator.latent_shape
+def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
+    """Everything but the records of the files and the verification."""
+    plan, old = work.plan, work.old
+    report("tables", "writing")
+    spacing, max_steps = _write_rest(work, folder)
+    if old is not None and work.keeps_picture(spacing):
+        link(old.path / verify.PICTURE, folder / verify.PICTURE)
+    else:
+        # Before the graphs: exporting in half precision changes the pipeline.
+        report("picture", "painting with diffusers")
+        _paint(work, spacing, folder)
     engines: dict[str, EngineSpec] = {}
-    convert = TARGETS[plan.target]
-    steps: dict[str, Callable[[Path], EngineSpec]] = {
-        "text_encoder": lambda path: graphs.export_text_encoder(pipeline.text_encoder, path),
-        "unet": lambda path: graphs.export_unet(pipeline.unet, path, shape),
-        "vae_decoder": lambda path: graphs.export_vae_decoder(pipeline.vae, path, shape),
-    }
-    for role, export in steps.items():
-        report(role)
-        engines[role] = convert(export(folder / role / "model.onnx"))
-        part = {"vae_decoder": "vae"}.get(role, role)
-        shutil.copy(components.folder / part / "config.json", folder / role)
-    report("guidance")
-    one_batch = faster_in_one_batch(load_engine(plan.target, Path(engines["unet"].path)), engines["unet"], shape)
-    if plan.faces in FACES:
-        report("faces")
-        faces = FACES[plan.faces][1](folder / "faces")
-        files = {spec.path: spec for spec in faces.values()}  # roles may share an engine
-        converted = {path: convert(spec) for path, spec in files.items()}
-        engines |= {role: converted[spec.path] for role, spec in faces.items()}
-    report("tables")
-    _write_tokenizer(components, folder / "tokenizer")
-    shutil.copytree(components.folder / "scheduler", folder / "scheduler")
-    tables = folder / "scheduler" / "tables.npz"
-    spacing = write_tables(pipeline.scheduler.config, tables, plan.timestep_spacing)
-    shutil.copy(components.folder / "model_index.json", folder)
+    for step in work.steps:
+        if step.kept and old is not None:
+            report(step.component.name, "unchanged")
+            for name in step.kept:
+                link(old.path / name, folder / name)
+            engines |= {role: old.manifest.engines[role] for role in step.component.roles}
+        else:
+            engines |= _make(step, work, folder, report)
+    work.pipeline.cache_clear()
+    one_batch = old.manifest.defaults.guidance_batch if old is not None else True
+    if not any(step.kept for step in work.steps if step.component.name == "unet") and not work.gpu:
+        report("guidance", "measuring")
+        unet = load_engine(plan.target, folder / engines["unet"].path)
+        one_batch = faster_in_one_batch(unet, engines["unet"], work.generator.latent_shape)
     return Manifest(
         name=plan.name,
-        source=components.source,
+        source=work.source,
         target=plan.target,
-        tools={tool: version(tool) for tool in TOOLS},
-        generator=generator,
-        tables=Tables("scheduler/tables.npz", spacing, SAMPLERS, MAX_STEPS),
+        tools=work.tools,
+        generator=work.generator,
+        tables=Tables("scheduler/tables.npz", spacing, SAMPLERS, max_steps),
         tokenizer="tokenizer/tokenizer.json",
-        engines={role: _relative(spec, folder) for role, spec in engines.items()},
+        engines=engines,
         files={},
+        key=work.key,
+        gpu=work.gpu,
         defaults=Defaults(guidance_batch=one_batch),
     )
 
 
-def faster_in_one_batch(unet: Engine, spec: EngineSpec, latent_shape: tuple[int, int, int]) -> bool:
+def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, EngineSpec]:
+    """Export and convert one component; its entries for the manifest."""
+    component, target = step.component, TARGETS[work.plan.target]
+    ranges = work.plan.shapes(work.generator)
+    report(component.name, "exporting")
+    specs = component.export(folder / component.name)
+    engines: dict[str, EngineSpec] = {}
+    for role, spec in specs.items():
+        twin = next((other for other in engines if specs[other].path == spec.path), None)
+        if twin is not None:  # roles may share an engine
+            engines[role] = engines[twin]
+            continue
+        if work.gpu and not runs_here(work.gpu):
+            report(component.name, "checking the graph")
+            graph = Path(spec.path)
+            verify.check_engine(load_engine("onnxruntime", graph, "cpu"), spec, graph, role)
+        report(component.name, "converting")
+        made = target.convert(spec, ranges.ranges(spec), work.gpu)
+        engines[role] = replace(made, path=Path(made.path).relative_to(folder).as_posix(), key=step.key)
+    return engines
+
+
+def _paint(work: Work, spacing: str, folder: Path) -> None:
+    from .reference import write_picture
+
+    write_picture(work.pipeline(), spacing, folder, work.generator.height, work.generator.width)
+
+
+def runs_here(gpu: str | None) -> bool:
+    """Whether this machine can run the engines that were built for a GPU architecture."""
+    try:
+        return gpu is None or Cuda().architecture() == gpu
+    except BackendError:
+        return False
+
+
+def faster_in_one_batch(unet: Engine, spec: EngineSpec, latent_shape: Sequence[int]) -> bool:
     """Whether this machine runs guidance faster in one call of two samples than in two calls of one.
 
-    The numbers are the same; the medians of five turns decide.
+    The numbers are the same; the medians of five turns decide. A network that takes more than a second is bound by its
+    arithmetic, which both ways have in common, and one call reads its weights once.
     """
     width = next(int(tensor.shape[-1]) for tensor in spec.inputs if tensor.name == "encoder_hidden_states")
 
@@ -154,53 +165,50 @@ def faster_in_one_batch(unet: Engine, spec: EngineSpec, latent_shape: tuple[int,
             unet(inputs)
         return time.perf_counter() - start
 
-    turns = [(seconds(2, 1), seconds(1, 2)) for _ in range(6)][1:]  # the first turn warms up
-    return statistics.median(one for one, _ in turns) <= statistics.median(two for _, two in turns)
+    if seconds(1, 1) > 1:
+        return True
+    measured = [(seconds(2, 1), seconds(1, 2)) for _ in range(5)]
+    return statistics.median(one for one, _ in measured) <= statistics.median(two for _, two in measured)
 
 
-def _relative(spec: EngineSpec, folder: Path) -> EngineSpec:
-    return replace(spec, path=Path(spec.path).relative_to(folder).as_posix())
+def _write_rest(work: Work, folder: Path) -> tuple[str, int]:
+    """Tokenizer, scheduler and index; returns the timestep spacing and the highest number of steps."""
+    from .tables import MAX_STEPS, load_config, write_tables
+
+    model = work.model
+    _write_tokenizer(model.folders["tokenizer"], folder / "tokenizer")
+    (folder / "scheduler").mkdir()
+    shutil.copy(model.folders["scheduler"] / "scheduler_config.json", folder / "scheduler")
+    shutil.copy(model.folders["unet"].parent / "model_index.json", folder)
+    config = load_config(model.folders["scheduler"])
+    return write_tables(config, folder / "scheduler" / "tables.npz", work.plan.timestep_spacing), MAX_STEPS
 
 
-def _generator(pipeline: Any) -> Generator:
-    size = pipeline.unet.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    factor = pipeline.vae_scale_factor
-    channels = pipeline.unet.config.in_channels
-    return Generator(height * factor, width * factor, channels, factor, pipeline.vae.config.scaling_factor)
-
-
-def _write_tokenizer(components: Components, folder: Path) -> None:
+def _write_tokenizer(source: Path, folder: Path) -> None:
     """The model's own tokenizer files, and ``tokenizer.json``, which the runtime reads, beside them."""
     from transformers import CLIPTokenizerFast
 
-    shutil.copytree(components.folder / "tokenizer", folder)
-    fast = CLIPTokenizerFast.from_pretrained(components.folder / "tokenizer")
+    shutil.copytree(source, folder)
+    fast = CLIPTokenizerFast.from_pretrained(source)
     backend = fast.backend_tokenizer
     backend.enable_padding(pad_id=fast.pad_token_id, pad_token=fast.pad_token)
     backend.save(str(folder / "tokenizer.json"))
 
 
-def _records(folder: Path) -> dict[str, FileRecord]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): FileRecord(sha256(path), path.stat().st_size) for path in paths}
+def _verify(bundle: Bundle, work: Work, report: Report) -> Verification | None:
+    """What the engines are worth; what was measured before if nothing has changed; None if they cannot run here."""
+    if not runs_here(work.gpu):
+        return None
+    return verify.verify(Anonymizer(bundle), lambda role: report("verification", role))
 
 
-@contextmanager
-def _staging(target: Path) -> Iterator[Path]:
-    """A scratch folder beside the target that takes the target's place when the block succeeds."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        why, fix = error.strerror or str(error), "choose a folder that can be written with --output"
-        raise OutputError(f"bundle {target}", why, fix) from None
-    try:
-        folder = scratch / "new"
-        folder.mkdir()
-        yield folder
-        if target.exists():
-            target.replace(scratch / "old")
-        folder.replace(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _records(folder: Path, work: Work) -> dict[str, FileRecord]:
+    """Size and sha256 of every file; those of files that were taken over are known."""
+    known = work.old.manifest.files if work.old else {}
+    kept = {name for step in work.steps for name in step.kept}
+    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    fresh = sha256_all([path for name, path in paths.items() if name not in kept])
+    return {
+        name: known[name] if name in kept else FileRecord(fresh[path], path.stat().st_size)
+        for name, path in paths.items()
+    }

@@ -1,129 +1,142 @@
 """The command ``anon-export``: options to a plan, progress, errors to messages."""
 
+import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
-from anon_runtime.bundle import Bundle, Manifest
+from anon_runtime import Anonymizer
+from anon_runtime.bundle import Bundle
 from anon_runtime.errors import AnonError
 
-STEPS = ("model", "text_encoder", "unet", "vae_decoder", "guidance", "faces", "tables", "hashing", "verifying")
+from .console import Progress, show_build, show_bundle, show_plan, show_verification
 
 EPILOG = """\b
 Examples:
   anon-export build demo                        the embedded model, to engines/demo
+  anon-export build realistic-vision            the paper's model and VAE, from the hub
+  anon-export build v1-5.safetensors --faces demo --vae stabilityai/sd-vae-ft-mse
+                                                a checkpoint file with another VAE
+  anon-export build realistic-vision --target tensorrt --precision fp16 --batch-size 1:4:8
+                                                for this machine's GPU
+  anon-export build demo --dry-run              what would be built, and how large it is
+  anon-export verify engines/demo               compare a bundle with PyTorch's answers
   anon-export inspect engines/demo              what a bundle holds
-  anon-export build ~/models/rv51 --name rv51 --output engines --faces demo
 """
+PATH: Any = click.Path(path_type=Path)
+PRECISIONS = click.Choice(("fp32", "fp16"))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="anon-engines", prog_name="anon-export")
 def command() -> None:
     """Turn Stable Diffusion 1.5 models and face networks into bundles of engines for `anon-run`."""
 
 
+# fmt: off
 @command.command("build", epilog=EPILOG)
 @click.argument("model")
 @click.option("--name", help="Name of the bundle.  [default: the model's]")
-@click.option(
-    "--output",
-    default=Path("engines"),
-    show_default=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder that bundles are put in.",
-)
-@click.option(
-    "--faces",
-    type=click.Choice(("facer+deepface", "demo", "none")),
-    help="Face engines: the paper's, the demo's, or none for painting from prompts only.  "
-    "[default: demo for demo, otherwise facer+deepface]",
-)
-@click.option(
-    "--target",
-    type=click.Choice(("onnxruntime", "openvino")),
-    default="onnxruntime",
-    show_default=True,
-    help="What runs the engines.",
-)
-@click.option(
-    "--timestep-spacing",
-    type=click.Choice(("linspace", "leading", "trailing")),
-    help="Override the spacing in the model's scheduler config.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no summary.")
-def build_command(quiet: bool, name: str | None, faces: str | None, **choices: Any) -> None:
-    """Build a bundle from MODEL: `demo`, or a local folder in diffusers' layout."""
+@click.option("--output", default=Path("engines"), show_default=True, type=click.Path(path_type=Path, file_okay=False),
+              help="Folder that bundles are put in. An unchanged part of the bundle that is there is not built again.")
+@click.option("--faces", type=click.Choice(("facer+deepface", "demo", "none")),
+              help="Face engines: the paper's, the demo's, or none for painting from prompts only.  "
+                   "[default: demo for demo, otherwise facer+deepface]")
+@click.option("--target", type=click.Choice(("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")),
+              default="onnxruntime", show_default=True, help="What runs the engines.")
+@click.option("--precision", type=PRECISIONS, default="fp32", show_default=True,
+              help="Of text encoder and UNet. Face engines stay fp32.")
+@click.option("--vae-precision", type=PRECISIONS, default="fp32", show_default=True,
+              help="Of the VAE's decoder, which overflows in fp16 with the VAE of Stable Diffusion 1.5.")
+@click.option("--vae", metavar="MODEL", help="Use this VAE: a hub name, a folder or a .safetensors file.")
+@click.option("--revision", help="Commit, tag or branch of a model on the hub.")
+@click.option("--allow-pickle", is_flag=True,
+              help="Read weights that are Python pickles. They can run code: only for files whose maker you trust.")
+@click.option("--height", type=int, metavar="PIXELS", help="Height of the pictures.  [default: the model's]")
+@click.option("--width", type=int, metavar="PIXELS", help="Width of the pictures.  [default: the model's]")
+@click.option("--static", is_flag=True, help="Fix height and width in the graphs.")
+@click.option("--batch-size", default="1:1:4", show_default=True, metavar="MIN:OPT:MAX",
+              help="Pictures painted at once; TensorRT's engines take no others.")
+@click.option("--text-windows", default="1:2:3", show_default=True, metavar="MIN:OPT:MAX",
+              help="Windows of 77 tokens a prompt takes; TensorRT's engines take no others.")
+@click.option("--gpu", metavar="SM", help="Architecture to build for, such as sm_89; only --target tensorrt-rtx can "
+                                          "build for a GPU that is elsewhere.  [default: this machine's; rtx: sm_89]")
+@click.option("--timestep-spacing", type=click.Choice(("linspace", "leading", "trailing")),
+              help="Override the spacing in the model's scheduler config.")
+@click.option("--dry-run", is_flag=True, help="Print what would be built, with sizes, and build nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bars and no summary.")
+# fmt: on
+def build_command(
+    quiet: bool, as_json: bool, dry_run: bool, name: str | None, faces: str | None, batch_size: str,
+    text_windows: str, **choices: Any,
+) -> None:  # fmt: skip
+    """Build a bundle from MODEL.
+
+    MODEL is `demo`, `realistic-vision`, a name on the Hugging Face hub such as owner/model, a folder in diffusers'
+    layout, or a checkpoint file. The build ends by comparing every engine with PyTorch and a picture with diffusers';
+    where they differ, it fails and the bundle that was there stays.
+    """
     model: str = choices["model"]
     # Paths come from the user's shell; a name such as "." would put the bundle in the wrong place.
-    name = name or (model if model == "demo" else Path(model).resolve().name)
+    name = name or (Path(model).resolve().stem if Path(model).is_file() else Path(model).resolve().name)
     if Path(name).name != name or name == "..":
         raise click.UsageError(f"--name {name!r} is not a plain folder name")
     try:
-        from .build import Plan, build
+        from .build import build, prepare
+        from .plan import Plan
+        from .targets.shapes import Range
     except ImportError as error:
         fix = "run `pip install anon-engines[cpu,export,demo]`"
         raise AnonError("anon-export", f"package {error.name} is not installed", fix) from None
-    plan = Plan(name=name, faces=faces or ("demo" if model == "demo" else "facer+deepface"), **choices)
-    with tqdm(total=len(STEPS), unit="step", disable=quiet or not sys.stderr.isatty()) as bar:
+    plan = Plan(
+        name=name, faces=faces or ("demo" if model == "demo" else "facer+deepface"),
+        batch_size=Range.parse(batch_size, "--batch-size"), text_windows=Range.parse(text_windows, "--text-windows"),
+        **choices,
+    )  # fmt: skip
+    if dry_run:
+        with tempfile.TemporaryDirectory() as scratch:
+            show_plan(prepare(plan, Path(scratch)), as_json=as_json)
+        return
+    with Progress(quiet=quiet) as progress:
+        bundle = build(plan, progress.report)
+    show_build(bundle, progress.states, as_json=as_json, quiet=quiet)
 
-        def report(step: str) -> None:
-            bar.set_description(step)
-            bar.update(STEPS.index(step) - bar.n)
-            if bar.disable and not quiet:
-                click.echo(f"anon-export: {step}", err=True)
 
-        bundle = build(plan, report)
-        bar.update(len(STEPS) - bar.n)
-    if not quiet:
-        manifest = bundle.manifest
-        picture = f"{manifest.generator.width} x {manifest.generator.height}"
-        spacing = manifest.tables.timestep_spacing
-        click.echo(
-            f"{bundle.path}: {_megabytes(manifest):.1f} MB, {picture} pictures, timestep spacing {spacing}", err=True
-        )
-        if manifest.verification is not None:
-            click.echo(f"a picture agrees with diffusers' to {manifest.verification.picture_psnr:.1f} dB", err=True)
+@command.command("verify")
+@click.argument("bundle", type=PATH)
+@click.option("--device", type=click.Choice(("cpu", "cuda", "tensorrt")), help="What the engines run on.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
+def verify_command(bundle: Path, device: str | None, as_json: bool) -> None:
+    """Compare BUNDLE's engines with the answers that PyTorch gave when it was built.
+
+    A bundle carries the inputs, PyTorch's outputs and a picture by diffusers, so neither torch nor the model is needed:
+    run it on the machine that the engines are for.
+    """
+    from .verify import verify
+
+    opened = Bundle.open(bundle)
+    with Progress(quiet=as_json) as progress:
+        measured = verify(Anonymizer(opened, device=device), lambda role: progress.report("verification", role))
+    show_verification(opened.manifest, measured, as_json=as_json)
 
 
 @command.command("inspect")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def inspect_command(bundle: Path, as_json: bool) -> None:
     """Show what BUNDLE holds, after checking its files."""
-    manifest = Bundle.open(bundle).manifest
-    if as_json:
-        click.echo(manifest.to_json(), nl=False)
-        return
-    g, t, d = manifest.generator, manifest.tables, manifest.defaults
-    measured = manifest.verification
-    facts = {
-        "bundle": f"{manifest.name}, {_megabytes(manifest):.1f} MB, for {manifest.target}",
-        "source": f"{manifest.source.model}, {len(manifest.source.files)} weight files",
-        "pictures": f"{g.width} x {g.height}, latents {' x '.join(map(str, g.latent_shape))}",
-        "samplers": f"{', '.join(t.samplers)}; 1 to {t.max_steps} steps; timestep spacing {t.timestep_spacing}",
-        "defaults": f"{d.sampler}, {d.steps} steps, guidance scale {d.guidance_scale}",
-        "built with": ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items()),
-        "picture": f"{measured.picture_psnr:.1f} dB from diffusers'" if measured else "not compared with diffusers'",
-    }
-    for title, text in facts.items():
-        click.echo(f"{title + ':':<12}{text}")
-    for role, spec in manifest.engines.items():
-        error = measured.engines.get(role) if measured else None
-        note = f", {error.relative:.0e} from PyTorch" if error else ""
-        click.echo(f"{role}: {spec.path}, {spec.contract}, {spec.precision}{note}")
-
-
-def _megabytes(manifest: Manifest) -> float:
-    return sum(record.size for record in manifest.files.values()) / 1e6
+    show_bundle(Bundle.open(bundle).manifest, as_json=as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: an error that was foreseen becomes one line and an exit code."""
+    # A build that is told to stop clears its scratch folder away, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         command(arguments)
     except AnonError as error:

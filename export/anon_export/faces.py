@@ -6,22 +6,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
 
 from anon_runtime.attributes import ETHNICITIES
 from anon_runtime.backends import load_engine
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.bundle import EngineSpec, sha256_all
 from anon_runtime.errors import AnonError
 
-from .graphs import describe, export_graph, save_graph, share_nodes, strip_metadata
+from .components import Component
+from .graphs import describe, export_graph, save_graph, seeded, share_nodes, strip_metadata
+from .verify import CHECK, merge_checks, write_check
 
 
 @dataclass(frozen=True)
@@ -117,36 +119,50 @@ class ChannelsLast(nn.Module):
         return output
 
 
-def build_faces(folder: Path) -> dict[str, EngineSpec]:
-    """Write the face engines below a folder; returns their specs by role.
+def face_components() -> list[Component]:
+    """The face engines of the paper.
 
     Raises:
-        AnonError: a package or file of weights is missing or damaged.
+        AnonError: a package or file of weights is missing.
     """
     check_packages_and_weights()
-    detector, attributes = _load_facer()
-    axes = {"image": {0: "batch", 2: "height", 3: "width"}}
-    outputs: Sequence[str] = ("boxes", "scores", "landmarks")
-    path = folder / "detector" / "model.onnx"
-    example = torch.rand(2, 3, 640, 480) * 255
-    engines = {"face_detector": export_graph(Detector(detector), {"image": example}, axes, outputs, path)}
-    path = folder / "attributes" / "model.onnx"
-    example, axes = torch.randn(2, 3, 224, 224), {"image": {0: "batch"}}
-    engines["face_attributes"] = export_graph(
-        Attributes(attributes), {"image": example}, axes, ("probabilities",), path
-    )
-    engines["face_detector"] = replace(engines["face_detector"], contract="retinaface")
-    return engines | _build_demography(folder)
+    found = {role: path for role, weights in WEIGHTS.items() if (path := weights.find())}
+    digests = sha256_all(list(found.values()))
+    packages = {name: version(name) for name in ("pyfacer", "deepface")}
+
+    def component(
+        name: str, kinds: Sequence[str], roles: tuple[str, ...], export: Callable[[Path], dict[str, EngineSpec]]
+    ) -> Component:
+        material = {"weights": [digests[found[kind]] for kind in kinds], "packages": packages}
+        size = sum(found[kind].stat().st_size for kind in kinds)
+        return Component(f"faces/{name}", roles, material, size, "fp32", export)
+
+    return [
+        component("detector", ("detector",), ("face_detector",), _build_detector),
+        component("attributes", ("attributes",), ("face_attributes",), _build_attributes),
+        component("demography", ("age", "race"), ("face_age", "face_race"), _build_demography),
+    ]
 
 
-def _load_facer() -> tuple[nn.Module, nn.Module]:
-    detector, attributes = (WEIGHTS[role].find() for role in ("detector", "attributes"))
+def _build_detector(folder: Path) -> dict[str, EngineSpec]:
     with cpu_only(), _damaged("facer"):
-        from facer.face_attribute import FaRLFaceAttribute
         from facer.face_detection import RetinaFaceDetector
 
-        net = FaRLFaceAttribute("celeba/224", model_path=str(attributes)).net
-        return RetinaFaceDetector("mobilenet", model_path=str(detector)).net, net
+        net = RetinaFaceDetector("mobilenet", model_path=str(WEIGHTS["detector"].find())).net
+    inputs = {"image": seeded(2, 3, 320, 256).sigmoid() * 255}
+    axes = {"image": {0: "batch", 2: "height", 3: "width"}}
+    outputs: Sequence[str] = ("boxes", "scores", "landmarks")
+    spec = export_graph(Detector(net), inputs, axes, outputs, folder / "model.onnx")
+    return {"face_detector": replace(spec, contract="retinaface")}
+
+
+def _build_attributes(folder: Path) -> dict[str, EngineSpec]:
+    with cpu_only(), _damaged("facer"):
+        from facer.face_attribute import FaRLFaceAttribute
+
+        net = FaRLFaceAttribute("celeba/224", model_path=str(WEIGHTS["attributes"].find())).net
+    inputs, axes = {"image": seeded(2, 3, 224, 224)}, {"image": {0: "batch"}}
+    return {"face_attributes": export_graph(Attributes(net), inputs, axes, ("probabilities",), folder / "model.onnx")}
 
 
 @contextmanager
@@ -181,8 +197,9 @@ def _build_demography(folder: Path) -> dict[str, EngineSpec]:
     shared = share_nodes(onnx.load(paths["age"]), onnx.load(paths["race"]), at_least=("Conv", 2))
     if shared is None:
         return {f"face_{role}": spec for role, spec in specs.items()}
-    path = folder / "demography" / "model.onnx"
+    path = folder / "model.onnx"
     save_graph(shared, path)
+    merge_checks([old.with_name(CHECK) for old in paths.values()], folder / CHECK)
     for old in paths.values():
         shutil.rmtree(old.parent)
     spec = describe(shared, path)
@@ -200,8 +217,11 @@ def _export_deepface(role: str, path: Path, classes: int) -> EngineSpec:
         from deepface.models.demography.pytorch import Age, Race
 
         net = {"age": Age, "race": Race}[role].load_model()
-    example = torch.rand(2, 224, 224, 3)
-    return export_graph(ChannelsLast(net), {"image": example}, {"image": {0: "batch"}}, (output,), path)
+    return export_graph(ChannelsLast(net), _faces(), {"image": {0: "batch"}}, (output,), path)
+
+
+def _faces() -> dict[str, Tensor]:
+    return {"image": seeded(2, 224, 224, 3).sigmoid()}
 
 
 def _adopt_graph(source: Path, path: Path, output: str, classes: int) -> EngineSpec:
@@ -221,7 +241,10 @@ def _adopt_graph(source: Path, path: Path, output: str, classes: int) -> EngineS
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
         strip_metadata(model)
         save_graph(model, path)
-        shape = load_engine("onnxruntime", path)({"image": np.zeros((2, 224, 224, 3), np.float32)})[output].shape
+        inputs = {"image": _faces()["image"].numpy()}
+        answers = load_engine("onnxruntime", path, "cpu")(inputs)
+    write_check(path.with_name(CHECK), inputs, answers)
+    shape = answers[output].shape
     if shape != (2, classes):
         why = f"two pictures give {list(shape)} instead of [2, {classes}]"
         raise AnonError(str(source), why, "use the .pth file of the same name, or delete and download it again")

@@ -1,4 +1,4 @@
-"""torch modules -> ONNX graphs, with the names that Optimum uses."""
+"""torch modules -> ONNX graphs with the names that Optimum uses, and PyTorch's answers to seeded inputs beside them."""
 
 import contextlib
 import hashlib
@@ -6,6 +6,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from anon_runtime.bundle import EngineSpec, TensorSpec
 from anon_runtime.text import WINDOW
 
+from .attention import fused_attention
+from .verify import CHECK, write_check
+
 OPSET = 20
 # Larger weights go into a file beside the graph, which an engine maps into memory instead of copying it.
 MAX_INLINE_BYTES = 100_000_000
@@ -24,7 +28,7 @@ DynamicAxes = Mapping[str, Mapping[int, str]]
 
 
 class TextEncoder(nn.Module):
-    """CLIP's text model: ``input_ids`` (n, 77) -> ``last_hidden_state`` (n, 77, width), ``pooler_output``."""
+    """CLIP's text model: ``input_ids`` (n, 77) -> ``last_hidden_state`` (n, 77, width), ``pooler_output``; float32."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -33,11 +37,14 @@ class TextEncoder(nn.Module):
     def forward(self, input_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Encode token ids."""
         output = self.model(input_ids)
-        return output.last_hidden_state, output.pooler_output
+        return output.last_hidden_state.float(), output.pooler_output.float()
 
 
 class Unet(nn.Module):
-    """The denoiser: ``sample``, a scalar ``timestep``, ``encoder_hidden_states`` -> ``out_sample``."""
+    """The denoiser: ``sample``, a scalar ``timestep``, ``encoder_hidden_states`` -> ``out_sample``; all float32.
+
+    The timestep stays so inside: half precision has no room for its fractions.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -45,12 +52,13 @@ class Unet(nn.Module):
 
     def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
         """Predict the noise in a sample."""
-        output: Tensor = self.model(sample, timestep, encoder_hidden_states, return_dict=False)[0]
-        return output
+        dtype = self.model.dtype
+        output: Tensor = self.model(sample.to(dtype), timestep, encoder_hidden_states.to(dtype), return_dict=False)[0]
+        return output.float()
 
 
 class VaeDecoder(nn.Module):
-    """Latents to pictures: ``latent_sample`` (n, c, h, w) -> ``sample`` (n, 3, H, W) in -1..1."""
+    """Latents to pictures: ``latent_sample`` (n, c, h, w) -> ``sample`` (n, 3, H, W) in -1..1; float32."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -58,38 +66,52 @@ class VaeDecoder(nn.Module):
 
     def forward(self, latent_sample: Tensor) -> Tensor:
         """Decode latents that were divided by the scaling factor."""
-        output: Tensor = self.model.decode(latent_sample, return_dict=False)[0]
-        return output
+        output: Tensor = self.model.decode(latent_sample.to(self.model.dtype), return_dict=False)[0]
+        return output.float()
 
 
-def export_text_encoder(model: nn.Module, path: Path) -> EngineSpec:
+def export_text_encoder(model: Any, path: Path, precision: str = "fp32") -> EngineSpec:
     """Export CLIP's text model with a free batch."""
-    ids = torch.randint(0, 1000, (2, WINDOW))
+    ids = torch.randint(0, model.config.vocab_size, (2, WINDOW), generator=_seed())
     axes = {"input_ids": {0: "batch"}}
-    return export_graph(TextEncoder(model), {"input_ids": ids}, axes, ("last_hidden_state", "pooler_output"), path)
+    outputs = ("last_hidden_state", "pooler_output")
+    return export_graph(TextEncoder(model), {"input_ids": ids}, axes, outputs, path, precision=precision)
 
 
-def export_unet(model: Any, path: Path, latent_shape: Sequence[int]) -> EngineSpec:
-    """Export the UNet with free batch, number of tokens and, where `example_latents` allows, height and width."""
-    sample, free = example_latents(latent_shape, len(model.config.block_out_channels))
-    inputs = {
-        "sample": sample,
-        "timestep": torch.tensor(500.0),
-        "encoder_hidden_states": torch.randn(2, WINDOW, model.config.cross_attention_dim),
-    }
+def export_unet(
+    model: Any, path: Path, latent_shape: Sequence[int], precision: str = "fp32", *, static: bool = False,
+    fused: bool = False,
+) -> EngineSpec:  # fmt: skip
+    """Export the UNet with free batch, number of tokens and, where `example_latents` allows, height and width.
+
+    ``fused`` writes attention as onnxruntime's own operator.
+    """
+    levels = len(model.config.block_out_channels)
+    sample, free = example_latents(latent_shape, levels, static=static)
+    width = model.config.cross_attention_dim
+    timestep = torch.tensor(417.25)
+    inputs = {"sample": sample, "timestep": timestep, "encoder_hidden_states": seeded(2, WINDOW, width)}
     axes = {"sample": {0: "batch"} | free, "timestep": {}, "encoder_hidden_states": {0: "batch", 1: "tokens"}}
-    return export_graph(Unet(model), inputs, axes, ("out_sample",), path)
+    check = inputs | {"sample": seeded(1, *latent_shape), "encoder_hidden_states": seeded(1, 2 * WINDOW, width)}
+    with fused_attention(model) if fused else nullcontext():
+        return export_graph(Unet(model), inputs, axes, ("out_sample",), path, check=check, precision=precision)
 
 
-def export_vae_decoder(model: Any, path: Path, latent_shape: Sequence[int]) -> EngineSpec:
-    """Export the VAE's decoder with free batch, height and width."""
-    sample, free = example_latents(latent_shape, 1)
-    return export_graph(
-        VaeDecoder(model), {"latent_sample": sample}, {"latent_sample": {0: "batch"} | free}, ("sample",), path
-    )
+def export_vae_decoder(
+    model: Any, path: Path, latent_shape: Sequence[int], precision: str = "fp32", *, static: bool = False,
+    fused: bool = False,
+) -> EngineSpec:  # fmt: skip
+    """Export the VAE's decoder with free batch, height and width; see `export_unet`."""
+    sample, free = example_latents(latent_shape, 1, static=static)
+    axes = {"latent_sample": {0: "batch"} | free}
+    check = {"latent_sample": seeded(1, *latent_shape) if static else sample[:1]}
+    with fused_attention(model) if fused else nullcontext():
+        return export_graph(
+            VaeDecoder(model), {"latent_sample": sample}, axes, ("sample",), path, check=check, precision=precision
+        )
 
 
-def example_latents(latent_shape: Sequence[int], levels: int) -> tuple[Tensor, dict[int, str]]:
+def example_latents(latent_shape: Sequence[int], levels: int, *, static: bool = False) -> tuple[Tensor, dict[int, str]]:
     """Latents to trace a network of so many levels with, and the names of their free height and width.
 
     Tracing mistakes a dimension that becomes 1 on some level, or equals another one, for a constant: the example is
@@ -98,26 +120,41 @@ def example_latents(latent_shape: Sequence[int], levels: int) -> tuple[Tensor, d
     """
     channels, height, width = latent_shape
     multiple = 2 ** (levels - 1)
-    if height % multiple or width % multiple:
-        return torch.randn(2, channels, height, width), {}
+    if static or height % multiple or width % multiple:
+        return seeded(2, channels, height, width), {}
     side = max(4 * multiple, 16)
-    return torch.randn(2, channels, side, side + multiple * 2), {2: "latent_height", 3: "latent_width"}
+    return seeded(2, channels, side, side + multiple * 2), {2: "latent_height", 3: "latent_width"}
+
+
+def seeded(*shape: int) -> Tensor:
+    """Normal numbers that are the same in every build."""
+    return torch.randn(*shape, generator=_seed())
+
+
+def _seed() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def export_graph(
-    module: nn.Module, inputs: Mapping[str, Tensor], axes: DynamicAxes, outputs: Sequence[str], path: Path
-) -> EngineSpec:
-    """Export a module to an ONNX file.
+    module: nn.Module, inputs: Mapping[str, Tensor], axes: DynamicAxes, outputs: Sequence[str], path: Path, *,
+    check: Mapping[str, Tensor] | None = None, precision: str = "fp32",
+) -> EngineSpec:  # fmt: skip
+    """Export a module to an ONNX file, and write what it answers to some inputs beside it, for `verify`.
 
     Args:
-        module: takes the inputs by position, in order; returns a tensor or a tuple of them.
+        module: takes the inputs by position, in order; returns a tensor or a tuple of them. It ends in ``precision``.
         inputs: example inputs by name.
         axes: names of the free dimensions of each input.
         outputs: names of the outputs.
         path: where the graph goes; weights that do not fit into it go to ``<path>.data``.
+        check: the inputs to answer, with the module as it was given; the example inputs if None.
+        precision: ``fp32`` or ``fp16``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     module.eval()
+    _write_check(module, check or inputs, outputs, path.parent / CHECK)
+    if precision == "fp16":
+        module.half()
     size = sum(p.numel() * p.element_size() for p in module.parameters())
     with torch.no_grad(), _silence():
         torch.onnx.export(
@@ -129,6 +166,14 @@ def export_graph(
     strip_metadata(model)
     onnx.save(model, path)
     return describe(model, path)
+
+
+def _write_check(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str], path: Path) -> None:
+    with torch.no_grad():
+        answers = module(*inputs.values())
+    answers = answers if isinstance(answers, tuple) else (answers,)
+    named = zip(outputs, (answer.numpy() for answer in answers), strict=True)
+    write_check(path, {name: value.numpy() for name, value in inputs.items()}, dict(named))
 
 
 def save_graph(model: onnx.ModelProto, path: Path) -> None:

@@ -1,15 +1,18 @@
 """The other side of every comparison: the same picture by diffusers with PyTorch."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from anon_runtime import Request, Settings
 
 from .tables import make_scheduler
+from .verify import PICTURE, REQUEST, SETTINGS
 
 Floats = NDArray[np.float32]
 
@@ -22,9 +25,10 @@ class Diffusers:
         pipeline.set_progress_bar_config(disable=True)
         self._config = pipeline.scheduler.config
 
-    def paint(self, requests: Sequence[Request], settings: Settings, *, latents: bool = False) -> Floats:
+    def paint(self, requests: Sequence[Request], settings: Settings, *, latents: bool = False, **size: int) -> Floats:
         """Pictures (n, height, width, 3) in 0..1, or latents (n, channels, h, w), of a batch.
 
+        ``size`` may hold a ``height`` and ``width`` in pixels that differ from the model's own.
         ``generator`` and ``noise_sampler_seed`` are both each picture's seed.
         """
         sampler = settings.sampler or "dpmpp_sde"
@@ -39,17 +43,18 @@ class Diffusers:
             guidance_scale=settings.guidance_scale or 7.5,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="latent" if latents else "np",
+            **size,
         ).images
         painted: Floats = result.numpy() if latents else result
         return painted
 
 
-def psnr(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """Peak signal-to-noise ratio of two 8-bit pictures in dB; infinite if they are equal."""
-    error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
-
-
 def to_pixels(unit: Floats) -> NDArray[np.uint8]:
     """diffusers' ``numpy_to_pil``: pictures in 0..1 to 8 bits."""
     return (unit * 255).round().astype(np.uint8)
+
+
+def write_picture(pipeline: Any, timestep_spacing: str, folder: Path, height: int, width: int) -> None:
+    """Keep the picture that diffusers paints, for `verify` to compare the bundle's with."""
+    painted = Diffusers(pipeline, timestep_spacing).paint([REQUEST], SETTINGS, height=height, width=width)
+    Image.fromarray(to_pixels(painted)[0]).save(folder / PICTURE)

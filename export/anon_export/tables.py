@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, DPMSolverSDEScheduler
@@ -16,7 +17,23 @@ from diffusers import DPMSolverMultistepScheduler, DPMSolverSDEScheduler
 from anon_runtime.errors import AnonError
 from anon_runtime.schedule import SAMPLERS, TABLE_FIELDS, Schedule, evaluations
 
+from .sources import read_json
+
 MAX_STEPS = 50
+
+
+def load_config(folder: Path) -> Mapping[str, Any]:
+    """A model's scheduler config, with the defaults of the scheduler's own class filled in.
+
+    Raises:
+        AnonError: diffusers has no such scheduler.
+    """
+    name = read_json(folder / "scheduler_config.json").get("_class_name", "")
+    kind = getattr(diffusers, str(name), None)
+    if kind is None:
+        raise AnonError(str(folder), f"diffusers has no scheduler {name!r}", "get an intact copy of the model")
+    config: Mapping[str, Any] = kind.from_pretrained(folder).config
+    return config
 
 
 def make_scheduler(config: Mapping[str, Any], sampler: str, timestep_spacing: str | None = None) -> Any:

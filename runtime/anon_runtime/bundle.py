@@ -6,6 +6,9 @@ defaults of a model comes from it. The layout of the folder is the one that Opti
 
 import hashlib
 import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -13,7 +16,7 @@ from typing import Any, Self
 from .errors import BundleError
 
 MANIFEST = "bundle.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 REBUILD = "build it again with `anon-export build`"
 
 
@@ -34,6 +37,7 @@ class EngineSpec:
         path: the engine's file, relative to the bundle.
         contract: which pre- and post-processing belongs to it, such as ``unet`` or ``centerface``.
         precision: of its weights: ``fp32`` or ``fp16``.
+        key: sha256 over everything that it was made from; the builder takes an engine over if its key is the same.
     """
 
     path: str
@@ -41,6 +45,7 @@ class EngineSpec:
     precision: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,19 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the model came from: an identifier and the sha256 of every weight file."""
+    """Where the model came from.
+
+    Attributes:
+        model: ``demo``, a name on the hub, or the name of a local folder or file.
+        revision: the commit on the hub.
+        vae, vae_revision: likewise, if the VAE was replaced.
+        files: the sha256 of every weight file.
+    """
 
     model: str
+    revision: str | None = None
+    vae: str | None = None
+    vae_revision: str | None = None
     files: dict[str, str] = field(default_factory=dict)
 
 
@@ -124,7 +139,15 @@ class Verification:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of ``bundle.json``."""
+    """The contents of ``bundle.json``.
+
+    Attributes:
+        target: what runs the engines: ``onnxruntime``, ``openvino``, ``tensorrt`` or ``tensorrt-rtx``.
+        tools: versions of the packages that made them.
+        key: sha256 over everything that the bundle was made from.
+        gpu: the architecture that the engines were built for, such as ``sm_89``; None if any processor will do.
+        verification: what was measured when the bundle was built; None if its engines could not run there.
+    """
 
     name: str
     source: Source
@@ -135,6 +158,8 @@ class Manifest:
     tokenizer: str
     engines: dict[str, EngineSpec]
     files: dict[str, FileRecord]
+    key: str = ""
+    gpu: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     verification: Verification | None = None
     schema_version: int = SCHEMA_VERSION
@@ -169,6 +194,8 @@ class Manifest:
                 tokenizer=data["tokenizer"],
                 engines={role: _engine(spec) for role, spec in data["engines"].items()},
                 files={_inside(path): FileRecord(**record) for path, record in data["files"].items()},
+                key=data["key"],
+                gpu=data["gpu"],
                 defaults=Defaults(**data["defaults"]),
                 verification=_verification(data["verification"]),
             )
@@ -180,7 +207,9 @@ def _engine(spec: dict[str, Any]) -> EngineSpec:
     def tensors(key: str) -> tuple[TensorSpec, ...]:
         return tuple(TensorSpec(t["name"], t["dtype"], tuple(t["shape"])) for t in spec[key])
 
-    return EngineSpec(_inside(spec["path"]), spec["contract"], spec["precision"], tensors("inputs"), tensors("outputs"))
+    return EngineSpec(
+        _inside(spec["path"]), spec["contract"], spec["precision"], tensors("inputs"), tensors("outputs"), spec["key"]
+    )
 
 
 def _verification(data: dict[str, Any] | None) -> Verification | None:
@@ -215,6 +244,18 @@ class Bundle:
         Raises:
             BundleError: there is no bundle, or a file is missing or altered.
         """
+        bundle = cls.read(path)
+        for name, why in bundle.damages(checksum=checksum).items():
+            raise BundleError(str(bundle.path / name), why, REBUILD)
+        return bundle
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read a bundle's manifest, and look at no other file.
+
+        Raises:
+            BundleError: there is no bundle, or its manifest is damaged.
+        """
         folder = Path(path)
         where = folder / MANIFEST
         try:
@@ -224,24 +265,25 @@ class Bundle:
             raise BundleError(f"no bundle in {folder}", f"there is no {MANIFEST}", fix) from None
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(str(where), f"it cannot be read ({error})", REBUILD) from None
-        bundle = cls(folder, Manifest.from_json(text, str(where)))
-        bundle.verify(checksum=checksum)
-        return bundle
+        return cls(folder, Manifest.from_json(text, str(where)))
 
-    def verify(self, *, checksum: bool = True) -> None:
-        """Compare every file with its size and, unless it is turned off, its sha256 in the manifest.
-
-        Raises:
-            BundleError: names the first file that differs.
-        """
+    def damages(self, *, checksum: bool = True) -> dict[str, str]:
+        """Which files are not as the manifest says, by size and, unless it is turned off, by sha256, and why."""
+        found, intact = {}, []
         for name, record in self.manifest.files.items():
             path = self.path / name
             if not path.is_file():
-                raise BundleError(str(path), "this file of the bundle is missing", REBUILD)
-            if path.stat().st_size != record.size:
-                raise BundleError(str(path), "this file is not the one that was built (its size differs)", REBUILD)
-            if checksum and sha256(path) != record.sha256:
-                raise BundleError(str(path), "this file is not the one that was built (its sha256 differs)", REBUILD)
+                found[name] = "this file of the bundle is missing"
+            elif path.stat().st_size != record.size:
+                found[name] = "this file is not the one that was built (its size differs)"
+            else:
+                intact.append(name)
+        if checksum:
+            digests = sha256_all([self.path / name for name in intact])
+            for name in intact:
+                if digests[self.path / name] != self.manifest.files[name].sha256:
+                    found[name] = "this file is not the one that was built (its sha256 differs)"
+        return found
 
     def engine_path(self, role: str) -> Path:
         """The file of an engine."""
@@ -264,3 +306,9 @@ def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_all(paths: Sequence[Path]) -> dict[Path, str]:
+    """`sha256` of several files, on as many threads as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return dict(zip(paths, threads.map(sha256, paths), strict=True))

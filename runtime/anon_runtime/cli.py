@@ -4,6 +4,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,9 @@ PATH: Any = click.Path(path_type=Path)
               help="The bundle to use, made by `anon-export build`.")
 @click.option("--checksum/--no-checksum", default=True,
               help="Compare the engines' files with their sha256, or only with their sizes, which starts faster.")
+@click.option("--device", type=click.Choice(("cpu", "cuda", "tensorrt")),
+              help="What the engines run on; never replaced by another one.  "
+                   "[default: the GPU if onnxruntime-gpu is installed, else the CPU; tensorrt for its own bundles]")
 @click.option("--prompt", help="Paint this prompt; no photo and no face engines are needed.")
 @click.option("--negative-prompt", help="What to avoid; only with --prompt.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
@@ -78,9 +82,9 @@ PATH: Any = click.Path(path_type=Path)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes; errors still show.")
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
 def command(
-    photos: tuple[Path, ...], output: Path | None, engines: Path, checksum: bool, prompt: str | None,
-    negative_prompt: str | None, ignore: str, attributes_file: Path | None, prompt_only: bool, as_json: bool,
-    quiet: bool, **choices: Any,
+    photos: tuple[Path, ...], output: Path | None, engines: Path, checksum: bool, device: str | None,
+    prompt: str | None, negative_prompt: str | None, ignore: str, attributes_file: Path | None, prompt_only: bool,
+    as_json: bool, quiet: bool, **choices: Any,
 ) -> None:
     """Turn PHOTOS of people into portraits of people who do not exist.
 
@@ -99,19 +103,17 @@ def command(
     names = tuple(name.strip() for name in ignore.split(",") if name.strip())
     attributes = load_attributes(attributes_file) if attributes_file else None
     settings = Settings(ignore=names, attributes=attributes, **choices)
+    load = partial(Anonymizer.load, engines, settings, checksum=checksum, device=device)
     with logging_to_stderr(quiet=quiet):
         if output is None:
-            anonymizer = Anonymizer.load(engines, settings, checksum=checksum)
-            failed = _describe_photos(anonymizer, photos, as_json=as_json)
+            failed = _describe_photos(load(), photos, as_json=as_json)
         elif prompt is not None:
             request = Request(prompt, negative_prompt or "", settings.seed)
-            anonymizer = Anonymizer.load(engines, settings, checksum=checksum)
-            failed = _run_prompt(anonymizer, request, _one_file(output, "portrait"), as_json, quiet)
+            failed = _run_prompt(load(), request, _one_file(output, "portrait"), as_json, quiet)
         else:
             single = [Job(None, _one_file(output, attributes_file.stem))] if attributes_file else []
             jobs = plan_outputs(photos, output) if photos else single
-            anonymizer = Anonymizer.load(engines, settings, checksum=checksum)
-            failed = _run_photos(anonymizer, jobs, as_json, quiet)
+            failed = _run_photos(load(), jobs, as_json, quiet)
     sys.exit(3 if failed else 0)
 
 

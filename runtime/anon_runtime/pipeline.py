@@ -42,20 +42,29 @@ class Anonymizer:
     >>> portrait = anonymizer.anonymize("photo.jpg", seed=7)  # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings | None = None) -> None:
-        self.bundle = bundle
+    def __init__(self, bundle: Bundle, settings: Settings | None = None, device: str | None = None) -> None:
+        self.bundle, self._device = bundle, device
         self.settings = settings or Settings()
         self._engines: dict[str, Engine] = {}
         self._schedules: dict[tuple[str, int], tuple[Schedule, NoisePlan]] = {}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], settings: Settings | None = None, *, checksum: bool = True) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        settings: Settings | None = None,
+        *,
+        checksum: bool = True,
+        device: str | None = None,
+    ) -> Self:
         """Open a bundle, checking its files; without ``checksum`` only their sizes.
+
+        ``device`` is what the engines run on: ``cpu``, ``cuda`` or ``tensorrt``; see `backends.load_engine`.
 
         Raises:
             BundleError: there is none, or it is damaged.
         """
-        return cls(Bundle.open(Path(path), checksum=checksum), settings)
+        return cls(Bundle.open(Path(path), checksum=checksum), settings, device)
 
     def anonymize(
         self,
@@ -243,7 +252,8 @@ class Anonymizer:
         """An engine of the bundle, loaded once; roles that share a file share the engine."""
         path = str(self.bundle.engine_path(role))
         if path not in self._engines:
-            self._engines[path] = load_engine(self.bundle.manifest.target, Path(path))
+            manifest = self.bundle.manifest
+            self._engines[path] = load_engine(manifest.target, Path(path), self._device, manifest.gpu)
         return self._engines[path]
 
     def _embed(

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from anon_export.build import Plan, build
+from anon_export.build import build
 from anon_export.demo.generator import write_generator
+from anon_export.loading import load_model
+from anon_export.plan import Plan
 from anon_export.reference import Diffusers
-from anon_export.sources import load_folder
 from anon_export.tables import make_scheduler
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime import noise as noises
@@ -48,8 +49,8 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Anonymizer, Diffuser
     """A model with non-square latents: its engines and its diffusers pipeline."""
     folder = tmp_path_factory.mktemp("wide")
     write_generator(folder / "model", exactness.ARCHITECTURES["wide"])
-    bundle = build(Plan(str(folder / "model"), "wide", folder / "engines", "none"), lambda _: None)
-    return Anonymizer(bundle), Diffusers(load_folder(folder / "model").pipeline)
+    bundle = build(Plan(str(folder / "model"), "wide", folder / "engines", "none"))
+    return Anonymizer(bundle), Diffusers(load_model(folder / "model"))
 
 
 @samplers

@@ -1,11 +1,19 @@
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
+from filelock import FileLock
+from PIL import Image
 
-from anon_export import build as builder
-from anon_export.build import Plan
+from anon_export import disk, graphs, staging, work
+from anon_export.build import build
+from anon_export.plan import Plan
+from anon_export.verify import PICTURE, REQUEST, SETTINGS, psnr
 from anon_runtime.bundle import MANIFEST, Bundle
 from anon_runtime.errors import AnonError, OutputError
 
@@ -20,20 +28,17 @@ def test_manifest_tells_the_truth_about_the_engines(demo_bundle: Path) -> None:
             assert [list(t.shape) for t in recorded] == [t.shape for t in real]
             names = {"float32": "tensor(float)", "int64": "tensor(int64)"}
             assert [names[t.dtype] for t in recorded] == [t.type for t in real]
-        assert spec.precision == "fp32"
+        assert spec.precision == "fp32" and len(spec.key) == 64
 
 
 def test_manifest_names_source_and_tools(demo_bundle: Path) -> None:
     manifest = Bundle.open(demo_bundle).manifest
     assert manifest.source.model == "demo"
     assert {path.split("/")[0] for path in manifest.source.files} == {"text_encoder", "unet", "vae"}
-    assert set(manifest.tools) >= {"torch", "diffusers", "onnx"}
+    assert set(manifest.tools) >= {"torch", "diffusers", "onnx", "onnxruntime"}
     assert manifest.tables.timestep_spacing == "leading"
-    assert (manifest.defaults.sampler, manifest.defaults.steps, manifest.defaults.guidance_scale) == (
-        "dpmpp_sde",
-        15,
-        7.5,
-    )
+    defaults = manifest.defaults
+    assert (defaults.sampler, defaults.steps, defaults.guidance_scale) == ("dpmpp_sde", 15, 7.5)
 
 
 def test_nothing_of_the_build_machine_is_in_the_bundle(demo_bundle: Path) -> None:
@@ -44,12 +49,121 @@ def test_nothing_of_the_build_machine_is_in_the_bundle(demo_bundle: Path) -> Non
             assert home not in content and b"site-packages" not in content, path
 
 
-def test_optimum_opens_the_bundle(demo_bundle: Path) -> None:
-    """Other tools can use the engines: Optimum's own pipeline paints from the folder."""
+def test_optimum_paints_the_same_picture(demo_bundle: Path) -> None:
+    """Other tools can use the engines: Optimum's own pipeline opens the folder and follows diffusers as we do."""
     optimum = pytest.importorskip("optimum.onnxruntime")
+    from anon_export.reference import Diffusers, to_pixels
+
     pipeline = optimum.ORTStableDiffusionPipeline.from_pretrained(demo_bundle)
-    pipeline.set_progress_bar_config(disable=True)
-    assert pipeline("a man", num_inference_steps=2).images[0].size == (128, 128)
+    painted = to_pixels(Diffusers(pipeline, "leading").paint([REQUEST], SETTINGS))[0]
+    with Image.open(demo_bundle / PICTURE) as image:
+        assert psnr(painted, np.asarray(image.convert("RGB"))) >= 60
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Lets only the named exports happen; returns the list of those that did."""
+
+    def allow(*allowed: str) -> list[str]:
+        happened: list[str] = []
+        for name in ("text_encoder", "unet", "vae_decoder"):
+            real = getattr(graphs, f"export_{name}")
+
+            def export(*arguments: object, name: str = name, real: Callable = real, **options: object) -> object:
+                assert name in allowed, f"{name} was built again"
+                happened.append(name)
+                return real(*arguments, **options)
+
+            monkeypatch.setattr(graphs, f"export_{name}", export)
+        return happened
+
+    return allow
+
+
+@pytest.fixture
+def cached(demo_bundle: Path, tmp_path: Path) -> Plan:
+    """The plan of the demo bundle, whose output holds a copy of it already."""
+    shutil.copytree(demo_bundle, tmp_path / "demo")
+    return Plan("demo", "demo", tmp_path, "demo")
+
+
+def test_a_second_build_builds_nothing(cached: Plan, forbid: Callable[..., list[str]]) -> None:
+    forbid()
+    said: list[tuple[str, str]] = []
+    before = (cached.folder / MANIFEST).stat().st_mtime_ns
+    bundle = build(cached, lambda *words: said.append(words))
+    assert said == [("bundle", "unchanged")]
+    assert (bundle.path / MANIFEST).stat().st_mtime_ns == before
+
+
+def test_only_what_changed_is_built(cached: Plan, forbid: Callable[..., list[str]], demo_bundle: Path) -> None:
+    happened = forbid("vae_decoder")
+    old = Bundle.open(cached.folder).manifest
+    states: dict[str, str] = {}
+    bundle = build(replace(cached, vae_precision="fp16"), lambda name, state: states.setdefault(name, state))
+    assert happened == ["vae_decoder"]
+    assert {name for name, state in states.items() if state == "unchanged"} == {
+        "text_encoder", "unet", "faces/detector", "faces/attributes", "faces/demography",
+    }  # fmt: skip
+    fresh = Bundle.open(bundle.path).manifest
+    assert fresh.engines["unet"] == old.engines["unet"]
+    assert fresh.engines["vae_decoder"].precision == "fp16"
+    assert fresh.engines["vae_decoder"].key != old.engines["vae_decoder"].key
+    assert fresh.verification is not None and 40 <= fresh.verification.picture_psnr < 80
+    assert list(cached.output.iterdir()) == [cached.folder]
+
+
+def test_a_damaged_component_is_built_again_alone(cached: Plan, forbid: Callable[..., list[str]]) -> None:
+    happened = forbid("vae_decoder")
+    path = cached.folder / "vae_decoder" / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    build(cached)
+    assert happened == ["vae_decoder"]
+    Bundle.open(cached.folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "fp16"},
+        {"height": 64},
+        {"static": True},
+        {"target": "openvino"},
+    ],
+)
+def test_keys_follow_the_options(cached: Plan, tmp_path: Path, change: dict) -> None:
+    pytest.importorskip("openvino")
+    before = work.prepare(cached, tmp_path / "a")
+    assert before.unchanged and before.size == 0
+    after = work.prepare(replace(cached, **change), tmp_path / "b")
+    assert not after.unchanged and not any(step.kept for step in after.steps if step.component.name == "unet")
+    assert after.size > 0
+
+
+def test_keys_follow_tools_and_code(cached: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, (name, replacement) in enumerate(
+        [("version", lambda _tool: "0.0"), ("code_digest", lambda: "other code")]
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(work, name, replacement)
+            after = work.prepare(cached, tmp_path / str(number))
+        assert not after.unchanged and not any(step.kept for step in after.steps)
+
+
+def test_keys_follow_the_weights(demo_model: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    model = Path(shutil.copytree(demo_model, tmp_path / "model"))
+    plan = Plan(str(model), "m", tmp_path / "out", "none")
+    before = {step.component.name: step.key for step in work.prepare(plan, tmp_path / "a").steps}
+    path = next((model / "vae").glob("*.safetensors"))
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name] + 1e-3}, path)
+    after = {step.component.name: step.key for step in work.prepare(plan, tmp_path / "b").steps}
+    assert {name for name in before if before[name] != after[name]} == {"vae_decoder"}
 
 
 def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,21 +171,73 @@ def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytes
     old.mkdir()
     (old / MANIFEST).write_text("old")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise AnonError("tables", "planned", "none")
 
-    monkeypatch.setattr(builder.graphs, "export_text_encoder", fail)
+    monkeypatch.setattr(graphs, "export_text_encoder", fail)
     with pytest.raises(AnonError, match="planned"):
-        builder.build(Plan("demo", "demo", tmp_path, "none"), lambda _: None)
+        build(Plan("demo", "demo", tmp_path, "none"))
     assert (old / MANIFEST).read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_or_ctrl_c_leaves_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(_module: object, path: Path, *_: object, **__: object) -> None:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half a graph")
+        # The exporter wraps what goes wrong inside it.
+        raise error if isinstance(error, KeyboardInterrupt) else RuntimeError("export failed") from error
+
+    monkeypatch.setattr(graphs, "export_text_encoder", fail)
+    with pytest.raises((OutputError, KeyboardInterrupt)) as caught:
+        build(Plan("demo", "demo", tmp_path, "none"))
+    if isinstance(caught.value, OutputError):
+        assert "No space left" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".demo.abcdef" / "new").mkdir(parents=True)
+    with staging.staging(tmp_path / "demo") as folder:
+        (folder / "fresh").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+
+
+def test_a_disk_without_room_is_noticed_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbid: Callable[..., list[str]]
+) -> None:
+    forbid()
+    monkeypatch.setattr(disk, "free_space", lambda _: 1000)
+    with pytest.raises(OutputError, match=r"needs .* MB, and 0.0 MB are free"):
+        build(Plan("demo", "demo", tmp_path / "out", "none"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_second_of_two_builds_waits(cached: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, str]] = []
+    real, held = FileLock.acquire, []
+
+    def acquire(self: FileLock, timeout: float | None = None) -> object:
+        if timeout == 0:
+            held.append(FileLock(self.lock_file, is_singleton=False))
+            real(held[0])
+        elif held:
+            held[0].release()  # the first build ends
+        return real(self, timeout=timeout)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    build(cached, lambda *words: said.append(words))
+    assert said == [("bundle", "waiting for another build of it"), ("bundle", "unchanged")]
 
 
 def test_a_build_replaces_the_old_bundle_whole(tmp_path: Path) -> None:
     old = tmp_path / "demo"
     old.mkdir()
     (old / "stale").write_text("old")
-    with builder._staging(old) as folder:
+    with staging.staging(old) as folder:
         (folder / "fresh").write_text("new")
         assert (old / "stale").exists(), "the old one stays until the new one stands"
     assert [p.name for p in old.iterdir()] == ["fresh"]
@@ -81,7 +247,7 @@ def test_a_build_replaces_the_old_bundle_whole(tmp_path: Path) -> None:
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--output"):
-        builder.build(Plan("demo", "demo", tmp_path / "file", "none"), lambda _: None)
+        build(Plan("demo", "demo", tmp_path / "file", "none"))
 
 
 def test_model_index_is_kept(demo_bundle: Path) -> None:

@@ -1,9 +1,16 @@
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from anon_export import build as builder
 from anon_export.cli import main
+from anon_export.console import Progress
+from anon_export.plan import Plan
+from anon_export.targets.shapes import Range
 from anon_runtime.bundle import Bundle, Manifest
 
 
@@ -16,7 +23,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, s
 def test_a_folder_that_is_no_model(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     code, message = call(capsys, "build", tmp_path, "--output", tmp_path / "out", "--faces", "none", "-q")
     assert code == 1 and "model_index.json" in message and message.count("\n") == 1
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_names_cannot_lead_out_of_the_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -30,16 +37,83 @@ def test_the_plan_follows_the_options(
 ) -> None:
     plans = []
 
-    def build(plan: builder.Plan, report: builder.Report) -> Bundle:
+    def build(plan: Plan, report: builder.Report) -> Bundle:
         plans.append(plan)
-        report("unet")
+        report("text_encoder", "unchanged")
+        report("unet", "exporting")
         return Bundle.open(demo_bundle)
 
     monkeypatch.setattr(builder, "build", build)
-    code, message = call(capsys, "build", tmp_path, "--output", tmp_path, "--timestep-spacing", "trailing")
-    assert code == 0 and "128 x 128" in message and "spacing leading" in message and "unet" in message
-    assert plans == [builder.Plan(str(tmp_path), tmp_path.name, tmp_path, "facer+deepface", "onnxruntime", "trailing")]
+    options = ("--timestep-spacing", "trailing", "--vae", "a/b", "--precision", "fp16", "--batch-size", "1:2:8")
+    code, message = call(capsys, "build", tmp_path, "--output", tmp_path, *options, "--target", "tensorrt")
+    assert code == 0 and "128 x 128" in message and "spacing leading" in message and "unet: exporting" in message
+    assert "unchanged and not built again: text_encoder" in message
+    assert plans == [
+        Plan(
+            str(tmp_path), tmp_path.name, tmp_path, "facer+deepface", "tensorrt", "fp16", timestep_spacing="trailing",
+            vae="a/b", batch_size=Range(1, 2, 8),
+        )
+    ]  # fmt: skip
     assert call(capsys, "--help")[0] == 0
+    code, message = call(capsys, "build", "demo", "--batch-size", "3:2:1")
+    assert code == 2 and "--batch-size 3:2:1" in message
+
+
+def test_a_dry_run_builds_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, demo_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(output: Path, *options: str) -> str:
+        with pytest.raises(SystemExit) as caught:
+            main(["build", "demo", "--output", str(output), "--dry-run", *options])
+        assert caught.value.code == 0
+        return capsys.readouterr().out
+
+    fresh = run(tmp_path / "new")
+    assert fresh.count("  build ") == 6 and "to write" in fresh and "free" in fresh
+    assert not (tmp_path / "new").exists()
+    assert "nothing to do" in run(demo_bundle.parent)
+    plan = json.loads(run(demo_bundle.parent, "--vae-precision", "fp16", "--json"))
+    actions = {name: component["action"] for name, component in plan["components"].items()}
+    assert actions.pop("vae_decoder") == "build" and set(actions.values()) == {"keep"}
+    assert plan["bytes"] == plan["components"]["vae_decoder"]["bytes"] > 0 and not plan["unchanged"]
+
+
+def test_results_as_json(capsys: pytest.CaptureFixture[str], demo_bundle: Path) -> None:
+    with pytest.raises(SystemExit):
+        main(["build", "demo", "--output", str(demo_bundle.parent), "--json", "-q"])
+    result = json.loads(capsys.readouterr().out)
+    assert result["components"] == {"bundle": "unchanged"} and result["verification"]["picture_psnr"] >= 60
+    with pytest.raises(SystemExit):
+        main(["verify", str(demo_bundle), "--json"])
+    assert json.loads(capsys.readouterr().out)["engines"].keys() == result["verification"]["engines"].keys()
+    with pytest.raises(SystemExit):
+        main(["verify", str(demo_bundle)])
+    table = capsys.readouterr().out
+    assert "99.9 %" in table and "face_detector" in table and "dB" in table
+
+
+def test_bars_of_components(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with Progress(quiet=False) as progress:
+        for state in ("exporting", "converting"):
+            progress.report("unet", state)
+        progress.report("vae_decoder", "unchanged")
+    shown = capsys.readouterr().err
+    assert "unet" in shown and "converting" in shown and "vae_decoder" in shown
+    assert progress.states["vae_decoder"] == "unchanged" and isinstance(progress.states["unet"], float)
+
+
+def test_a_build_that_is_told_to_stop_clears_up(tmp_path: Path) -> None:
+    code = "import sys; from anon_export.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "build", "demo", "--output", str(tmp_path), "--faces", "none"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "text_encoder" in line:
+                assert len(list(tmp_path.iterdir())) == 1
+                process.send_signal(signal.SIGTERM)
+    assert process.returncode == 143
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_face_packages_are_named_before_any_work(

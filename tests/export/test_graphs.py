@@ -1,3 +1,4 @@
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,19 @@ import onnxruntime
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
 
 from anon_export import graphs
 from anon_export.demo.generator import initialise
-from anon_export.sources import load_folder
+from anon_export.loading import load_model
+from anon_export.verify import check_engine
 from anon_runtime import Anonymizer
+from anon_runtime.backends import load_engine
 
 
 @pytest.fixture(scope="module")
 def pipeline(demo_model: Path) -> Any:
-    return load_folder(demo_model).pipeline
+    return load_model(demo_model)
 
 
 def close(ours: np.ndarray, theirs: torch.Tensor) -> None:
@@ -49,6 +53,44 @@ def test_vae_decoder(anonymizer: Anonymizer, pipeline: Any, batch: int, height: 
     with torch.no_grad():
         expected = pipeline.vae.decode(torch.tensor(latents), return_dict=False)[0]
     close(anonymizer.engine("vae_decoder")({"latent_sample": latents})["sample"], expected)
+
+
+def test_the_unet_s_graph_is_clean(demo_bundle: Path, pipeline: Any) -> None:
+    """Nothing is computed from constants alone or for nobody, no weight is there twice, attention is one operator."""
+    model = onnx.load(demo_bundle / "unet" / "model.onnx")
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    constant = [node.op_type for node in graph.node if node.input and set(node.input) <= weights]
+    assert constant == []
+    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+    assert [node.op_type for node in graph.node if not set(node.output) & used] == []
+    assert weights <= used
+    large = [hashlib.sha256(t.raw_data).hexdigest() for t in graph.initializer if len(t.raw_data) > 1024]
+    assert len(large) == len(set(large))
+    blocks = sum(isinstance(module, BasicTransformerBlock) for module in pipeline.unet.modules())
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("MultiHeadAttention") == 2 * blocks > 0 and "Softmax" not in kinds
+
+
+def test_attention_of_other_targets_is_standard(pipeline: Any, tmp_path: Path) -> None:
+    before = pipeline.vae.attn_processors
+    for fused, kind in ((False, "Softmax"), (True, "MultiHeadAttention")):
+        path = tmp_path / str(fused) / "model.onnx"
+        spec = graphs.export_vae_decoder(pipeline.vae, path, (4, 16, 16), fused=fused)
+        assert [node.op_type for node in onnx.load(path).graph.node].count(kind) == 1
+        assert check_engine(load_engine("onnxruntime", path), spec, path, "vae").relative < 1e-5
+    assert pipeline.vae.attn_processors == before, "the model is left as it was"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_static_graphs(demo_model: Path, tmp_path: Path, precision: str) -> None:
+    pipeline, path = load_model(demo_model), tmp_path / "vae_decoder" / "model.onnx"
+    spec = graphs.export_vae_decoder(pipeline.vae, path, (4, 8, 16), precision, static=True)
+    assert spec.inputs[0].shape == ("batch", 4, 8, 16) and spec.inputs[0].dtype == "float32"
+    assert spec.precision == precision
+    error = check_engine(load_engine("onnxruntime", path), spec, path, "vae")
+    assert error.relative < {"fp32": 1e-5, "fp16": 2e-2}[precision]
+    assert precision == "fp32" or error.relative > 1e-5, "half precision is not free"
 
 
 class TwoLayers(torch.nn.Module):
@@ -88,7 +130,7 @@ def test_large_weights_go_beside_the_graph(tmp_path: Path, monkeypatch: pytest.M
     path = tmp_path / "net" / "model.onnx"
     spec = graphs.export_graph(net, {"image": image}, {"image": {0: "batch"}}, ("out",), path)
     assert spec.inputs[0].shape == ("batch", 3, 8, 8)
-    assert sorted(p.name for p in path.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
+    assert sorted(p.name for p in path.parent.iterdir()) == ["check.npz", "model.onnx", "model.onnx.data"]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"image": image.numpy()})[0], net(image).detach().numpy(), atol=1e-5)
 

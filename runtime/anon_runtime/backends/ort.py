@@ -1,44 +1,76 @@
-"""ONNX graphs on onnxruntime."""
+"""ONNX graphs on onnxruntime: on the CPU, or through its CUDA or TensorRT provider."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
-from . import Arrays, Engine, first_line
+from . import Arrays, Engine, cache_folder, cannot_load, cannot_run
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
 class _OrtEngine:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str | None) -> None:
         try:
             import onnxruntime as ort
         except ImportError:
             fix = "install exactly one of `anon-engines[cpu]` and `anon-engines[gpu]`"
             raise BackendError(str(path), "onnxruntime is not installed", fix) from None
+        available = ort.get_available_providers()
+        device = device or ("cuda" if PROVIDERS["cuda"] in available else "cpu")
+        if PROVIDERS[device] not in available:
+            fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use --device cpu"
+            raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        self._path = path
+        self._path, self._ort = path, ort
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
         except Exception as error:  # onnxruntime's exceptions share no base class.
-            fix = "build the bundle again, or update onnxruntime"
-            raise BackendError(str(path), f"onnxruntime cannot load it ({first_line(error)})", fix) from None
+            raise cannot_load(path, "onnxruntime", error) from None
+        # Without a driver or a library of CUDA, onnxruntime logs a line and takes the CPU.
+        if (got := self._session.get_providers())[0] != PROVIDERS[device]:
+            fix = "check the driver with `nvidia-smi` and that CUDA and cuDNN are installed, or use --device cpu"
+            raise BackendError(f"device {device}", f"onnxruntime fell back to {got[0]}", fix)
+        self._memory = None if device == "cpu" else "cuda"
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         try:
-            results = self._session.run(self._outputs, dict(inputs))
+            results = self._run_bound(inputs) if self._memory else self._session.run(self._outputs, dict(inputs))
         except Exception as error:
-            shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
-            why = f"onnxruntime refused {shapes} ({first_line(error)})"
-            raise BackendError(
-                str(self._path), why, "check that the inputs fit the engine's entry in bundle.json"
-            ) from None
+            raise cannot_run(self._path, "onnxruntime", inputs, error) from None
         return dict(zip(self._outputs, results, strict=True))
 
+    def _run_bound(self, inputs: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+        """Inputs are copied to the device once, and outputs are made there: no copy back and forth inside the graph."""
+        binding = self._session.io_binding()
+        for name, array in inputs.items():
+            value = self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self._memory, 0)
+            binding.bind_ortvalue_input(name, value)
+        for name in self._outputs:
+            binding.bind_output(name, self._memory)
+        self._session.run_with_iobinding(binding)
+        return [value.numpy() for value in binding.get_outputs()]
 
-def load(path: Path) -> Engine:
-    """Load an ONNX file into onnxruntime on the CPU."""
-    return _OrtEngine(path)
+
+def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
+    """Providers with their options; fp32 engines stay fp32, without TF32's 10 bits."""
+    cpu: tuple[str, dict[str, Any]] = (PROVIDERS["cpu"], {})
+    cuda: tuple[str, dict[str, Any]] = (PROVIDERS["cuda"], {"use_tf32": "0"})
+    if device == "cpu":
+        return [cpu]
+    if device == "cuda":
+        return [cuda, cpu]
+    cache = str(cache_folder() / "onnxruntime")
+    kept = {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1", "trt_engine_cache_path": cache}
+    return [(PROVIDERS["tensorrt"], kept), cuda, cpu]
+
+
+def load(path: Path, _target: str, device: str | None, _gpu: str | None) -> Engine:
+    """Load an ONNX file into onnxruntime; see `load_engine`."""
+    return _OrtEngine(path, device)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
-from . import Arrays, Engine, first_line
+from . import Arrays, Engine, cannot_load, cannot_run
 
 
 class _OpenVinoEngine:
@@ -21,20 +21,17 @@ class _OpenVinoEngine:
             # The plugin would otherwise round to bfloat16 where the processor can.
             self._model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         except Exception as error:  # OpenVINO's exceptions share no base class.
-            fix = "build the bundle again, or update openvino"
-            raise BackendError(str(path), f"openvino cannot load it ({first_line(error)})", fix) from None
+            raise cannot_load(path, "openvino", error) from None
 
     def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
         try:
             results = self._model({name: np.asarray(array) for name, array in inputs.items()})
         except Exception as error:
-            shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
-            fix = "check that the inputs fit the engine's entry in bundle.json"
-            raise BackendError(str(self._path), f"openvino refused {shapes} ({first_line(error)})", fix) from None
+            raise cannot_run(self._path, "openvino", inputs, error) from None
         # The arrays belong to the request and would change with its next run.
         return {output.get_any_name(): np.array(array) for output, array in results.items()}
 
 
-def load(path: Path) -> Engine:
+def load(path: Path, _target: str, _device: str | None, _gpu: str | None) -> Engine:
     """Load an OpenVINO model (an .xml file with its .bin) on the CPU."""
     return _OpenVinoEngine(path)

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from anon_export import targets
-from anon_export.build import Plan, build
-from anon_export.demo.generator import Architecture, write_generator
+from anon_export.build import build
+from anon_export.plan import Plan
 from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.backends import load_engine
 from anon_runtime.bundle import Bundle
 from anon_runtime.errors import AnonError, BackendError
 
@@ -15,10 +16,8 @@ openvino = pytest.importorskip("openvino")
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """An OpenVINO bundle of a small model, verified by its build against PyTorch and diffusers."""
-    folder = tmp_path_factory.mktemp("openvino")
-    write_generator(folder / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
-    return build(Plan(str(folder / "model"), "ov", folder, "demo", "openvino"), lambda _: None)
+    """The demo for OpenVINO, verified by its build against PyTorch and diffusers."""
+    return build(Plan("demo", "demo", tmp_path_factory.mktemp("openvino"), "demo", "openvino"))
 
 
 def test_the_build_verified_it(bundle: Bundle) -> None:
@@ -34,7 +33,7 @@ def test_other_tools_read_it(bundle: Bundle) -> None:
 
 def test_a_photo_goes_all_the_way(bundle: Bundle, astronaut: Path, anonymizer: Anonymizer) -> None:
     portrait = Anonymizer(bundle).anonymize(astronaut, steps=2)
-    assert portrait.image.size == (64, 64)
+    assert portrait.image.size == (128, 128)
     # The demo's face engines, on the other target: the same face and the same words.
     theirs = anonymizer.describe(astronaut)
     np.testing.assert_allclose(portrait.face, theirs.face, atol=0.1)
@@ -53,8 +52,6 @@ def test_results_are_not_overwritten_by_the_next_run(bundle: Bundle) -> None:
 def test_wrong_inputs_and_files_are_named(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="openvino refused latent_sample"):
         Anonymizer(bundle).decode(np.zeros((1, 3, 16, 16), np.float32))
-    from anon_runtime.backends import load_engine
-
     (tmp_path / "bad.xml").write_text("<net/>")
     with pytest.raises(BackendError, match="openvino cannot load it") as caught:
         load_engine("openvino", tmp_path / "bad.xml")
@@ -72,5 +69,5 @@ def test_batches_are_free(bundle: Bundle) -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(targets.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(AnonError, match=r"anon-engines\[openvino\]"):
-        build(Plan("demo", "demo", tmp_path / "out", "none", "openvino"), lambda _: None)
+        build(Plan("demo", "demo", tmp_path / "out", "none", "openvino"))
     assert not (tmp_path / "out").exists()

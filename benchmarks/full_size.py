@@ -1,0 +1,160 @@
+"""A build at full size: Stable Diffusion 1.5's own architecture with random weights.
+
+Measures, each in a process of its own: the build of all parts with its verification, the build after it, which finds
+everything unchanged, and the loading of the engines; wall-clock seconds and peak resident memory, by component.
+
+    python -m benchmarks.full_size --folder /tmp/full            # minutes, 9 GB of disk
+    python -m benchmarks.full_size --small                       # the demo's sizes, for a look at the script
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from anon_export import single_file
+from anon_runtime.bundle import Bundle
+
+GOALS = {"build": (360.0, 12.0), "second build": (15.0, None), "load": (10.0, None)}
+LOAD = """
+import sys
+from anon_runtime import Anonymizer
+anonymizer = Anonymizer.load(sys.argv[1])
+for role in anonymizer.bundle.manifest.engines:
+    anonymizer.engine(role)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One measured process: seconds, peak resident memory in GB, and the same by component (seconds begin at 0)."""
+
+    name: str
+    seconds: float
+    peak: float
+    stages: dict[str, tuple[float, float]]
+
+
+def write_model(folder: Path) -> None:
+    """A model of Stable Diffusion 1.5's sizes with He-initialised weights, in diffusers' layout, in fp32."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from anon_export.demo.generator import initialise
+
+    torch.manual_seed(0)
+    single_file.write_configs(folder)
+    for part, kind in {"unet": UNet2DConditionModel, "vae": AutoencoderKL}.items():
+        net = kind.from_config(kind.load_config(folder / part))
+        initialise(net)
+        net.save_pretrained(folder / part)
+        del net
+    text = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder"))
+    initialise(text)
+    text.save_pretrained(folder / "text_encoder")
+
+
+def measure(name: str, command: Sequence[str]) -> Run:
+    """Run a command and watch its memory; each line on its standard error begins a stage.
+
+    Raises:
+        SystemExit: it failed; its output is shown.
+    """
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    stage, begun, stages, peaks, lines = "start", 0.0, {}, {"start": 0.0}, []
+    watcher = threading.Thread(target=_watch, args=(process, peaks), daemon=True)
+    watcher.start()
+    for line in process.stderr or ():
+        lines.append(line)
+        if not line.startswith("anon-export: "):
+            continue
+        now = time.perf_counter() - start
+        stages[stage] = now - begun
+        stage, begun = line.split(": ")[1].strip(), now
+        peaks[stage] = 0.0
+    process.wait()
+    watcher.join()
+    seconds = time.perf_counter() - start
+    stages[stage] = seconds - begun
+    if process.returncode:
+        sys.exit("".join(lines))
+    return Run(name, seconds, max(peaks.values()), {name: (stages[name], peaks[name]) for name in stages})
+
+
+def _watch(process: subprocess.Popen[str], peaks: dict[str, float]) -> None:
+    """Keep the largest resident size of the latest stage, in GB."""
+    path = Path(f"/proc/{process.pid}/status")
+    while process.poll() is None:
+        try:
+            resident = next(line for line in path.read_text().splitlines() if line.startswith("VmRSS"))
+        except (OSError, StopIteration):
+            return
+        stage = next(reversed(peaks))
+        peaks[stage] = max(peaks[stage], int(resident.split()[1]) / 1e6)
+        time.sleep(0.05)
+
+
+def run(folder: Path, *, small: bool, target: str = "onnxruntime") -> tuple[list[Run], Bundle]:
+    """The model, then the three measurements.
+
+    Args:
+        folder: for the model, which is kept for the next time, and the bundle, which is made anew.
+        small: the demo's sizes.
+        target: what to build for.
+    """
+    model = folder / "model"
+    if not (model / "unet" / "diffusion_pytorch_model.safetensors").exists():
+        if small:
+            from anon_export.demo.generator import write_generator
+
+            write_generator(model)
+        else:
+            write_model(model)
+    output = Path(tempfile.mkdtemp(dir=folder, prefix="engines-"))
+    main = [sys.executable, "-c", "import sys; from anon_export.cli import main; main(sys.argv[1:])"]
+    options = ["--name", "full", "--output", str(output), "--faces", "none", "--target", target]
+    build = [*main, "build", str(model), *options]
+    runs = [measure("build", build), measure("second build", build)]
+    runs.append(measure("load", [sys.executable, "-c", LOAD, str(output / "full")]))
+    return runs, Bundle.read(output / "full")
+
+
+def main() -> None:
+    """Print a table, or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "anon-engines-full-size")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--target", default="onnxruntime")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    runs, bundle = run(arguments.folder, small=arguments.small, target=arguments.target)
+    verification = bundle.manifest.verification
+    if arguments.json:
+        measured = asdict(verification) if verification else None
+        print(json.dumps({"runs": [asdict(r) for r in runs], "verification": measured}))
+        return
+    print("| what | seconds | peak memory | goal |\n|---|---|---|---|")
+    for r in runs:
+        seconds, peak = GOALS[r.name]
+        goal = f"{seconds:.0f} s" + (f", {peak:.0f} GB" if peak else "")
+        print(f"| {r.name} | {r.seconds:.1f} | {r.peak:.1f} GB | {goal} |")
+        if r.name == "build":
+            for stage, (own, memory) in r.stages.items():
+                print(f"| - {stage} | {own:.1f} | {memory:.1f} GB | |")
+    if verification is not None:
+        for role, error in verification.engines.items():
+            print(f"| {role} against PyTorch, of the largest value | {error.relative:.1e} | | 1e-04 |")
+        print(f"| a picture against diffusers' | {verification.picture_psnr:.1f} dB | | 60 dB |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Attention as one operator.
+
+diffusers computes attention in a processor that its networks call. The one here names onnxruntime's fused operator to
+the exporter, which would spell attention out.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
+    """Scaled dot-product attention; a node ``com.microsoft.MultiHeadAttention`` while a graph is exported.
+
+    Args:
+        query: (n, tokens, width), the heads side by side.
+        key, value: (n, other tokens, width).
+        heads: number of heads.
+
+    Returns:
+        (n, tokens, width).
+    """
+    if torch.onnx.is_in_onnx_export():
+        fused: Tensor = torch.onnx.ops.symbolic(
+            "com.microsoft::MultiHeadAttention", (query, key, value), {"num_heads": heads}, dtype=query.dtype,
+            shape=query.shape, version=1,
+        )  # fmt: skip
+        return fused
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+class Processor:
+    """The arithmetic of diffusers' ``AttnProcessor2_0``, with `attention` in its middle."""
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, *_: Any, **__: Any
+    ) -> Tensor:
+        """Attend from ``hidden_states``, (n, tokens, width) or (n, width, height, width of the picture)."""
+        residual, shape = hidden_states, hidden_states.shape
+        if len(shape) == 4:
+            hidden_states = hidden_states.flatten(2).transpose(1, 2)
+        if attn.group_norm is not None:
+            hidden_states = attn.group_norm(hidden_states.transpose(1, 2)).transpose(1, 2)
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        query, key, value = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
+        hidden_states = attn.to_out[0](attention(query, key, value, attn.heads))
+        if len(shape) == 4:
+            hidden_states = hidden_states.transpose(1, 2).reshape(shape)
+        if attn.residual_connection:
+            hidden_states = hidden_states + residual
+        return hidden_states / attn.rescale_output_factor
+
+
+@contextmanager
+def fused_attention(model: Any) -> Iterator[None]:
+    """A UNet or autoencoder whose attention is exported as one operator while the block lasts."""
+    processors = model.attn_processors
+    model.set_attn_processor(Processor())
+    try:
+        yield
+    finally:
+        model.set_attn_processor(processors)

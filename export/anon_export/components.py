@@ -1,0 +1,106 @@
+"""What a bundle is made of: components that are exported, kept and replaced one by one."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anon_runtime.bundle import EngineSpec, Source, sha256
+
+from .sources import Model
+
+# The code that decides what a graph or an engine looks like.
+CODE = ("attention.py", "graphs.py", "components.py", "faces.py", "demo/faces.py", "targets")
+
+
+@dataclass(frozen=True)
+class Component:
+    """One folder of a bundle.
+
+    Attributes:
+        name: of the folder, relative to the bundle's.
+        roles: what its engines do in the bundle.
+        material: what it is made from: configs, shapes, and the sha256 of weight files.
+        size: of its weights, in bytes of fp32.
+        precision: ``fp32`` or ``fp16``.
+        export: writes its graphs below a folder; their entries for the manifest, by role.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    material: Mapping[str, Any]
+    size: int
+    precision: str
+    export: Callable[[Path], dict[str, EngineSpec]]
+
+    def key(self, common: Mapping[str, Any]) -> str:
+        """sha256 over its material, its precision and what all components of a build have in common."""
+        return digest({"name": self.name, "precision": self.precision, "material": self.material, "common": common})
+
+
+def digest(content: object) -> str:
+    """sha256 of anything that JSON can say."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def code_digest() -> str:
+    """sha256 over the modules that make graphs and engines."""
+    here = Path(__file__).parent
+    files = sorted(
+        path for name in CODE for path in ((here / name).rglob("*.py") if "." not in name else [here / name])
+    )
+    return digest([sha256(path) for path in files])
+
+
+def generator_components(
+    model: Model, source: Source, pipeline: Callable[[], Any], latent_shape: Sequence[int],
+    precisions: Mapping[str, str], *, static: bool, fused: bool,
+) -> list[Component]:  # fmt: skip
+    """Text encoder, UNet and VAE decoder of a model.
+
+    Args:
+        model, source: where the weights lie, and their digests.
+        pipeline: loads diffusers' pipeline of the model, once.
+        latent_shape: channels, height and width of a picture's latents.
+        precisions: by role.
+        static: fix the height and width of the latents.
+        fused: write attention as onnxruntime's own operator.
+    """
+
+    def text_encoder(path: Path) -> EngineSpec:
+        return _graphs().export_text_encoder(pipeline().text_encoder, path, precisions["text_encoder"])
+
+    def unet(path: Path) -> EngineSpec:
+        return _graphs().export_unet(
+            pipeline().unet, path, latent_shape, precisions["unet"], static=static, fused=fused
+        )
+
+    def vae_decoder(path: Path) -> EngineSpec:
+        precision = precisions["vae_decoder"]
+        return _graphs().export_vae_decoder(pipeline().vae, path, latent_shape, precision, static=static, fused=fused)
+
+    def component(role: str, part: str, export: Callable[[Path], EngineSpec]) -> Component:
+        config, weights = model.config(part), model.digests(part, source)
+
+        def write(folder: Path) -> dict[str, EngineSpec]:
+            spec = export(folder / "model.onnx")
+            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            return {role: spec}
+
+        material = {"config": config, "weights": weights, "latents": list(latent_shape), "static": static}
+        return Component(role, (role,), material, model.sizes[part], precisions[role], write)
+
+    return [
+        component("text_encoder", "text_encoder", text_encoder),
+        component("unet", "unet", unet),
+        component("vae_decoder", "vae", vae_decoder),
+    ]
+
+
+def _graphs() -> Any:
+    """Late: a build that finds everything unchanged gets by without torch."""
+    from . import graphs
+
+    return graphs

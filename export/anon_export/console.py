@@ -1,0 +1,161 @@
+"""What ``anon-export`` prints: progress on standard error, results for people or as JSON."""
+
+import json
+import sys
+import time
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Self
+
+import click
+from tqdm import tqdm
+
+from anon_runtime.bundle import Bundle, Manifest, Verification
+
+from .disk import free_space, gigabytes
+from .work import Work, estimate
+
+# A build's exports are single calls of a library: their bars can only tell how long they have been at it.
+STAGES = {"unchanged": 3, "exporting": 0, "checking the graph": 1, "converting": 2}
+
+
+class Progress:
+    """One bar a component on a terminal, one line a component otherwise.
+
+    Attributes:
+        states: what became of each component: ``unchanged``, or the seconds that it took.
+    """
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.states: dict[str, str | float] = {}
+        self._quiet, self._bars = quiet, not quiet and sys.stderr.isatty()
+        self._bar: Any = None
+        self._name, self._start = "", 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        self._finish(done=kind is None)
+
+    def report(self, component: str, state: str) -> None:
+        """A component enters a state."""
+        if component != self._name:
+            self._finish(done=True)
+            self._name, self._start = component, time.perf_counter()
+            self.states[component] = state
+            if self._bars:
+                layout = "{desc:<24} {bar:20} {elapsed} {postfix}"
+                self._bar = tqdm(total=3, desc=component, bar_format=layout, postfix=state)
+            elif not self._quiet:
+                click.echo(f"anon-export: {component}: {state}", err=True)
+        if self._bar is not None:
+            self._bar.set_postfix_str(state)
+            self._bar.update(STAGES.get(state, 1) - self._bar.n)
+
+    def _finish(self, *, done: bool) -> None:
+        if self._name and self.states[self._name] != "unchanged":
+            self.states[self._name] = round(time.perf_counter() - self._start, 2)
+        if self._bar is not None:
+            if done:
+                self._bar.update(3 - self._bar.n)
+            self._bar.close()
+            self._bar = None
+
+
+def show_plan(work: Work, *, as_json: bool) -> None:
+    """What a build would do (see `build.prepare`)."""
+    plan, generator = work.plan, work.generator
+    components: dict[str, dict[str, Any]] = {
+        step.component.name: {
+            "action": "keep" if step.kept else "build",
+            "precision": step.component.precision,
+            "bytes": estimate(step, plan.target),
+            "key": step.key,
+        }
+        for step in work.steps
+    }
+    free = free_space(plan.output)
+    if as_json:
+        result: dict[str, Any] = {
+            "bundle": str(plan.folder),
+            "target": plan.target,
+            "gpu": work.gpu,
+            "components": components,
+        }
+        result |= {"unchanged": work.unchanged, "bytes": work.size, "free_bytes": free, "source": asdict(work.source)}
+        click.echo(json.dumps(result, indent=2))
+        return
+    where = f"{plan.target}, {work.gpu}" if work.gpu else plan.target
+    click.echo(f"{plan.folder} from {work.source.model}, for {where}, {generator.width} x {generator.height} pictures")
+    for name, facts in components.items():
+        click.echo(f"  {facts['action']:<6}{name:<18}{facts['precision']:<6}about {gigabytes(facts['bytes'])}")
+    state = "nothing to do" if work.unchanged else f"about {gigabytes(work.size)} to write"
+    click.echo(f"{state}, {gigabytes(free)} free")
+
+
+def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool, quiet: bool) -> None:
+    """What a build did."""
+    manifest = bundle.manifest
+    if as_json:
+        measured = asdict(manifest.verification) if manifest.verification else None
+        facts = {"bundle": str(bundle.path), "bytes": size(manifest), "components": states, "verification": measured}
+        click.echo(json.dumps(facts))
+    if quiet:
+        return
+    g = manifest.generator
+    spacing = manifest.tables.timestep_spacing
+    facts_line = f"{gigabytes(size(manifest))}, {g.width} x {g.height} pictures, timestep spacing {spacing}"
+    click.echo(f"{bundle.path}: {facts_line}", err=True)
+    kept = [name for name, state in states.items() if state == "unchanged"]
+    if "bundle" in kept:
+        click.echo("nothing has changed since it was built, and nothing was built", err=True)
+    elif kept:
+        click.echo(f"unchanged and not built again: {', '.join(kept)}", err=True)
+    if manifest.verification is None:
+        here = "the graphs agree with PyTorch, but the engines have not run: this machine has no such GPU"
+        click.echo(f"{here}; run `anon-export verify {bundle.path}` where there is a {manifest.gpu}", err=True)
+    else:
+        click.echo(f"a picture agrees with diffusers' to {manifest.verification.picture_psnr:.1f} dB", err=True)
+
+
+def show_verification(manifest: Manifest, measured: Verification, *, as_json: bool) -> None:
+    """How far each engine is from PyTorch."""
+    if as_json:
+        click.echo(json.dumps(asdict(measured), indent=2))
+        return
+    click.echo(f"{'engine':<18}{'largest':>10}{'99.9 %':>10}{'mean':>10}{'relative':>10}")
+    for role, e in measured.engines.items():
+        click.echo(f"{role:<18}{e.max:>10.1e}{e.p999:>10.1e}{e.mean:>10.1e}{e.relative:>10.1e}")
+    click.echo(f"a picture agrees with diffusers' to {measured.picture_psnr:.1f} dB")
+
+
+def show_bundle(manifest: Manifest, *, as_json: bool) -> None:
+    """What a bundle holds."""
+    if as_json:
+        click.echo(manifest.to_json(), nl=False)
+        return
+    g, t, d, s = manifest.generator, manifest.tables, manifest.defaults, manifest.source
+    measured = manifest.verification
+    where = f"{manifest.target}, {manifest.gpu}" if manifest.gpu else manifest.target
+    origin = f"{s.model}{f' at {s.revision[:12]}' if s.revision else ''}{f', VAE {s.vae}' if s.vae else ''}"
+    facts = {
+        "bundle": f"{manifest.name}, {gigabytes(size(manifest))}, for {where}",
+        "source": f"{origin}, {len(s.files)} weight files",
+        "pictures": f"{g.width} x {g.height}, latents {' x '.join(map(str, g.latent_shape))}",
+        "samplers": f"{', '.join(t.samplers)}; 1 to {t.max_steps} steps; timestep spacing {t.timestep_spacing}",
+        "defaults": f"{d.sampler}, {d.steps} steps, guidance scale {d.guidance_scale}",
+        "built with": ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items()),
+        "picture": f"{measured.picture_psnr:.1f} dB from diffusers'" if measured else "not compared with diffusers'",
+    }
+    for title, text in facts.items():
+        click.echo(f"{title + ':':<12}{text}")
+    for role, spec in manifest.engines.items():
+        error = measured.engines.get(role) if measured else None
+        note = f", {error.relative:.0e} from PyTorch" if error else ""
+        click.echo(f"{role}: {spec.path}, {spec.contract}, {spec.precision}{note}")
+
+
+def size(manifest: Manifest) -> int:
+    """Bytes of a bundle's files."""
+    return sum(record.size for record in manifest.files.values())

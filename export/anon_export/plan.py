@@ -1,0 +1,87 @@
+"""What to build: the user's choices, and what follows from them before anything is made."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anon_runtime.bundle import Generator
+from anon_runtime.errors import UsageError
+
+from .sources import Model
+from .targets.shapes import Range, Shapes
+
+# SD 1.5 takes the paper's prompts in up to three windows of 77 tokens.
+BATCH, WINDOWS = Range(1, 1, 4), Range(1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One field for every option of ``anon-export build``.
+
+    Attributes:
+        model: ``demo``, an alias, a hub name, a folder in diffusers' layout, or a checkpoint file.
+        name: of the bundle.
+        output: the folder that bundles are put in.
+        faces: ``demo``, ``facer+deepface`` or ``none``.
+        target: what runs the engines; one of `targets.TARGETS`.
+        precision: of the text encoder and the UNet, ``fp32`` or ``fp16``. Face engines stay fp32.
+        vae_precision: of the VAE's decoder, which overflows in half precision with the VAE of Stable Diffusion 1.5.
+        timestep_spacing: overrides the one in the model's scheduler config.
+        vae, revision, allow_pickle: see `sources.find_model`.
+        height, width: of the pictures, in pixels; None is the model's own.
+        static: fix the height and width of the latents in the graphs.
+        batch_size, text_windows: the ranges that TensorRT's engines are built for.
+        gpu: the architecture that they are built for, such as ``sm_89``.
+    """
+
+    model: str
+    name: str
+    output: Path
+    faces: str
+    target: str = "onnxruntime"
+    precision: str = "fp32"
+    vae_precision: str = "fp32"
+    timestep_spacing: str | None = None
+    vae: str | None = None
+    revision: str | None = None
+    allow_pickle: bool = False
+    height: int | None = None
+    width: int | None = None
+    static: bool = False
+    batch_size: Range = BATCH
+    text_windows: Range = WINDOWS
+    gpu: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the bundle goes."""
+        return self.output / self.name
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """Of the generator's engines, by role."""
+        return {"text_encoder": self.precision, "unet": self.precision, "vae_decoder": self.vae_precision}
+
+    def generator(self, model: Model) -> Generator:
+        """The facts that the runtime needs, from the model's configs.
+
+        Raises:
+            UsageError: the height or width does not suit the model.
+        """
+        unet, vae = model.config("unet"), model.config("vae")
+        size = unet.get("sample_size", 64)
+        rows, columns = (size, size) if isinstance(size, int) else size
+        factor = 2 ** (len(vae.get("block_out_channels", (0,))) - 1)
+        multiple = factor * 2 ** (len(unet.get("block_out_channels", (0,) * 4)) - 1)
+        for option, side in {"--height": self.height, "--width": self.width}.items():
+            if side is not None and (side < multiple or side % multiple):
+                why = "the model halves pictures evenly only down from multiples of it"
+                raise UsageError(f"{option} {side}", why, f"use a multiple of {multiple}")
+        generator = Generator(
+            rows * factor, columns * factor, unet.get("in_channels", 4), factor, vae.get("scaling_factor", 0.18215)
+        )
+        return replace(generator, height=self.height or generator.height, width=self.width or generator.width)
+
+    def shapes(self, generator: Generator) -> Shapes:
+        """What the engines are asked for."""
+        _, rows, columns = generator.latent_shape
+        return Shapes(self.batch_size, self.text_windows, rows, columns)

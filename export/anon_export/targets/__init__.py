@@ -1,0 +1,74 @@
+"""ONNX graphs -> engines of a target: one module a library that makes them."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from anon_runtime.bundle import EngineSpec
+from anon_runtime.errors import AnonError
+
+from . import openvino, tensorrt
+from .shapes import Range
+
+Ranges = Mapping[str, Range]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What runs a bundle's engines.
+
+    Attributes:
+        package: the module that makes them.
+        distributions: the names of its package on PyPI; the version of the installed one is part of an engine's key.
+        extra: of this project that installs it.
+        convert: a graph, the ranges of its free dimensions, and the GPU's architecture -> the engine, in the graph's
+            place.
+        architecture: the GPU that engines are built for, if the user names none; None if any processor runs them.
+    """
+
+    package: str
+    distributions: tuple[str, ...]
+    extra: str
+    convert: Callable[[EngineSpec, Ranges, str | None], EngineSpec]
+    architecture: Callable[[str | None], str | None] = lambda _: None
+
+    def check(self) -> None:
+        """Fail before any long work if the package is not installed.
+
+        Raises:
+            AnonError: says which extra to install.
+        """
+        if importlib.util.find_spec(self.package) is None:
+            why = f"package {self.package} is not installed"
+            raise AnonError(f"target {self.extra}", why, f"install `anon-engines[{self.extra}]`")
+
+    def tools(self) -> dict[str, str]:
+        """Name and version of the installed package."""
+        found = {}
+        for name in self.distributions:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+        return found
+
+
+def _keep(spec: EngineSpec, _ranges: Ranges, _gpu: str | None) -> EngineSpec:
+    """onnxruntime runs the graphs themselves, and one file serves all its providers."""
+    return spec
+
+
+TARGETS = {
+    "onnxruntime": Target("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "cpu", _keep),
+    "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert),
+    "tensorrt": Target(
+        "tensorrt", ("tensorrt",), "tensorrt", partial(tensorrt.convert, "tensorrt"),
+        partial(tensorrt.architecture, "tensorrt"),
+    ),
+    "tensorrt-rtx": Target(
+        "tensorrt_rtx_bindings", ("tensorrt_rtx_cu13_bindings",), "tensorrt-rtx",
+        partial(tensorrt.convert, "tensorrt-rtx"), partial(tensorrt.architecture, "tensorrt-rtx"),
+    ),
+}  # fmt: skip

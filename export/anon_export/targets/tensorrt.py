@@ -1,0 +1,109 @@
+"""ONNX graphs -> TensorRT plans, by TensorRT itself or by TensorRT for RTX, which needs no GPU to build."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from anon_runtime.backends import cache_folder
+from anon_runtime.backends.trt import Cuda, import_tensorrt
+from anon_runtime.bundle import EngineSpec
+from anon_runtime.errors import AnonError, UsageError
+
+from .shapes import Range, fill
+
+# TensorRT for RTX builds for GPUs that are elsewhere; this one, of the RTX 40 series, if the user names none.
+RTX_DEFAULT = "sm_89"
+FIX = "report the model and the version of TensorRT, or build for --target onnxruntime"
+
+
+def architecture(target: str, wanted: str | None) -> str:
+    """The GPU architecture to build for, such as ``sm_89``.
+
+    Raises:
+        AnonError: TensorRT finds no GPU, or cannot build for the one that was named.
+    """
+    if target == "tensorrt-rtx":
+        known = [name for name in dir(import_tensorrt(target).ComputeCapability) if name.startswith("SM")]
+        name = wanted or RTX_DEFAULT
+        if name.upper().replace("_", "") not in known:
+            choices = ", ".join(sorted(f"sm_{kind[2:]}" for kind in known))
+            raise UsageError(f"--gpu {name}", "TensorRT for RTX does not build for it", f"use one of: {choices}")
+        return name
+    here = Cuda().architecture()
+    if wanted not in (None, here):
+        why = f"TensorRT builds for the GPU that it runs on, which is {here}"
+        raise UsageError(f"--gpu {wanted}", why, "leave it out, or build on the other machine")
+    return here
+
+
+def convert(target: str, spec: EngineSpec, ranges: Mapping[str, Range], gpu: str | None) -> EngineSpec:
+    """Build a plan beside a graph and remove the graph.
+
+    Networks are strongly typed: precision is what the graph says. Plans are for one GPU architecture, one version of
+    TensorRT and one profile of shapes.
+
+    Raises:
+        AnonError: TensorRT does not parse or build the graph.
+    """
+    trt = import_tensorrt(target)
+    graph = Path(spec.path)
+    messages: list[str] = []
+    logger = _logger(trt, messages)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(graph)):
+        reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
+        raise AnonError(f"the {spec.contract} graph", f"TensorRT does not parse it ({reasons})", FIX)
+    config = builder.create_builder_config()
+    # TF32 keeps 10 bits of fp32's 23: it would break the bounds of `verify`.
+    config.clear_flag(trt.BuilderFlag.TF32)
+    _add_profile(builder, config, spec, ranges)
+    if target == "tensorrt-rtx":
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, str(gpu).upper().replace("_", "")), 0)
+    with _timing_cache(config, f"{target}-{trt.__version__}-{gpu}"):
+        plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        why = f"TensorRT does not build it ({'; '.join(messages[-2:])})"
+        raise AnonError(f"the {spec.contract} engine", why, FIX)
+    path = graph.with_name("model.plan")
+    path.write_bytes(plan)
+    for old in (graph, graph.with_name(f"{graph.name}.data")):
+        old.unlink(missing_ok=True)
+    return replace(spec, path=path.as_posix())
+
+
+def _logger(trt: Any, messages: list[str]) -> Any:
+    """Errors go into our own messages: without a GPU, TensorRT for RTX prints some that mean nothing."""
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
+                messages.append(message.splitlines()[0])
+
+    return Logger()
+
+
+def _add_profile(builder: Any, config: Any, spec: EngineSpec, ranges: Mapping[str, Range]) -> None:
+    profile = builder.create_optimization_profile()
+    for tensor in spec.inputs:
+        profile.set_shape(tensor.name, *fill(tensor.shape, ranges))
+    if config.add_optimization_profile(profile) < 0:
+        raise AnonError(f"the {spec.contract} engine", "TensorRT does not take its ranges of shapes", FIX)
+
+
+@contextmanager
+def _timing_cache(config: Any, name: str) -> Iterator[None]:
+    """What TensorRT measured on this GPU before, and after the build what it has measured in addition."""
+    path = cache_folder() / f"{name}.timing"
+    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    config.set_timing_cache(cache, ignore_mismatch=False)
+    yield
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(config.get_timing_cache().serialize())

@@ -1,0 +1,155 @@
+"""What a plan means on this machine: which parts of a bundle are kept, which are made, and from what."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from anon_runtime.bundle import Bundle, Generator, Source, sha256_all
+from anon_runtime.errors import BundleError
+
+from . import verify
+from .components import Component, code_digest, digest, generator_components
+from .plan import Plan
+from .sources import Model, find_model
+from .targets import TARGETS
+
+TOOLS = ("anon-engines", "diffusers", "onnx", "onnxscript", "torch", "torchsde", "transformers")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A component of a plan, its key, and the files of the old bundle that make it unnecessary to build."""
+
+    component: Component
+    key: str
+    kept: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """A plan with all that is known before anything is built.
+
+    Attributes:
+        key: of the whole bundle.
+        old: the bundle that is there already, if any.
+        damaged: its files that are not as they were built.
+        gpu: the architecture that the engines are for.
+        pipeline: loads diffusers' pipeline of the model, and keeps it until its cache is cleared.
+    """
+
+    plan: Plan
+    model: Model
+    source: Source
+    generator: Generator
+    steps: tuple[Step, ...]
+    tools: dict[str, str]
+    key: str
+    old: Bundle | None
+    damaged: Collection[str]
+    gpu: str | None
+    pipeline: Any
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the bundle that is there already is the one that would be built."""
+        return self.old is not None and not self.damaged and self.old.manifest.key == self.key
+
+    def keeps_picture(self, timestep_spacing: str) -> bool:
+        """Whether diffusers would paint the picture that the old bundle carries."""
+        old, generator = self.old, [step for step in self.steps if not step.component.name.startswith("faces/")]
+        return (
+            old is not None
+            and verify.PICTURE not in self.damaged
+            and old.manifest.tables.timestep_spacing == timestep_spacing
+            and old.manifest.generator == self.generator
+            and all(step.kept for step in generator)
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes that the engines to be built will take, about; converting one needs room for its graph as well."""
+        return sum(estimate(step, self.plan.target) for step in self.steps if not step.kept)
+
+
+def estimate(step: Step, target: str) -> int:
+    """Bytes that a component will take, about."""
+    share = 0.5 if step.component.precision == "fp16" else 1.0
+    return int(step.component.size * share * (1 if target == "onnxruntime" else 2))
+
+
+def prepare(plan: Plan, scratch: Path) -> Work:
+    """All that can be known of a build before anything is built: what is kept, and what is made.
+
+    Raises:
+        AnonError: the plan cannot be carried out.
+    """
+    target = TARGETS[plan.target]
+    target.check()
+    gpu = target.architecture(plan.gpu)
+    faces = _face_components(plan)
+    model = (
+        _find_demo(scratch)
+        if plan.model == "demo"
+        else find_model(plan.model, scratch, vae=plan.vae, revision=plan.revision, allow_pickle=plan.allow_pickle)
+    )
+    source, generator = model.source(), plan.generator(model)
+    tools = {tool: version(tool) for tool in TOOLS} | target.tools()
+    ranges = str(plan.shapes(generator)) if gpu else ""
+    common = {"target": plan.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": code_digest()}
+    pipeline = cache(lambda: _load(model))
+    shape, precisions = generator.latent_shape, plan.precisions
+    fused = plan.target == "onnxruntime"
+    components = [
+        *generator_components(model, source, pipeline, shape, precisions, static=plan.static, fused=fused), *faces
+    ]  # fmt: skip
+    old = _read(plan.folder)
+    damaged = old.damages() if old is not None else {}
+    steps = tuple(_step(component, component.key(common), old, damaged) for component in components)
+    scheduler = model.config("scheduler", "scheduler_config.json")
+    tokenizer = sha256_all(sorted(model.folders["tokenizer"].iterdir()))
+    rest = [plan.name, plan.timestep_spacing, scheduler, sorted(tokenizer.values()), vars(generator), source.model]
+    key = digest([*(step.key for step in steps), *rest])
+    return Work(plan, model, source, generator, steps, tools, key, old, damaged, gpu, pipeline)
+
+
+def _find_demo(scratch: Path) -> Model:
+    from .demo.generator import write_generator
+
+    write_generator(scratch / "demo")
+    return find_model(str(scratch / "demo"), scratch)
+
+
+def _load(model: Model) -> Any:
+    from .loading import load_pipeline
+
+    return load_pipeline(model)
+
+
+def _face_components(plan: Plan) -> list[Component]:
+    if plan.faces == "none":
+        return []
+    if plan.faces == "demo":
+        from .demo.faces import face_components
+    else:
+        from .faces import face_components
+    return face_components()
+
+
+def _read(folder: Path) -> Bundle | None:
+    """The bundle that is there already; None if there is none that can be read."""
+    try:
+        return Bundle.read(folder)
+    except BundleError:
+        return None
+
+
+def _step(component: Component, key: str, old: Bundle | None, damaged: Collection[str]) -> Step:
+    if old is None:
+        return Step(component, key)
+    engines = old.manifest.engines
+    files = tuple(name for name in old.manifest.files if name.startswith(f"{component.name}/"))
+    same = all(role in engines and engines[role].key == key for role in component.roles)
+    return Step(component, key, files if same and not set(files) & set(damaged) else ())

@@ -1,0 +1,166 @@
+"""TensorRT for RTX builds without a GPU, so the builder's calls are the real ones; running its plans needs a GPU."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+
+from anon_export import graphs, work
+from anon_export.build import build, runs_here
+from anon_export.plan import Plan
+from anon_export.targets import TARGETS, tensorrt
+from anon_export.targets.shapes import Range, Shapes, fill
+from anon_runtime import Anonymizer
+from anon_runtime.backends import trt
+from anon_runtime.bundle import Bundle, EngineSpec, TensorSpec
+from anon_runtime.errors import AnonError, BackendError, UsageError
+
+pytest.importorskip(trt.RTX_LIBRARIES)
+runtime = pytest.importorskip("cuda.bindings.runtime")
+HAS_GPU = runtime.cudaGetDeviceCount()[0] == runtime.cudaError_t.cudaSuccess
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Bundle:
+    """The demo for TensorRT for RTX."""
+    return build(Plan("demo", "demo", tmp_path_factory.mktemp("rtx"), "demo", "tensorrt-rtx"))
+
+
+def test_every_engine_is_a_plan(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert manifest.gpu == "sm_89" and manifest.target == "tensorrt-rtx"
+    assert manifest.tools["tensorrt_rtx_cu13_bindings"]
+    for role, spec in manifest.engines.items():
+        assert spec.path.endswith("/model.plan") and bundle.engine_path(role).stat().st_size > 1000
+    assert not list(bundle.path.rglob("*.onnx*")), "graphs are intermediate"
+    cache = list(tensorrt.cache_folder().glob("tensorrt-rtx-*-sm_89.timing"))
+    assert len(cache) == 1 and cache[0].stat().st_size > 0
+
+
+@pytest.mark.skipif(HAS_GPU, reason="this machine may be able to run them")
+def test_what_has_not_run_is_not_called_verified(bundle: Bundle, astronaut: Path) -> None:
+    assert not runs_here("sm_89")
+    assert bundle.manifest.verification is None
+    with pytest.raises(BackendError, match="nvidia-smi"):
+        Anonymizer.load(bundle.path).describe(astronaut)
+
+
+def test_a_second_build_builds_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    plan = Plan("demo", "demo", bundle.path.parent, "demo", "tensorrt-rtx")
+    assert work.prepare(plan, tmp_path / "a").unchanged
+    for change in ({"gpu": "sm_86"}, {"batch_size": Range(1, 2, 8)}, {"text_windows": Range(1, 1, 1)}):
+        after = work.prepare(replace(plan, **change), tmp_path / next(iter(change)))
+        assert not any(step.kept for step in after.steps), change
+
+
+def test_graphs_are_checked_before_they_are_converted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if HAS_GPU:
+        pytest.skip("engines themselves are checked where they run")
+    real = graphs.export_text_encoder
+
+    def wrong(model: Any, *arguments: Any) -> EngineSpec:
+        spec = real(model, *arguments)
+        graph = onnx.load(spec.path)
+        weight = next(t for t in graph.graph.initializer if t.name.endswith("layer_norm1.weight"))
+        array = onnx.numpy_helper.to_array(weight) * 1.01
+        weight.CopyFrom(onnx.numpy_helper.from_array(array.astype("float32"), weight.name))
+        onnx.save(graph, spec.path)
+        return spec
+
+    monkeypatch.setattr(graphs, "export_text_encoder", wrong)
+    with pytest.raises(AnonError, match="text_encoder engine.*differs from PyTorch"):
+        build(Plan("demo", "demo", tmp_path, "none", "tensorrt-rtx"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_precision_stays_half(tmp_path: Path) -> None:
+    path = tmp_path / "net" / "model.onnx"
+
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = torch.nn.Conv2d(3, 64, 3)
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return self.convolution(image.to(self.convolution.weight.dtype)).float()
+
+    sizes = {}
+    for precision in ("fp32", "fp16"):
+        image = {"image": graphs.seeded(2, 3, 16, 16)}
+        spec = graphs.export_graph(Net(), image, {"image": {0: "batch"}}, ("out",), path, precision=precision)
+        assert spec.precision == precision and spec.inputs[0].dtype == "float32"
+        made = tensorrt.convert("tensorrt-rtx", spec, {"batch": Range(1, 1, 4)}, "sm_86")
+        sizes[precision] = Path(made.path).stat().st_size
+    assert sizes["fp16"] < sizes["fp32"]
+
+
+def test_graphs_that_tensorrt_refuses_are_named(tmp_path: Path) -> None:
+    node = onnx.helper.make_node("Abacus", ["x"], ["y"], domain="nowhere")
+    tensors = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 3]) for name in "xy"]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", tensors[:1], tensors[1:]))
+    onnx.save(model, tmp_path / "model.onnx")
+    spec = graphs.describe(model, tmp_path / "model.onnx")
+    with pytest.raises(AnonError, match="TensorRT does not parse it.*Plugin not found") as caught:
+        tensorrt.convert("tensorrt-rtx", spec, {"batch": Range(1, 1, 4)}, "sm_89")
+    assert "\n" not in str(caught.value)
+
+
+def test_architectures() -> None:
+    assert tensorrt.architecture("tensorrt-rtx", None) == "sm_89"
+    assert tensorrt.architecture("tensorrt-rtx", "sm_86") == "sm_86"
+    with pytest.raises(UsageError, match="sm_90.*use one of: sm_120, .*sm_89"):
+        tensorrt.architecture("tensorrt-rtx", "sm_90")
+    if not HAS_GPU:
+        with pytest.raises(BackendError, match="nvidia-smi"):
+            tensorrt.architecture("tensorrt", None)
+
+
+def test_tensorrt_builds_for_its_own_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trt.Cuda, "architecture", lambda _: "sm_90")
+    assert tensorrt.architecture("tensorrt", None) == "sm_90"
+    with pytest.raises(UsageError, match="builds for the GPU that it runs on, which is sm_90"):
+        tensorrt.architecture("tensorrt", "sm_80")
+
+
+def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for target, extra in {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx", "onnxruntime": "cpu"}.items():
+        with pytest.raises(AnonError, match=rf"anon-engines\[{extra}\]"):
+            TARGETS[target].check()
+
+
+@pytest.mark.parametrize(("text", "values"), [("4", (4, 4, 4)), ("1:2:8", (1, 2, 8))])
+def test_ranges(text: str, values: tuple[int, int, int]) -> None:
+    assert Range.parse(text, "--batch-size") == Range(*values)
+
+
+@pytest.mark.parametrize("text", ["0", "2:1:4", "1:2", "a", "1:2:3:4", "-1", ""])
+def test_ranges_that_make_no_sense(text: str) -> None:
+    with pytest.raises(UsageError, match="--batch-size"):
+        Range.parse(text, "--batch-size")
+
+
+def test_shapes_of_each_engine() -> None:
+    shapes = Shapes(Range(1, 2, 4), Range(1, 2, 3), 64, 48)
+
+    def spec(contract: str, *shape: int | str) -> EngineSpec:
+        return EngineSpec("x", contract, "fp32", (TensorSpec("x", "float32", shape),), ())
+
+    unet = spec("unet", "batch", 4, "latent_height", "latent_width")
+    assert fill(unet.inputs[0].shape, shapes.ranges(unet)) == ([1, 4, 64, 48], [4, 4, 64, 48], [8, 4, 64, 48])
+    states = spec("unet", "batch", "tokens", 768)
+    assert fill(states.inputs[0].shape, shapes.ranges(states)) == ([1, 77, 768], [4, 154, 768], [8, 231, 768])
+    text = spec("text_encoder", "batch", 77)
+    assert fill(text.inputs[0].shape, shapes.ranges(text)) == ([1, 77], [8, 77], [24, 77])
+    detector = spec("centerface", "batch", 3, "height", "width")
+    assert fill(detector.inputs[0].shape, shapes.ranges(detector))[2] == [4, 3, 640, 640]

@@ -1,0 +1,86 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from anon_runtime import Anonymizer
+from anon_runtime.backends import load_engine
+from anon_runtime.errors import BackendError
+
+
+def graph(bundle: Path) -> Path:
+    return bundle / "vae_decoder" / "model.onnx"
+
+
+def test_a_device_that_the_library_was_not_made_for(demo_bundle: Path) -> None:
+    for device in ("cuda", "tensorrt"):
+        with pytest.raises(BackendError, match=r"no (CUDA|Tensorrt)ExecutionProvider; install `anon-engines\[gpu\]`"):
+            load_engine("onnxruntime", graph(demo_bundle), device)
+    assert load_engine("onnxruntime", graph(demo_bundle), "cpu") is not None
+
+
+def test_devices_that_a_target_does_not_know(demo_bundle: Path) -> None:
+    for target, device in (("openvino", "cuda"), ("tensorrt", "cpu")):
+        with pytest.raises(BackendError, match=f"engines for {target} run on"):
+            load_engine(target, graph(demo_bundle), device)
+
+
+class GpuLibrary:
+    """onnxruntime-gpu on a machine without a GPU: it lists its providers, and takes the CPU without an error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
+        self.asked: list[Any] = []
+        everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
+        real = onnxruntime.InferenceSession
+
+        def session(path: str, options: object, providers: list) -> object:
+            self.asked = providers
+            made = real(path, options, providers=["CPUExecutionProvider"])
+            if works:
+                made.get_providers = lambda: [name for name, _ in providers]
+            return made
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+
+
+@pytest.mark.parametrize("device", [None, "cuda", "tensorrt"])
+def test_a_silent_fallback_is_an_error(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str | None) -> None:
+    GpuLibrary(monkeypatch, works=False)
+    with pytest.raises(BackendError, match="fell back to CPUExecutionProvider.*nvidia-smi.*--device cpu"):
+        load_engine("onnxruntime", graph(demo_bundle), device)
+
+
+@pytest.mark.parametrize(("device", "first"), [("cuda", "CUDA"), ("tensorrt", "Tensorrt"), (None, "CUDA")])
+def test_providers_of_a_device(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str | None, first: str, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library = GpuLibrary(monkeypatch, works=True)
+    load_engine("onnxruntime", graph(demo_bundle), device)
+    names = [name for name, _ in library.asked]
+    assert names[0] == f"{first}ExecutionProvider" and names[-1] == "CPUExecutionProvider"
+    options = dict(library.asked)
+    assert options["CUDAExecutionProvider"]["use_tf32"] == "0"
+    if device == "tensorrt":
+        assert options["TensorrtExecutionProvider"]["trt_engine_cache_path"].startswith(str(tmp_path))
+
+
+def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
+    """The way of a GPU, with the processor's memory in place of the GPU's."""
+    anonymizer = Anonymizer.load(demo_bundle)
+    rng = np.random.default_rng(0)
+    inputs: dict[str, Any] = {
+        "sample": rng.standard_normal((2, 4, 16, 16)).astype(np.float32),
+        "timestep": np.array(417.25, np.float32),
+        "encoder_hidden_states": rng.standard_normal((2, 154, 64)).astype(np.float32),
+    }
+    engine: Any = anonymizer.engine("unet")
+    plain = engine(inputs)["out_sample"]
+    engine._memory = "cpu"
+    bound = engine(inputs)["out_sample"]
+    np.testing.assert_array_equal(plain, bound)
+    with pytest.raises(BackendError, match="onnxruntime refused sample"):
+        engine(inputs | {"sample": np.zeros((1, 3, 16, 16), np.float32)})
