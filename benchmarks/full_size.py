@@ -146,10 +146,10 @@ def main() -> None:
     for r in runs:
         seconds, peak = GOALS[r.name]
         goal = f"{seconds:.0f} s" + (f", {peak:.0f} GB" if peak else "")
-        print(f"| {r.name} | {r.seconds:.1f} | {r.peak:.1f} GB | {goal} |")
+        print(f"| {r.name} | {r.seconds:.1f} | {r.peak:.2f} GB | {goal} |")
         if r.name == "build":
             for stage, (own, memory) in r.stages.items():
-                print(f"| - {stage} | {own:.1f} | {memory:.1f} GB | |")
+                print(f"| - {stage} | {own:.1f} | {memory:.2f} GB | |")
     if verification is not None:
         for role, error in verification.engines.items():
             print(f"| {role} against PyTorch, of the largest value | {error.relative:.1e} | | 1e-04 |")

@@ -27,6 +27,8 @@ class _OrtEngine:
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        # With free shapes, a plan of the memory is kept beside the memory itself: half a gigabyte more for the UNet.
+        options.enable_mem_pattern = False
         self._path, self._ort = path, ort
         try:
             self._session = ort.InferenceSession(str(path), options, providers=_providers(device))

@@ -1,0 +1,33 @@
+from pathlib import Path
+
+import pytest
+from benchmarks import full_size
+
+from anon_export.single_file import CONFIGS
+
+
+def test_the_small_variant_measures_what_the_large_one_does(tmp_path: Path) -> None:
+    runs, bundle = full_size.run(tmp_path, small=True)
+    build, second, load = runs
+    assert [run.name for run in runs] == list(full_size.GOALS)
+    assert {"text_encoder", "unet", "vae_decoder", "verification", "picture"} <= set(build.stages)
+    assert "unet" not in second.stages, "the second build builds nothing"
+    assert sum(seconds for seconds, _ in build.stages.values()) == pytest.approx(build.seconds, rel=0.02)
+    assert all(0.05 < run.peak < 8 for run in runs), "gigabytes"
+    verification = bundle.manifest.verification
+    assert verification is not None and verification.engines["unet"].relative <= 1e-4
+    assert load.seconds < build.seconds
+
+
+def test_a_failing_command_is_shown() -> None:
+    with pytest.raises(SystemExit, match="planned"):
+        full_size.measure("build", ["python3", "-c", "raise SystemExit('planned')"])
+
+
+@pytest.mark.full_size
+def test_the_model_is_stable_diffusion_s(tmp_path: Path) -> None:
+    full_size.write_model(tmp_path)
+    sizes = {part: sum(p.stat().st_size for p in (tmp_path / part).glob("*.safetensors")) for part in ("unet", "vae")}
+    assert sizes["unet"] == pytest.approx(859_520_964 * 4, rel=1e-3)
+    assert sizes["vae"] == pytest.approx(83_653_863 * 4, rel=1e-3)
+    assert all((tmp_path / name).is_file() for name in CONFIGS)
