@@ -1,9 +1,9 @@
 from pathlib import Path
 
 import pytest
-from benchmarks import full_size
 
 from anon_export.single_file import CONFIGS
+from benchmarks import full_size
 
 
 def test_the_small_variant_measures_what_the_large_one_does(tmp_path: Path) -> None:
@@ -13,7 +13,7 @@ def test_the_small_variant_measures_what_the_large_one_does(tmp_path: Path) -> N
     assert {"text_encoder", "unet", "vae_decoder", "verification", "picture"} <= set(build.stages)
     assert "unet" not in second.stages, "the second build builds nothing"
     assert sum(seconds for seconds, _ in build.stages.values()) == pytest.approx(build.seconds, rel=0.02)
-    assert all(0.05 < run.peak < 8 for run in runs), "gigabytes"
+    assert all(0.02 < run.peak < 8 for run in runs), "gigabytes"
     verification = bundle.manifest.verification
     assert verification is not None and verification.engines["unet"].relative <= 1e-4
     assert load.seconds < build.seconds
