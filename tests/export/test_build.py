@@ -12,6 +12,7 @@ from PIL import Image
 
 from anon_export import disk, graphs, staging, work
 from anon_export.build import build
+from anon_export.demo.generator import Architecture, write_generator
 from anon_export.plan import Plan
 from anon_export.verify import PICTURE, REQUEST, SETTINGS, psnr
 from anon_runtime.bundle import MANIFEST, Bundle
@@ -252,3 +253,16 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_model_index_is_kept(demo_bundle: Path) -> None:
     assert json.loads((demo_bundle / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    """Text encoder and UNet in fp16, the VAE in fp32: rounded, within the bounds, and fp32 at the engines' borders."""
+    write_generator(tmp_path / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
+    bundle = build(Plan(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16"))
+    engines, measured = bundle.manifest.engines, bundle.manifest.verification
+    assert {role: spec.precision for role, spec in engines.items()} == {
+        "text_encoder": "fp16", "unet": "fp16", "vae_decoder": "fp32",
+    }  # fmt: skip
+    assert {t.dtype for spec in engines.values() for t in (*spec.inputs, *spec.outputs)} == {"float32", "int64"}
+    assert measured is not None and 40 <= measured.picture_psnr < 90
+    assert 1e-5 < measured.engines["unet"].relative < 2e-2 and measured.engines["vae_decoder"].relative < 1e-4
