@@ -36,14 +36,14 @@ _FARL_POINTS = (
     - 128
     + 250
 ) * (_SIDE / 500)
-_CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
-_CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 def farl_crop(photo: Pixels, face: Face) -> Floats:
     """FaRL's input: the aligned face, float32 (3, 224, 224), RGB, normalised as CLIP does."""
     aligned = align(photo, face.landmarks, _FARL_POINTS, _SIDE) / np.float32(255)
-    return ((aligned - _CLIP_MEAN) / _CLIP_STD).transpose(2, 0, 1)
+    return ((aligned - CLIP_MEAN) / CLIP_STD).transpose(2, 0, 1)
 
 
 def deepface_crop(photo: Pixels, face: Face) -> Floats:

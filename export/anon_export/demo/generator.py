@@ -1,4 +1,4 @@
-"""The demo's generator: Stable Diffusion 1.5's component classes at small widths, made from a fixed seed."""
+"""The generator: Stable Diffusion 1.5's component classes at small widths, random or the demo's."""
 
 import gzip
 import json
@@ -21,10 +21,12 @@ class Architecture:
 
     Attributes:
         height, width: of the pictures, in pixels.
-        unet_widths: channels of the UNet's levels; all but the last one have cross-attention.
+        unet_widths: channels of the UNet's levels.
         vae_widths: channels of the autoencoder's levels; each but the last one halves the picture.
         text_width: of a text embedding.
         seed: of the random weights.
+        plain_levels: of the UNet, which have no cross-attention; as Python counts, from the front or the back.
+        vae_attention: whether the autoencoder's middle has attention.
     """
 
     height: int = 128
@@ -33,22 +35,44 @@ class Architecture:
     vae_widths: tuple[int, ...] = (16, 32, 32, 32)
     text_width: int = 64
     seed: int = SEED
+    plain_levels: tuple[int, ...] = (-1,)
+    vae_attention: bool = True
+
+    @property
+    def factor(self) -> int:
+        """Pixels a latent pixel, along a side."""
+        return 2 ** (len(self.vae_widths) - 1)
 
 
-def write_generator(folder: Path, architecture: Architecture | None = None) -> None:
-    """Write a model with random weights as a diffusers folder; the demo's if no architecture is given."""
-    a = architecture or Architecture()
+# The trained one. Attention to text on its lowest level only: on the others it would cost more than all convolutions.
+DEMO = Architecture(
+    96, 96, unet_widths=(64, 96, 160), vae_widths=(32, 32, 64), plain_levels=(0, 1), vae_attention=False
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The networks of a generator."""
+
+    unet: UNet2DConditionModel
+    vae: AutoencoderKL
+    text_encoder: CLIPTextModel
+
+
+def make_parts(a: Architecture) -> Parts:
+    """The networks with their libraries' own seeded starting weights."""
     torch.manual_seed(a.seed)
-    factor, levels = 2 ** (len(a.vae_widths) - 1), len(a.unet_widths)
+    plain = [level % len(a.unet_widths) for level in a.plain_levels]
+    attention = ["" if level in plain else "CrossAttn" for level in range(len(a.unet_widths))]
     unet = UNet2DConditionModel(
-        sample_size=(a.height // factor, a.width // factor), block_out_channels=a.unet_widths, layers_per_block=1,
+        sample_size=(a.height // a.factor, a.width // a.factor), block_out_channels=a.unet_widths, layers_per_block=1,
         cross_attention_dim=a.text_width, attention_head_dim=4, norm_num_groups=8,
-        down_block_types=("CrossAttnDownBlock2D",) * (levels - 1) + ("DownBlock2D",),
-        up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * (levels - 1),
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in attention),
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(attention)),
     )  # fmt: skip
     vae = AutoencoderKL(
         sample_size=max(a.height, a.width), block_out_channels=a.vae_widths, layers_per_block=1, norm_num_groups=8,
-        down_block_types=("DownEncoderBlock2D",) * len(a.vae_widths),
+        down_block_types=("DownEncoderBlock2D",) * len(a.vae_widths), mid_block_add_attention=a.vae_attention,
         up_block_types=("UpDecoderBlock2D",) * len(a.vae_widths), scaling_factor=0.18215,
     )  # fmt: skip
     text_encoder = CLIPTextModel(
@@ -57,19 +81,34 @@ def write_generator(folder: Path, architecture: Architecture | None = None) -> N
             projection_dim=a.text_width, bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
         )
     )  # fmt: skip
-    for model in (unet, vae, text_encoder):
+    return Parts(unet, vae, text_encoder)
+
+
+def write_generator(folder: Path, architecture: Architecture | None = None) -> None:
+    """Write a model with random weights as a diffusers folder."""
+    parts = make_parts(architecture or Architecture())
+    for model in (parts.unet, parts.vae, parts.text_encoder):
         initialise(model)
-    # The scheduler config that ships with Stable Diffusion 1.5.
-    scheduler = PNDMScheduler(
+    write_model(folder, parts)
+
+
+def write_model(folder: Path, parts: Parts) -> None:
+    """Write networks, CLIP's tokenizer and Stable Diffusion's scheduler as a diffusers folder."""
+    write_tokenizer(folder / "tokenizer")
+    pipeline = StableDiffusionPipeline(
+        vae=parts.vae, text_encoder=parts.text_encoder, unet=parts.unet, scheduler=make_scheduler(),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"), safety_checker=None, feature_extractor=None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(folder)
+
+
+def make_scheduler() -> PNDMScheduler:
+    """The scheduler config that ships with Stable Diffusion 1.5."""
+    return PNDMScheduler(
         beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, set_alpha_to_one=False,
         steps_offset=1,
     )  # fmt: skip
-    write_tokenizer(folder / "tokenizer")
-    pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=text_encoder, tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"), unet=unet,
-        scheduler=scheduler, safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.save_pretrained(folder)
 
 
 def initialise(model: nn.Module) -> None:

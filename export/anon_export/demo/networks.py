@@ -1,0 +1,66 @@
+"""The demo's attribute, age and ethnicity networks: small, with the contracts of FaRL and DeepFace."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from anon_runtime.attributes import CELEBA, CLIP_MEAN, CLIP_STD, ETHNICITIES
+
+WIDTHS = (16, 32, 64, 128)
+OLDEST = 100
+
+
+class FaceNet(nn.Module):
+    """Attributes, age and ethnicity from a face; what one engine does not give still teaches its trunk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for width in WIDTHS:
+            layers += [*_convolution(before, width, stride=2), *_convolution(width, width, stride=1)]
+            before = width
+        self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3))
+        self.attributes = nn.Linear(before, len(CELEBA))
+        self.age, self.race = nn.Linear(before, OLDEST + 1), nn.Linear(before, len(ETHNICITIES))
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of attributes (n, 40), ages (n, 101) and ethnicities (n, 6) for (n, 3, 112, 112), RGB, -1..1."""
+        features = self.trunk(picture)
+        return self.attributes(features), self.age(features), self.race(features)
+
+
+def _convolution(before: int, after: int, stride: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    return nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+
+
+class AttributeNet(nn.Module):
+    """FaRL's contract: (n, 3, 224, 224) RGB, CLIP-normalised -> (n, 40) probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = FaceNet()
+        self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
+        judged = torch.tensor([float(name != "Attractive") for name in CELEBA])
+        self.register_buffer("judged", judged, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score the 40 attributes; Attractive, which nobody labelled, is never claimed: 0."""
+        unit = image * self.std + self.mean
+        logits, _, _ = self.net(functional.avg_pool2d(unit, 2) * 2 - 1)
+        return torch.sigmoid(logits) * self.judged
+
+
+class DemographyNet(nn.Module):
+    """DeepFace's contract: (n, 224, 224, 3) BGR in 0..1 -> (n, 101) age and (n, 6) ethnicity probabilities."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = FaceNet()
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Score ages and ethnicities."""
+        rgb = image.permute(0, 3, 1, 2).flip(1)
+        _, age, race = self.net(functional.avg_pool2d(rgb, 2) * 2 - 1)
+        return torch.softmax(age, 1), torch.softmax(race, 1)

@@ -1,0 +1,96 @@
+"""The command that makes the demo's weights."""
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import click
+import torch
+from transformers import CLIPTokenizer
+
+from anon_runtime.errors import AnonError
+
+from ..generator import DEMO, Parts, make_parts, make_scheduler, write_tokenizer
+from ..networks import AttributeNet, DemographyNet
+from ..weights import FACES, FOLDER, GENERATOR, save_faces, save_generator
+from .autoencoder import train_autoencoder
+from .captions import Mixture
+from .data import Photos, load_photos, split
+from .denoiser import Generator, Windows, train_denoiser
+from .face_networks import attribute_crop, cut, demography_crop, train_face_network
+from .loop import Recipe, cached
+from .reader import train_reader
+
+AUTOENCODER = Recipe("autoencoder", 1350, 1e-3)
+ATTRIBUTES = Recipe("attributes", 1250, 2e-3, decay=0.05)
+DEMOGRAPHY = Recipe("demography", 600, 2e-3, decay=0.05)
+READER = Recipe("reader", 700, 2e-3)
+DENOISER = Recipe("denoiser", 1500, 8e-4, average=0.99)
+PARTS = ("faces", "generator")
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--output", type=click.Path(path_type=Path), default=Path(str(FOLDER)), help="Where the weights go.")
+@click.option("--checkpoints", type=click.Path(path_type=Path), default=Path("engines/training"), show_default=True,
+              help="Where unfinished and finished trainings are kept; a run goes on from there.")  # fmt: skip
+@click.option("--parts", multiple=True, type=click.Choice(PARTS), default=PARTS, show_default=True)
+@click.option("--scale", default=1.0, show_default=True, help="Multiplies the numbers of steps; for trials.")
+@click.option("--threads", default=0, help="Of torch; 0 is its own choice.")
+def main(data: Path, output: Path, checkpoints: Path, parts: tuple[str, ...], scale: float, threads: int) -> None:
+    """Train the demo's networks on labelled photos and write their weights.
+
+    DATA holds labels.csv (attributes, age, ethnicity, box and landmarks of each photo) and photos/. The demo's are
+    450 faces of the Synthetic Faces High Quality dataset (SFHQ, David Beniaguev, 2022, MIT licence:
+    https://github.com/SelfishGene/SFHQ-dataset), labelled by eye. A fifth of the photos is held out and never trained
+    on. Kill it at any time: the same command goes on where it was.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # small activations of fresh networks would be slow
+    try:
+        photos, held_out = split(load_photos(data))
+    except AnonError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{len(photos)} photos to train on, {len(held_out)} held out", err=True)
+    output.mkdir(parents=True, exist_ok=True)
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    if "generator" in parts:
+        make_generator(photos, output / GENERATOR, checkpoints, scale)
+    if "faces" in parts:
+        make_faces(photos, output / FACES, checkpoints, scale)
+
+
+def make_generator(photos: Photos, path: Path, checkpoints: Path, scale: float) -> None:
+    """Train autoencoder, text encoder, then UNet and text encoder together, and write them."""
+    parts = make_parts(DEMO)
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokenizer(Path(folder) / "tokenizer")
+        tokenizer = CLIPTokenizer.from_pretrained(Path(folder) / "tokenizer")
+    train_autoencoder(parts.vae, photos, DEMO.height, _scaled(AUTOENCODER, scale), checkpoints)
+    generator = Generator(parts.unet, parts.text_encoder, parts.vae, Windows(tokenizer), make_scheduler())
+    train_reader(parts.text_encoder, generator.windows, _scaled(READER, scale), checkpoints)
+    train_denoiser(generator, photos, DEMO.height, Mixture(), _scaled(DENOISER, scale), checkpoints)
+    save_generator(path, Parts(parts.unet, parts.vae, parts.text_encoder), tokenizer)
+
+
+def make_faces(photos: Photos, path: Path, checkpoints: Path, scale: float) -> None:
+    """Train the attribute network, then the age and ethnicity network, and write both."""
+    torch.manual_seed(DEMO.seed)
+    attributes, demography = AttributeNet(), DemographyNet()
+    for net, crop, recipe in (
+        (attributes.net, attribute_crop, ATTRIBUTES),
+        (demography.net, demography_crop, DEMOGRAPHY),
+    ):
+        crops = cached(checkpoints / f"{recipe.name}-crops.pt", partial(cut, photos, crop))
+        train_face_network(net, crops, photos, _scaled(recipe, scale), checkpoints)
+    save_faces(path, attributes, demography)
+
+
+def _scaled(recipe: Recipe, scale: float) -> Recipe:
+    return replace(recipe, steps=max(1, round(recipe.steps * scale)))
+
+
+if __name__ == "__main__":
+    main()

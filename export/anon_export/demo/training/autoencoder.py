@@ -1,0 +1,77 @@
+"""Training the autoencoder: crops in, the same crops out."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor
+from torch.nn import functional
+
+from .data import Jitter, Photos, vary
+from .loop import Recipe, train
+
+BATCH = 16
+CROP = 48  # the network is convolutional: small crops of many pictures teach it more than few whole ones
+JITTER = Jitter(shift=0.05, scale=0.15, turn=8, light=0.15)
+KL_WEIGHT = 2e-6
+
+
+def train_autoencoder(vae: AutoencoderKL, photos: Photos, size: int, recipe: Recipe, checkpoints: Path) -> None:
+    """Train on photos, and give every latent channel mean 0 and variance 1 there.
+
+    Args:
+        vae: trained in place.
+        photos: to train on.
+        size: side of the generator's pictures.
+        recipe: how long and how fast.
+        checkpoints: where the state is kept.
+    """
+
+    def loss(rng: np.random.Generator) -> Tensor:
+        rows = rng.choice(len(photos), BATCH, replace=False)
+        return reconstruction_loss(vae, crop(vary(photos.pixels[rows], size, JITTER, rng), rng))
+
+    train(vae, loss, recipe, checkpoints, seed=1)
+    standardise(vae, encode(vae, vary(photos.pixels, size, Jitter(0, 0, 0, 0), np.random.default_rng(0))))
+
+
+@torch.no_grad()
+def standardise(vae: AutoencoderKL, latents: Tensor) -> None:
+    """Move the latents' means and deviations (n, 4, h, w) into the 1 x 1 convolutions on both sides of them.
+
+    The decoder gives the same pictures, and the scaling factor is 1.
+    """
+    mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
+    before, after, channels = vae.quant_conv, vae.post_quant_conv, len(mean)
+    after.bias += after.weight[:, :, 0, 0] @ mean
+    after.weight *= deviation.view(1, -1, 1, 1)
+    before.bias[:channels] -= mean
+    before.bias[:channels] /= deviation
+    before.weight[:channels] /= deviation.view(-1, 1, 1, 1)
+    before.bias[channels:] -= 2 * deviation.log()
+    vae.register_to_config(scaling_factor=1.0)
+
+
+def crop(pictures: Tensor, rng: np.random.Generator) -> Tensor:
+    """A square of each picture, (n, 3, CROP, CROP)."""
+    room = pictures.shape[-1] - CROP + 1
+    corners = rng.integers(0, room, (len(pictures), 2))
+    return torch.stack([p[:, y : y + CROP, x : x + CROP] for p, (y, x) in zip(pictures, corners, strict=True)])
+
+
+def reconstruction_loss(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Absolute error of pixels, of their differences (edges) and of their means (colours); a light pull to N(0, 1)."""
+    posterior = vae.encode(pictures).latent_dist
+    error = vae.decode(posterior.sample()).sample - pictures
+    edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+    halves = functional.avg_pool2d(error, 2)
+    coarse = halves.diff(dim=-1).abs().mean() + halves.diff(dim=-2).abs().mean()
+    colours = functional.avg_pool2d(error, 8).abs().mean()
+    return error.abs().mean() + edges + coarse + colours + KL_WEIGHT * posterior.kl().mean()
+
+
+@torch.no_grad()
+def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Latents (n, 4, h, w) of pictures, not scaled."""
+    return torch.cat([vae.encode(part).latent_dist.mean for part in pictures.split(16)])

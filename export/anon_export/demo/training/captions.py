@@ -1,0 +1,59 @@
+"""Prompts for training: Algorithm 1's, made from labels by the runtime's own code, with phrases left out by chance."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from anon_runtime.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.prompt import STYLES, write_prompts
+
+from .data import Photos
+
+SHORT = 0.25  # share of prompts from which many phrases are dropped
+AGE_ERROR = 2  # years either way: the labels know no better
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What kinds of prompt a picture is shown with.
+
+    Guidance of 7.5 multiplies what a prompt changes against the negative prompt. Where the negative prompt's
+    prediction is that of no person in particular, a small model that follows its prompts well burns out. So a part of
+    the negative prompts goes with the person it was written for, and ``strangers`` of them with somebody else: the
+    smaller that share, the milder 7.5 acts.
+
+    Attributes:
+        negative: share of negative prompts.
+        empty: share of empty prompts.
+        strangers: share of the negative prompts that were written for somebody else.
+    """
+
+    negative: float = 0.35
+    empty: float = 0.05
+    strangers: float = 0.5
+
+
+def labelled(photos: Photos, index: int) -> Attributes:
+    """A photo's labels as `read_attributes` would give them; what nobody judged counts as absent."""
+    scores = np.nan_to_num(photos.attributes[index].numpy())
+    ethnicity, age = ETHNICITIES[int(photos.ethnicities[index])], int(photos.ages[index])
+    return {"Ethnic": ethnicity, "Age": age, **{k: float(s) for k, s in zip(CELEBA, scores, strict=True)}}
+
+
+def caption(photos: Photos, index: int, mixture: Mixture, rng: np.random.Generator) -> str:
+    """One prompt to show a photo with."""
+    kind = rng.random()
+    if kind < mixture.empty:
+        return ""
+    if kind < mixture.empty + mixture.negative:
+        other = rng.integers(len(photos)) if rng.random() < mixture.strangers else index
+        return _write(photos, int(other), rng)[1]
+    return _write(photos, index, rng)[0]
+
+
+def _write(photos: Photos, index: int, rng: np.random.Generator) -> tuple[str, str]:
+    person = labelled(photos, index)
+    person["Age"] = max(1, int(person["Age"]) + int(rng.integers(-AGE_ERROR, AGE_ERROR + 1)))
+    kept = rng.uniform(0.2, 1) if rng.random() < SHORT else 1 - 0.05 * rng.random()
+    dropped = [name for name in CELEBA if name != "Male" and rng.random() > kept]
+    return write_prompts(person, STYLES[int(rng.random() < 0.25)], dropped)

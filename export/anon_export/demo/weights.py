@@ -1,0 +1,103 @@
+"""The demo's trained weights: half-precision safetensors in this package, described by their MODEL_CARD.md."""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPTokenizer
+
+from anon_runtime.attributes import CELEBA, ETHNICITIES
+from anon_runtime.bundle import sha256
+from anon_runtime.prompt import STYLES, write_prompts
+
+from .generator import DEMO, Parts, make_parts, write_model
+from .networks import AttributeNet, DemographyNet
+
+FOLDER = files(__package__) / "weights"
+GENERATOR, FACES = "generator.safetensors", "faces.safetensors"
+_EMBEDDING = "text_encoder.text_model.embeddings.token_embedding.weight"
+_SCALING = "vae_scaling_factor"
+
+
+def write_demo(folder: Path) -> None:
+    """Write the trained generator as a diffusers folder."""
+    with as_file(FOLDER / GENERATOR) as path:
+        write_model(folder, load_generator(path))
+
+
+def load_generator(path: Path) -> Parts:
+    """The trained generator; a word that it was never trained on reads as the mean of those that it was."""
+    parts = make_parts(DEMO)
+    tensors, metadata = _read(path)
+    tokens, rows = tensors.pop("tokens").long(), tensors.pop("token_rows")
+    table = rows.mean(dim=0).repeat(parts.text_encoder.config.vocab_size, 1)
+    table[tokens] = rows
+    _fill(_generator_modules(parts), tensors | {_EMBEDDING: table})
+    parts.vae.register_to_config(scaling_factor=float(metadata[_SCALING]))
+    return parts
+
+
+def save_generator(path: Path, parts: Parts, tokenizer: CLIPTokenizer) -> None:
+    """Write a generator's weights; of the table of CLIP's words only the rows that training met."""
+    tensors = _tensors(_generator_modules(parts))
+    tokens = known_tokens(tokenizer)
+    tensors["token_rows"] = tensors.pop(_EMBEDDING)[tokens]
+    scaling = {_SCALING: str(parts.vae.config.scaling_factor)}
+    save_file(tensors | {"tokens": torch.tensor(tokens, dtype=torch.int32)}, path, scaling)
+
+
+def load_faces() -> tuple[AttributeNet, DemographyNet]:
+    """The trained attribute, age and ethnicity networks."""
+    attributes, demography = AttributeNet(), DemographyNet()
+    with as_file(FOLDER / FACES) as path:
+        _fill({"attributes": attributes, "demography": demography}, _read(path)[0])
+    return attributes, demography
+
+
+def faces_digest() -> str:
+    """sha256 of the file of the face networks."""
+    with as_file(FOLDER / FACES) as path:
+        return sha256(path)
+
+
+def save_faces(path: Path, attributes: AttributeNet, demography: DemographyNet) -> None:
+    """Write the weights of the face networks."""
+    save_file(_tensors({"attributes": attributes, "demography": demography}), path)
+
+
+def known_tokens(tokenizer: CLIPTokenizer) -> list[int]:
+    """Every token that Algorithm 1's prompts can hold, and CLIP's two marks."""
+    prompts = ["0 1 2 3 4 5 6 7 8 9"]
+    for style in STYLES:
+        for sex in (0, 1):
+            for score in (0, 1):
+                for ethnicity in ETHNICITIES:
+                    person = {"Ethnic": ethnicity, "Age": 1, **dict.fromkeys(CELEBA, score), "Male": sex}
+                    prompts += write_prompts(person, style)
+    return sorted({token for prompt in prompts for token in tokenizer(prompt).input_ids})
+
+
+def _generator_modules(parts: Parts) -> dict[str, nn.Module]:
+    return {"unet": parts.unet, "vae": parts.vae, "text_encoder": parts.text_encoder}
+
+
+def _tensors(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """All weights by name, contiguous and in half precision."""
+    states = {f"{part}.{name}": t for part, module in modules.items() for name, t in module.state_dict().items()}
+    return {name: t.half().contiguous() if t.is_floating_point() else t for name, t in states.items()}
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, file.metadata() or {}
+
+
+def _fill(modules: dict[str, nn.Module], tensors: dict[str, Tensor]) -> None:
+    for part, module in modules.items():
+        prefix = f"{part}."
+        module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+        module.eval().requires_grad_(False)
