@@ -37,6 +37,7 @@ clean:
 
 $(DEMO): $(EXPORT_SOURCES) | $(VENV)/.installed-demo
 	$(BIN)/anon-export build demo
+	@touch $@
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anon-engines needs Python 3.11 or newer; say which with `make PYTHON=python3.11 ...`")'
