@@ -32,10 +32,10 @@ def coffee() -> Path:
 @pytest.fixture(scope="session")
 def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's generator as a diffusers folder; read only."""
-    from anon_export.demo.generator import write_generator
+    from anon_export.demo.weights import write_demo
 
     folder = tmp_path_factory.mktemp("models") / "demo"
-    write_generator(folder)
+    write_demo(folder)
     return folder
 
 

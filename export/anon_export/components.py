@@ -12,7 +12,7 @@ from anon_runtime.bundle import EngineSpec, Source, sha256
 from .sources import Model
 
 # The code that decides what a graph or an engine looks like.
-CODE = ("attention.py", "graphs.py", "components.py", "faces.py", "demo/faces.py", "targets")
+CODE = ("attention.py", "graphs.py", "components.py", "faces.py", "demo/faces.py", "demo/networks.py", "targets")
 
 
 @dataclass(frozen=True)

@@ -116,9 +116,9 @@ def prepare(plan: Plan, scratch: Path) -> Work:
 
 
 def _find_demo(scratch: Path) -> Model:
-    from .demo.generator import write_generator
+    from .demo.weights import write_demo
 
-    write_generator(scratch / "demo")
+    write_demo(scratch / "demo")
     return find_model(str(scratch / "demo"), scratch)
 
 

@@ -110,7 +110,7 @@ def test_only_what_changed_is_built(cached: Plan, forbid: Callable[..., list[str
     assert fresh.engines["unet"] == old.engines["unet"]
     assert fresh.engines["vae_decoder"].precision == "fp16"
     assert fresh.engines["vae_decoder"].key != old.engines["vae_decoder"].key
-    assert fresh.verification is not None and 40 <= fresh.verification.picture_psnr < 80
+    assert fresh.verification is not None and fresh.verification.picture_psnr >= 40
     assert list(cached.output.iterdir()) == [cached.folder]
 
 

@@ -46,7 +46,7 @@ def test_the_plan_follows_the_options(
     monkeypatch.setattr(builder, "build", build)
     options = ("--timestep-spacing", "trailing", "--vae", "a/b", "--precision", "fp16", "--batch-size", "1:2:8")
     code, message = call(capsys, "build", tmp_path, "--output", tmp_path, *options, "--target", "tensorrt")
-    assert code == 0 and "128 x 128" in message and "spacing leading" in message and "unet: exporting" in message
+    assert code == 0 and "96 x 96" in message and "spacing leading" in message and "unet: exporting" in message
     assert "unchanged and not built again: text_encoder" in message
     assert plans == [
         Plan(
@@ -130,7 +130,7 @@ def test_inspect_shows_what_a_bundle_holds(capsys: pytest.CaptureFixture[str], d
         main(["inspect", str(demo_bundle)])
     text = capsys.readouterr().out
     assert caught.value.code == 0
-    for word in ("128 x 128", "dpmpp_sde, 15 steps", "spacing leading", "centerface", "dB from diffusers", "torch "):
+    for word in ("96 x 96", "dpmpp_sde, 15 steps", "spacing leading", "centerface", "dB from diffusers", "torch "):
         assert word in text
     with pytest.raises(SystemExit):
         main(["inspect", str(demo_bundle), "--json"])

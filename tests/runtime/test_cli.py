@@ -45,7 +45,7 @@ def test_the_astronaut(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> No
     outputs = [Path(lines(r)[0]["output"]) for r in results]
     assert outputs[0] == tmp_path / "a" / "astronaut.png"
     with Image.open(outputs[0]) as image:
-        assert (image.format, image.mode, image.size, image.info) == ("PNG", "RGB", (128, 128), {})
+        assert (image.format, image.mode, image.size, image.info) == ("PNG", "RGB", (96, 96), {})
     a, b, c = (path.read_bytes() for path in outputs)
     assert a == b != c
 
@@ -66,7 +66,7 @@ def test_prompt_alone_needs_no_face_engines(own_bundle: Path, tmp_path: Path) ->
     assert result.returncode == 0
     (line,) = lines(result)
     assert (line["input"], line["prompt"], line["negative_prompt"]) == (None, "a man", "hat")
-    assert pixels(tmp_path / "o.png").shape == (128, 128, 3)
+    assert pixels(tmp_path / "o.png").shape == (96, 96, 3)
 
 
 BAD_PHOTOS = {
@@ -121,7 +121,7 @@ def test_unusual_photos_come_out_without_an_original_pixel(
     result = run(path, "--engines", demo_bundle, "-o", tmp_path / "out", "--steps", 1)
     assert result.returncode == 0
     assert mode in ("L",) or "converted to 8-bit RGB" in result.stderr
-    assert pixels(tmp_path / "out" / "photo.png").shape == (128, 128, 3)
+    assert pixels(tmp_path / "out" / "photo.png").shape == (96, 96, 3)
 
 
 def test_exif_is_applied_and_not_passed_on(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:

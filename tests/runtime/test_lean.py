@@ -15,7 +15,7 @@ class Forbidden:
 sys.meta_path.insert(0, Forbidden())
 from anon_runtime import Anonymizer
 portrait = Anonymizer.load({bundle!r}).anonymize({photo!r}, steps=2)
-assert portrait.image.size == (128, 128)
+assert portrait.image.size == (96, 96)
 print(sorted(name for name in sys.modules if name.split(".")[0] in {heavy!r}))
 """
 

@@ -13,7 +13,7 @@ def test_a_file_an_image_and_an_array_give_the_same(anonymizer: Anonymizer, astr
     with Image.open(astronaut) as image:
         portraits = [anonymizer.anonymize(p, seed=7, steps=2) for p in (astronaut, image, pixels(astronaut))]
     first = portraits[0]
-    assert first.seed == 7 and first.image.size == (128, 128) and first.face and first.attributes
+    assert first.seed == 7 and first.image.size == (96, 96) and first.face and first.attributes
     for other in portraits[1:]:
         assert (other.prompt, other.negative_prompt, other.face) == (first.prompt, first.negative_prompt, first.face)
         np.testing.assert_array_equal(np.asarray(other.image), np.asarray(first.image))
@@ -33,8 +33,8 @@ def test_progress_counts_evaluations(anonymizer: Anonymizer) -> None:
 def test_a_loop_can_be_left_early(anonymizer: Anonymizer) -> None:
     states = anonymizer.denoising([Request("x")], Settings(steps=5))
     preview = next(states).denoised
-    assert preview.shape == (1, 4, 16, 16)
-    assert anonymizer.decode(preview).shape == (1, 128, 128, 3)
+    assert preview.shape == (1, 4, 24, 24)
+    assert anonymizer.decode(preview).shape == (1, 96, 96, 3)
     states.close()
 
 
@@ -60,14 +60,14 @@ def test_a_unet_that_breaks_gives_no_picture_and_names_the_step(demo_bundle: Pat
 def test_a_vae_that_breaks_gives_no_picture(demo_bundle: Path) -> None:
     anonymizer = Anonymizer.load(demo_bundle)
     path = str(anonymizer.bundle.engine_path("vae_decoder"))
-    anonymizer._engines[path] = lambda _: {"sample": np.full((1, 3, 128, 128), np.nan, np.float32)}
+    anonymizer._engines[path] = lambda _: {"sample": np.full((1, 3, 96, 96), np.nan, np.float32)}
     with pytest.raises(GenerationError, match="vae_decoder"):
         anonymizer.generate([Request("x")], Settings(steps=1))
 
 
 def test_wrong_latent_shape_is_an_engine_error(anonymizer: Anonymizer) -> None:
     with pytest.raises(AnonError, match="refused latent_sample"):
-        anonymizer.decode(np.zeros((1, 3, 16, 16), np.float32))
+        anonymizer.decode(np.zeros((1, 3, 24, 24), np.float32))
 
 
 def test_steps_outside_the_tables(anonymizer: Anonymizer) -> None:

@@ -1,13 +1,10 @@
-"""The demo's face engines: CenterFace, and seeded stand-ins with the contracts of FaRL and DeepFace."""
+"""The demo's face engines: CenterFace, and small trained networks with the contracts of FaRL and DeepFace."""
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import onnx
-import torch
-from torch import Tensor, nn
 
-from anon_runtime.attributes import CELEBA, ETHNICITIES
 from anon_runtime.backends import load_engine
 from anon_runtime.bundle import EngineSpec, sha256
 from anon_runtime.errors import AnonError
@@ -15,49 +12,7 @@ from anon_runtime.errors import AnonError
 from ..components import Component
 from ..graphs import describe, export_graph, save_graph, seeded, strip_metadata
 from ..verify import CHECK, write_check
-from .generator import SEED, initialise
-
-
-class Trunk(nn.Module):
-    """A few convolutions and a pooled feature vector of 32 numbers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (3, 8, 16, 32)
-        layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 3, stride=4, padding=1), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Features of (n, 3, 224, 224) pictures."""
-        features: Tensor = self.layers(image)
-        return features
-
-
-class AttributeNet(nn.Module):
-    """FaRL's contract: (n, 3, 224, 224) RGB, CLIP-normalised -> (n, 40) probabilities."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk, self.head = Trunk(), nn.Linear(32, len(CELEBA))
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Score the 40 attributes."""
-        return torch.sigmoid(self.head(self.trunk(image)))
-
-
-class DemographyNet(nn.Module):
-    """DeepFace's contract: (n, 224, 224, 3) BGR in 0..1 -> (n, 101) age and (n, 6) ethnicity probabilities."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trunk, self.age, self.race = Trunk(), nn.Linear(32, 101), nn.Linear(32, len(ETHNICITIES))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Score ages and ethnicities."""
-        features = self.trunk(image.permute(0, 3, 1, 2))
-        return torch.softmax(self.age(features), 1), torch.softmax(self.race(features), 1)
+from .weights import faces_digest, load_faces
 
 
 def face_components() -> list[Component]:
@@ -67,29 +22,25 @@ def face_components() -> list[Component]:
         AnonError: the package that carries CenterFace is not installed.
     """
     centerface = find_centerface()
-    seed = {"seed": SEED}
+    trained = {"weights": faces_digest()}
     return [
         Component(
             "faces/detector", ("face_detector",), {"centerface": sha256(centerface)}, centerface.stat().st_size, "fp32",
             lambda folder: {"face_detector": build_centerface(centerface, folder / "model.onnx")},
         ),
-        Component("faces/attributes", ("face_attributes",), seed, 0, "fp32", _build_attributes),
-        Component("faces/demography", ("face_age", "face_race"), seed, 0, "fp32", _build_demography),
+        Component("faces/attributes", ("face_attributes",), trained, 0, "fp32", _build_attributes),
+        Component("faces/demography", ("face_age", "face_race"), trained, 0, "fp32", _build_demography),
     ]  # fmt: skip
 
 
 def _build_attributes(folder: Path) -> dict[str, EngineSpec]:
-    torch.manual_seed(SEED + 1)
-    net = AttributeNet()
-    initialise(net)
+    net, _ = load_faces()
     inputs, axes = {"image": seeded(2, 3, 224, 224)}, {"image": {0: "batch"}}
     return {"face_attributes": export_graph(net, inputs, axes, ("probabilities",), folder / "model.onnx")}
 
 
 def _build_demography(folder: Path) -> dict[str, EngineSpec]:
-    torch.manual_seed(SEED + 2)
-    net = DemographyNet()
-    initialise(net)
+    _, net = load_faces()
     inputs, axes = {"image": seeded(2, 224, 224, 3).sigmoid()}, {"image": {0: "batch"}}
     outputs = ("age_probabilities", "race_probabilities")
     spec = export_graph(net, inputs, axes, outputs, folder / "model.onnx")

@@ -46,7 +46,7 @@ class Architecture:
 
 # The trained one. Attention to text on its lowest level only: on the others it would cost more than all convolutions.
 DEMO = Architecture(
-    96, 96, unet_widths=(64, 96, 160), vae_widths=(32, 32, 64), plain_levels=(0, 1), vae_attention=False
+    96, 96, unet_widths=(64, 128, 192), vae_widths=(32, 32, 64), plain_levels=(0, 1), vae_attention=False
 )  # fmt: skip
 
 

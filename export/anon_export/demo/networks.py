@@ -8,26 +8,41 @@ from anon_runtime.attributes import CELEBA, CLIP_MEAN, CLIP_STD, ETHNICITIES
 
 WIDTHS = (16, 32, 64, 128)
 OLDEST = 100
+MIDDLE = slice(70, 182), slice(56, 168)  # rows and columns of FaRL's crop from the brows to the chin
 
 
 class FaceNet(nn.Module):
-    """Attributes, age and ethnicity from a face; what one engine does not give still teaches its trunk."""
+    """Attributes, age and ethnicity from a face; what one engine does not give still teaches its trunks.
 
-    def __init__(self) -> None:
+    Args:
+        closeup: whether a second trunk looks at the middle in full resolution, for crops in which the face is small.
+    """
+
+    def __init__(self, *, closeup: bool) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        before = 3
-        for width in WIDTHS:
-            layers += [*_convolution(before, width, stride=2), *_convolution(width, width, stride=1)]
-            before = width
-        self.trunk = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3))
-        self.attributes = nn.Linear(before, len(CELEBA))
-        self.age, self.race = nn.Linear(before, OLDEST + 1), nn.Linear(before, len(ETHNICITIES))
+        self.trunks = nn.ModuleList(_trunk() for _ in range(1 + closeup))
+        width = WIDTHS[-1] * len(self.trunks)
+        self.attributes = nn.Linear(width, len(CELEBA))
+        self.age, self.race = nn.Linear(width, OLDEST + 1), nn.Linear(width, len(ETHNICITIES))
+
+    def features(self, picture: Tensor) -> Tensor:
+        """What the heads read (n, 128 * trunks) from (n, 3, 224, 224), RGB, -1..1."""
+        views = [functional.avg_pool2d(picture, 2), picture[..., MIDDLE[0], MIDDLE[1]]]
+        return torch.cat([trunk(view) for trunk, view in zip(self.trunks, views, strict=False)], dim=1)
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits of attributes (n, 40), ages (n, 101) and ethnicities (n, 6) for (n, 3, 112, 112), RGB, -1..1."""
-        features = self.trunk(picture)
+        """Logits of attributes (n, 40), ages (n, 101) and ethnicities (n, 6) for (n, 3, 224, 224), RGB, -1..1."""
+        features = self.features(picture)
         return self.attributes(features), self.age(features), self.race(features)
+
+
+def _trunk() -> nn.Sequential:
+    layers: list[nn.Module] = []
+    before = 3
+    for width in WIDTHS:
+        layers += [*_convolution(before, width, stride=2), *_convolution(width, width, stride=1)]
+        before = width
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.3))
 
 
 def _convolution(before: int, after: int, stride: int) -> tuple[nn.Module, nn.Module, nn.Module]:
@@ -39,7 +54,7 @@ class AttributeNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = FaceNet()
+        self.net = FaceNet(closeup=True)
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
         judged = torch.tensor([float(name != "Attractive") for name in CELEBA])
@@ -48,7 +63,7 @@ class AttributeNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Score the 40 attributes; Attractive, which nobody labelled, is never claimed: 0."""
         unit = image * self.std + self.mean
-        logits, _, _ = self.net(functional.avg_pool2d(unit, 2) * 2 - 1)
+        logits, _, _ = self.net(unit * 2 - 1)
         return torch.sigmoid(logits) * self.judged
 
 
@@ -57,10 +72,10 @@ class DemographyNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = FaceNet()
+        self.net = FaceNet(closeup=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Score ages and ethnicities."""
         rgb = image.permute(0, 3, 1, 2).flip(1)
-        _, age, race = self.net(functional.avg_pool2d(rgb, 2) * 2 - 1)
+        _, age, race = self.net(rgb * 2 - 1)
         return torch.softmax(age, 1), torch.softmax(race, 1)

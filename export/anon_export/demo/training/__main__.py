@@ -22,11 +22,11 @@ from .face_networks import attribute_crop, cut, demography_crop, train_face_netw
 from .loop import Recipe, cached
 from .reader import train_reader
 
-AUTOENCODER = Recipe("autoencoder", 1350, 1e-3)
+AUTOENCODER = Recipe("autoencoder", 3000, 1e-3)
 ATTRIBUTES = Recipe("attributes", 1250, 2e-3, decay=0.05)
 DEMOGRAPHY = Recipe("demography", 600, 2e-3, decay=0.05)
 READER = Recipe("reader", 700, 2e-3)
-DENOISER = Recipe("denoiser", 1500, 8e-4, average=0.99)
+DENOISER = Recipe("denoiser", 15000, 6e-4)
 PARTS = ("faces", "generator")
 
 

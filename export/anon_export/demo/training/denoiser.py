@@ -17,10 +17,12 @@ from .captions import Mixture, caption
 from .data import Jitter, Photos, vary
 from .loop import Recipe
 
-BATCH = 8
+BATCH = 16
 VARIANTS = 6  # of each photo's latents
 JITTER = Jitter(shift=0.015, scale=0.03, turn=2, light=0.03)
+HALF = bool(torch.cpu.get_capabilities().get("avx512_bf16"))  # 1.4 times as fast there, slower elsewhere
 CONTENT = 75  # tokens of a window, between its two marks
+MOST_SIGNAL = 5  # signal to noise ratio beyond which errors weigh less (min-SNR, Hang et al., 2023)
 ONE_WINDOW = 0.2  # share of batches whose prompts are cut to one window, as --prompt-truncate does
 
 
@@ -91,7 +93,9 @@ def make_latents(vae: AutoencoderKL, photos: Photos, size: int) -> Tensor:
 
 
 def noise_loss(generator: Generator, clean: Tensor, prompts: list[str], alphas: Tensor, windows: int) -> Tensor:
-    """Mean squared error of the predicted noise, one random time a picture.
+    """Mean squared error of the predicted noise, one random time a picture, in bfloat16 where the processor has it.
+
+    Where hardly any noise is left to predict, the error weighs less: what a face looks like is decided before.
 
     Args:
         generator: predicts.
@@ -107,6 +111,9 @@ def noise_loss(generator: Generator, clean: Tensor, prompts: list[str], alphas: 
     signal = alphas[times].sqrt().view(-1, 1, 1, 1)
     noisy = signal * clean + (1 - signal**2).sqrt() * noise
     ids = generator.windows(prompts, windows)
-    states = generator.text_encoder(ids.view(-1, CONTENT + 2)).last_hidden_state
-    predicted = generator.unet(noisy, times, states.reshape(n, ids.shape[1], -1)).sample
-    return functional.mse_loss(predicted, noise)
+    with torch.autocast("cpu", torch.bfloat16, enabled=HALF):
+        states = generator.text_encoder(ids.view(-1, CONTENT + 2)).last_hidden_state
+        predicted = generator.unet(noisy, times, states.reshape(n, ids.shape[1], -1)).sample
+    errors = functional.mse_loss(predicted.float(), noise, reduction="none").mean(dim=(1, 2, 3))
+    ratio = alphas[times] / (1 - alphas[times])
+    return (errors * (MOST_SIGNAL / ratio).clamp(max=1)).mean()

@@ -30,13 +30,13 @@ Crop = Callable[[NDArray[np.uint8], Face], Tensor]
 
 
 def attribute_crop(picture: NDArray[np.uint8], face: Face) -> Tensor:
-    """What FaRL's stand-in sees, before it halves it: uint8 (3, 224, 224), RGB."""
+    """What FaRL's stand-in sees: uint8 (3, 224, 224), RGB."""
     unit = farl_crop(picture, face) * CLIP_STD[:, None, None] + CLIP_MEAN[:, None, None]
     return torch.from_numpy(unit * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def demography_crop(picture: NDArray[np.uint8], face: Face) -> Tensor:
-    """What DeepFace's stand-in sees, before it halves it: uint8 (3, 224, 224), RGB."""
+    """What DeepFace's stand-in sees: uint8 (3, 224, 224), RGB."""
     unit = np.ascontiguousarray(deepface_crop(picture, face)[..., ::-1].transpose(2, 0, 1))
     return torch.from_numpy(unit * 255).round().clamp(0, 255).to(torch.uint8)
 
@@ -75,17 +75,13 @@ def find_faces(photos: Photos) -> list[Face]:
 
 
 def cut(photos: Photos, crop: Crop) -> Tensor:
-    """Crops of photos at several sizes, with unsteady boxes and landmarks: uint8 (variants, n, 3, 112, 112)."""
+    """Crops of photos at several sizes, with unsteady boxes and landmarks: uint8 (variants, n, 3, 224, 224)."""
     rng, faces = np.random.default_rng(4), find_faces(photos)
     variants = [
-        torch.stack([_halve(crop(*_unsteady(photos.picture(i), face, rng))) for i, face in enumerate(faces)])
+        torch.stack([crop(*_unsteady(photos.picture(i), face, rng)) for i, face in enumerate(faces)])
         for _ in tqdm(range(VARIANTS), desc="crops", unit="round")
     ]
     return torch.stack(variants)
-
-
-def _halve(pixels: Tensor) -> Tensor:
-    return functional.avg_pool2d(pixels.float(), 2).round().to(torch.uint8)
 
 
 def _unsteady(picture: NDArray[np.uint8], face: Face, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Face]:

@@ -1,0 +1,250 @@
+"""What the demo's trained networks can do, on labelled photos that they were not trained on.
+
+    python -m benchmarks.demo_model DATA [--bundle engines/demo] [--grid docs/demo-grid.png] [--json FILE]
+
+DATA is what the networks were trained on (see ``python -m anon_export.demo.training --help``); the photos that were
+held out there are used here. Everything goes through the runtime, as a user's photos do. Prints a table of figures and
+goals, and draws held-out photos beside the portraits that come of them.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.stats import rankdata
+from torch.nn import functional
+from tqdm import tqdm
+
+from anon_export.demo.training.captions import labelled
+from anon_export.demo.training.data import Photos, load_photos, split
+from anon_export.demo.weights import load_faces
+from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces import DETECTORS, detect
+from anon_runtime.portrait import Description
+from anon_runtime.prompt import write_prompts
+
+FEWEST = 10  # photos of either kind, below which an attribute is not scored
+NAMED = ("Male", "Smiling", "Young", "Black_Hair", "Blond_Hair", "Gray_Hair")
+# Pictures of scikit-image's that show nobody; one is a cat's face.
+EMPTY = ("brick.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png", "horse.png",
+         "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg",
+         "text.png")  # fmt: skip
+FRAME = (480, 640)
+BATCH = 8
+Pixels = NDArray[np.uint8]
+
+
+class Figure(NamedTuple):
+    """A line of the table: what was measured, and the least (or, where ``most``, the greatest) it should be."""
+
+    what: str
+    value: float
+    goal: float | None = None
+    most: bool = False
+
+    def line(self) -> str:
+        """As Markdown."""
+        if self.goal is None:
+            return f"| {self.what} | {self.value:.3f} | | |"
+        fine = self.value <= self.goal if self.most else self.value >= self.goal
+        goal, verdict = f"{'<=' if self.most else '>='} {self.goal:g}", "" if fine else "missed"
+        return f"| {self.what} | {self.value:.3f} | {goal} | {verdict} |"
+
+
+def auc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative (Mann and Whitney's U)."""
+    positives = int(labels.sum())
+    above = rankdata(scores)[labels].sum() - positives * (positives + 1) / 2
+    return float(above / (positives * (len(labels) - positives)))
+
+
+def attribute_aucs(truth: Photos, read: Sequence[Attributes]) -> dict[str, float]:
+    """AUC of every attribute that has enough photos of both kinds."""
+    found = {}
+    for column, name in enumerate(CELEBA):
+        labels = truth.attributes[:, column].numpy()
+        judged = ~np.isnan(labels)
+        positive = labels[judged] > 0.5
+        if min(positive.sum(), (~positive).sum()) >= FEWEST:
+            scores = np.array([float(person[name]) for person in read])
+            found[name] = auc(positive, scores[judged])
+    return found
+
+
+def detector_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
+    """Photos pasted at 10-80 % of a frame onto pictures of something else, and the same pictures without them."""
+    rng, backgrounds = np.random.default_rng(0), [_background(name) for name in EMPTY]
+    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").contract]
+    found, alarms, frames = 0, 0, 4 * len(EMPTY)
+    for i in tqdm(range(len(photos)), desc="faces", unit="photo"):
+        frame = _crop(backgrounds[rng.integers(len(backgrounds))], rng)
+        side = round(FRAME[0] * rng.uniform(0.1, 0.8))
+        y, x = rng.integers(0, FRAME[0] - side + 1), rng.integers(0, FRAME[1] - side + 1)
+        pasted = Image.fromarray(photos.picture(i)).resize((side, side), Image.Resampling.LANCZOS)
+        frame[y : y + side, x : x + side] = np.asarray(pasted)
+        box = photos.boxes[i] * side / photos.pixels.shape[-1] + (x, y, 0, 0)
+        found += any(overlap(face.box, box) >= 0.5 for face in detect(engine, detector, [frame])[0])
+    for k in tqdm(range(frames), desc="no faces", unit="picture"):
+        alarms += bool(detect(engine, detector, [_crop(backgrounds[k % len(EMPTY)], rng)])[0])
+    return [
+        Figure(f"detector: {len(photos)} photos at 10-80 % of a frame, found at IoU 0.5", found / len(photos), 0.97),
+        Figure(f"detector: share of {frames} pictures of nobody with a false alarm", alarms / frames, 0.05, most=True),
+    ]
+
+
+def overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes x, y, width, height."""
+    width = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    height = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / (a[2] * a[3] + b[2] * b[3] - shared)
+
+
+def _background(name: str) -> Image.Image:
+    with Image.open(str(files("skimage") / "data" / name)) as image:
+        return image.convert("RGB")
+
+
+def _crop(picture: Image.Image, rng: np.random.Generator) -> Pixels:
+    """A random part of a picture, brought to the size of a frame."""
+    share = rng.uniform(0.5, 1)
+    width, height = round(picture.width * share), round(picture.height * share)
+    x, y = rng.integers(0, picture.width - width + 1), rng.integers(0, picture.height - height + 1)
+    return np.array(picture.crop((x, y, x + width, y + height)).resize(FRAME[::-1], Image.Resampling.BICUBIC))
+
+
+def reading_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
+    """Attributes, age and ethnicity read from the photos."""
+    found = anonymizer.describe_all([photos.picture(i) for i in range(len(photos))])
+    read = [result.attributes for result in found if isinstance(result, Description)]
+    seen = photos.only(np.flatnonzero([isinstance(result, Description) for result in found]))
+    aucs = attribute_aucs(seen, read)
+    years = np.array([float(person["Age"]) for person in read]) - seen.ages.numpy()
+    right = [person["Ethnic"] == ETHNICITIES[int(k)] for person, k in zip(read, seen.ethnicities, strict=True)]
+    return [
+        Figure(f"attributes: mean AUC over {len(aucs)}", float(np.mean(list(aucs.values()))), 0.83),
+        *(Figure(f"attributes: {name}", aucs[name], 0.9) for name in NAMED),
+        *(Figure(f"attributes: {name}", value) for name, value in aucs.items() if name not in NAMED),
+        Figure("age: mean absolute error in years", float(np.abs(years).mean()), 6, most=True),
+        Figure("ethnicity: accuracy", float(np.mean(right)), 0.68),
+    ]
+
+
+def paint(anonymizer: Anonymizer, people: Sequence[Attributes], scale: float, first_seed: int) -> list[Pixels]:
+    """A picture of each person, at a guidance scale, each with a seed of its own."""
+    requests = [Request(*write_prompts(person), seed=first_seed + i) for i, person in enumerate(people)]
+    pictures: list[Pixels] = []
+    for start in tqdm(range(0, len(requests), BATCH), desc=f"guidance {scale:g}", unit="batch"):
+        batch = anonymizer.generate(requests[start : start + BATCH], Settings(guidance_scale=scale))
+        pictures += [np.asarray(portrait.image) for portrait in batch]
+    return pictures
+
+
+def judge(anonymizer: Anonymizer, truth: Photos, pictures: Sequence[Pixels]) -> tuple[dict[str, float], float]:
+    """AUC of the attribute engine on painted pictures against their prompts, and the share with exactly one face.
+
+    A picture without a face counts with scores that say nothing.
+    """
+    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").contract]
+    alone = np.mean([len(faces) == 1 for faces in detect(engine, detector, pictures)])
+    unread: Attributes = dict.fromkeys(CELEBA, 0.5)
+    found = anonymizer.describe_all(pictures)
+    read = [result.attributes if isinstance(result, Description) else unread for result in found]
+    return attribute_aucs(truth, read), float(alone)
+
+
+def painting_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
+    """Pictures painted from the held-out photos' labels."""
+    people = [labelled(photos, i) for i in range(len(photos))]
+    guided, again = paint(anonymizer, people, 7.5, 1000), paint(anonymizer, people, 7.5, 2000)
+    (with_guidance, alone), (without, _) = (
+        judge(anonymizer, photos, pictures) for pictures in (guided, paint(anonymizer, people, 1, 1000))
+    )
+    mean, plain = (float(np.mean(list(aucs.values()))) for aucs in (with_guidance, without))
+    return [
+        Figure(f"generator: mean AUC over {len(with_guidance)} attributes of its prompts", mean, 0.75),
+        *(Figure(f"generator: {name}", with_guidance[name], 0.9 if name == "Male" else None) for name in NAMED),
+        *(Figure(f"generator: {name}", value) for name, value in with_guidance.items() if name not in NAMED),
+        Figure("generator: mean AUC at guidance 1", plain),
+        Figure("generator: what guidance 7.5 adds to it", mean - plain, 0),
+        Figure("generator: pictures with exactly one face", alone, 0.95),
+        *distance_figures(guided, again),
+    ]
+
+
+def distance_figures(pictures: Sequence[Pixels], again: Sequence[Pixels]) -> list[Figure]:
+    """How far apart two seeds' pictures of one prompt are, beside pictures of two prompts."""
+    net = load_faces()[0].net
+
+    def features(batch: Sequence[Pixels]) -> torch.Tensor:
+        tensor = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.no_grad():
+            return functional.normalize(
+                net.features(functional.interpolate(tensor, (224, 224), mode="bilinear")), dim=1
+            )
+
+    def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+        return float(1 - (a * b).sum(dim=1).mean())
+
+    first, second = features(pictures), features(again)
+    pixels = np.mean([np.abs(a.astype(int) - b.astype(int)).mean() for a, b in zip(pictures, again, strict=True)])
+    return [
+        Figure("two seeds, one prompt: mean pixel difference of 255", float(pixels)),
+        Figure("two seeds, one prompt: cosine distance of the attribute network's features", cosine(first, second)),
+        Figure("two prompts: the same distance", cosine(first, second.roll(1, dims=0))),
+    ]
+
+
+def draw_grid(anonymizer: Anonymizer, photos: Photos, path: Path, columns: int = 8, side: int = 192) -> None:
+    """Held-out photos above, what was read from them between, and the portraits painted from that below."""
+    rows = np.random.default_rng(1).permutation(len(photos))[:columns]
+    grid = Image.new("RGB", (columns * side, 2 * side + 96), "white")
+    pen = ImageDraw.Draw(grid)
+    for column, row in enumerate(map(int, rows)):
+        portrait = anonymizer.anonymize(photos.picture(row), seed=row)
+        for top, picture in ((0, Image.fromarray(photos.picture(row))), (side + 96, portrait.image)):
+            grid.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (column * side, top))
+        for line, text in enumerate(_wrap(portrait.prompt.removeprefix("closeup portrait photo of a "), 31)[:6]):
+            pen.text((column * side + 4, side + 4 + 15 * line), text, "black")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid.save(path, optimize=True)
+
+
+def _wrap(prompt: str, width: int) -> list[str]:
+    lines = [""]
+    for phrase in (part.strip() for part in prompt.split(",") if part.strip()):
+        joined = f"{lines[-1]}, {phrase}" if lines[-1] else phrase
+        lines = [*lines[:-1], joined] if len(joined) <= width else [*lines, phrase]
+    return lines
+
+
+def main() -> None:
+    """Measure, print the table, draw the grid."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--bundle", type=Path, default=Path("engines/demo"))
+    parser.add_argument("--grid", type=Path, help="where to draw photos beside portraits, as PNG")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    _, photos = split(load_photos(options.data))
+    anonymizer = Anonymizer.load(options.bundle)
+    if options.grid:
+        draw_grid(anonymizer, photos, options.grid)
+    figures = [f for make in (detector_figures, reading_figures, painting_figures) for f in make(anonymizer, photos)]
+    print("| what | figure | goal | |\n|---|---|---|---|")
+    for figure in figures:
+        print(figure.line())
+    if options.json:
+        options.json.write_text(json.dumps([figure._asdict() for figure in figures], indent=2))
+
+
+if __name__ == "__main__":
+    main()
