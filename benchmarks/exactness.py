@@ -34,9 +34,9 @@ from anon_runtime.schedule import SAMPLERS, Schedule, load_schedule
 
 from .reference import share_networks
 
-# Models of several shapes: the demo's, two with non-square latents, one of them with an odd number of rows.
+# Models of several shapes: four levels, as Stable Diffusion has, and two with non-square latents.
 ARCHITECTURES = {
-    "demo": Architecture(),
+    "square": Architecture(),
     "wide": Architecture(64, 96, (32, 64), (16, 32, 32), 32, seed=1),
     "tall": Architecture(88, 32, (32, 64, 64), (16, 32), 48, seed=2),
 }
@@ -185,7 +185,7 @@ def main() -> None:
             write_generator(Path(folder) / name, architecture)
             bundle = build(Plan(str(Path(folder) / name), name, Path(folder) / "engines", "none"))
             models[name] = Anonymizer(bundle), Diffusers(load_model(Path(folder) / name))
-        rows += low_level_rows(models["demo"], progress)
+        rows += low_level_rows(models["square"], progress)
         rows += loop_rows(models, progress)
         rows += picture_rows(models, options.seeds, progress)
     for what, figure, fine in rows:

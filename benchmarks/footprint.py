@@ -105,11 +105,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    from anon_export.demo.generator import write_generator
+    from anon_export.demo.weights import write_demo
 
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        write_generator(scratch / "model")
+        write_demo(scratch / "model")
         figures = measure(ROOT / "engines" / "demo", scratch / "model", options.repeats, scratch)
     print("| | installed | start to first UNet call (min-max) | peak memory there |\n|---|---|---|---|")
     for name, f in figures.items():

@@ -4,7 +4,7 @@ Measures, each in a process of its own: the build of all parts with its verifica
 everything unchanged, and the loading of the engines; wall-clock seconds and peak resident memory, by component.
 
     python -m benchmarks.full_size --folder /tmp/full            # minutes, 9 GB of disk
-    python -m benchmarks.full_size --small                       # the demo's sizes, for a look at the script
+    python -m benchmarks.full_size --small                       # the demo's model, for a look at the script
 """
 
 import argparse
@@ -107,15 +107,15 @@ def run(folder: Path, *, small: bool, target: str = "onnxruntime") -> tuple[list
 
     Args:
         folder: for the model, which is kept for the next time, and the bundle, which is made anew.
-        small: the demo's sizes.
+        small: the demo's model.
         target: what to build for.
     """
     model = folder / "model"
     if not (model / "unet" / "diffusion_pytorch_model.safetensors").exists():
         if small:
-            from anon_export.demo.generator import write_generator
+            from anon_export.demo.weights import write_demo
 
-            write_generator(model)
+            write_demo(model)
         else:
             write_model(model)
     output = Path(tempfile.mkdtemp(dir=folder, prefix="engines-"))
