@@ -26,7 +26,7 @@ AUTOENCODER = Recipe("autoencoder", 3000, 1e-3)
 ATTRIBUTES = Recipe("attributes", 1250, 2e-3, decay=0.05)
 DEMOGRAPHY = Recipe("demography", 600, 2e-3, decay=0.05)
 READER = Recipe("reader", 700, 2e-3)
-DENOISER = Recipe("denoiser", 15000, 6e-4)
+DENOISER = Recipe("denoiser", 12000, 6e-4)
 PARTS = ("faces", "generator")
 
 
