@@ -182,7 +182,7 @@ def painting_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
 
 def distance_figures(pictures: Sequence[Pixels], again: Sequence[Pixels]) -> list[Figure]:
     """How far apart two seeds' pictures of one prompt are, beside pictures of two prompts."""
-    net = load_faces()[0].net
+    net = load_faces()[0].nets[0]
 
     def features(batch: Sequence[Pixels]) -> torch.Tensor:
         tensor = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1

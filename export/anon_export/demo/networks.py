@@ -8,6 +8,7 @@ from anon_runtime.attributes import CELEBA, CLIP_MEAN, CLIP_STD, ETHNICITIES
 
 WIDTHS = (16, 32, 64, 128)
 OLDEST = 100
+MEMBERS = 2  # of the attribute network: the mean of two that were trained differently reads better than either
 MIDDLE = slice(70, 182), slice(56, 168)  # rows and columns of FaRL's crop from the brows to the chin
 
 
@@ -54,7 +55,7 @@ class AttributeNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = FaceNet(closeup=True)
+        self.nets = nn.ModuleList(FaceNet(closeup=True) for _ in range(MEMBERS))
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
         judged = torch.tensor([float(name != "Attractive") for name in CELEBA])
@@ -63,8 +64,8 @@ class AttributeNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Score the 40 attributes; Attractive, which nobody labelled, is never claimed: 0."""
         unit = image * self.std + self.mean
-        logits, _, _ = self.net(unit * 2 - 1)
-        return torch.sigmoid(logits) * self.judged
+        logits = [net(unit * 2 - 1)[0] for net in self.nets]
+        return torch.sigmoid(torch.stack(logits).mean(dim=0)) * self.judged
 
 
 class DemographyNet(nn.Module):

@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 from anon_runtime.errors import AnonError
 
 from ..generator import DEMO, Parts, make_parts, make_scheduler, write_tokenizer
-from ..networks import AttributeNet, DemographyNet
+from ..networks import AttributeNet, DemographyNet, FaceNet
 from ..weights import FACES, FOLDER, GENERATOR, save_faces, save_generator
 from .autoencoder import train_autoencoder
 from .captions import Mixture
@@ -23,7 +23,7 @@ from .loop import Recipe, cached
 from .reader import train_reader
 
 AUTOENCODER = Recipe("autoencoder", 3000, 1e-3)
-ATTRIBUTES = Recipe("attributes", 1250, 2e-3, decay=0.05)
+ATTRIBUTES = Recipe("attributes", 1250, 2e-3, decay=0.05), Recipe("attributes-surrounded", 1800, 2e-3, decay=0.05)
 DEMOGRAPHY = Recipe("demography", 600, 2e-3, decay=0.05)
 READER = Recipe("reader", 700, 2e-3)
 DENOISER = Recipe("denoiser", 12000, 6e-4)
@@ -76,14 +76,18 @@ def make_generator(photos: Photos, path: Path, checkpoints: Path, scale: float) 
 
 
 def make_faces(photos: Photos, path: Path, checkpoints: Path, scale: float) -> None:
-    """Train the attribute network, then the age and ethnicity network, and write both."""
+    """Train both members of the attribute network, then the age and ethnicity network, and write them."""
     torch.manual_seed(DEMO.seed)
-    attributes, demography = AttributeNet(), DemographyNet()
-    for net, crop, recipe in (
-        (attributes.net, attribute_crop, ATTRIBUTES),
-        (demography.net, demography_crop, DEMOGRAPHY),
+    start, demography, attributes = FaceNet(closeup=True), DemographyNet(), AttributeNet()
+    for net in attributes.nets:  # they differ by what they see
+        net.load_state_dict(start.state_dict())
+    plain, surrounded = partial(cut, count=6, surrounded=False), partial(cut, count=10, surrounded=True)
+    for net, make, crop, recipe in (
+        (attributes.nets[0], plain, attribute_crop, ATTRIBUTES[0]),
+        (attributes.nets[1], surrounded, attribute_crop, ATTRIBUTES[1]),
+        (demography.net, surrounded, demography_crop, DEMOGRAPHY),
     ):
-        crops = cached(checkpoints / f"{recipe.name}-crops.pt", partial(cut, photos, crop))
+        crops = cached(checkpoints / f"{recipe.name}-crops.pt", partial(make, photos, crop))
         train_face_network(net, crops, photos, _scaled(recipe, scale), checkpoints)
     save_faces(path, attributes, demography)
 

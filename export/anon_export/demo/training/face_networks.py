@@ -22,9 +22,9 @@ from .data import SIDE, Jitter, Photos, vary
 from .loop import Recipe, train
 
 BATCH = 48
-VARIANTS = 6  # crops of each photo
 SMALLEST = 80  # pixels of a photo's side: faces also come small
 JITTER = Jitter(shift=0.03, scale=0.08, turn=8, light=0.2)
+SURROUNDINGS = ("none", "edge", "symmetric", "colour")  # of a photo: crops of a face that fills it reach beyond it
 AGE_SPREAD = 3.0  # years; the labels know no better
 Crop = Callable[[NDArray[np.uint8], Face], Tensor]
 
@@ -54,7 +54,7 @@ def train_face_network(net: FaceNet, crops: Tensor, photos: Photos, recipe: Reci
 
     def loss(rng: np.random.Generator) -> Tensor:
         rows = rng.choice(len(photos), BATCH, replace=False)
-        pixels = crops[rng.integers(0, VARIANTS, BATCH), rows]
+        pixels = crops[rng.integers(0, len(crops), BATCH), rows]
         return face_loss(net, vary(pixels, pixels.shape[-1], JITTER, rng), photos.only(rows))
 
     train(net, loss, recipe, checkpoints, seed=3)
@@ -74,25 +74,51 @@ def find_faces(photos: Photos) -> list[Face]:
     return faces
 
 
-def cut(photos: Photos, crop: Crop) -> Tensor:
-    """Crops of photos at several sizes, with unsteady boxes and landmarks: uint8 (variants, n, 3, 224, 224)."""
+def cut(photos: Photos, crop: Crop, count: int, *, surrounded: bool) -> Tensor:
+    """Crops of photos at several sizes, with unsteady boxes and landmarks: uint8 (count, n, 3, 224, 224).
+
+    Args:
+        photos: to crop.
+        crop: what one of the networks sees.
+        count: crops of each photo.
+        surrounded: put photos into surroundings of several kinds.
+    """
     rng, faces = np.random.default_rng(4), find_faces(photos)
     variants = [
-        torch.stack([crop(*_unsteady(photos.picture(i), face, rng)) for i, face in enumerate(faces)])
-        for _ in tqdm(range(VARIANTS), desc="crops", unit="round")
+        torch.stack([crop(*_unsteady(photos.picture(i), face, rng, surrounded)) for i, face in enumerate(faces)])
+        for _ in tqdm(range(count), desc="crops", unit="round")
     ]
     return torch.stack(variants)
 
 
-def _unsteady(picture: NDArray[np.uint8], face: Face, rng: np.random.Generator) -> tuple[NDArray[np.uint8], Face]:
-    """The photo at a chance size, and the face as a less certain detector would place it."""
+def _unsteady(
+    picture: NDArray[np.uint8], face: Face, rng: np.random.Generator, surrounded: bool
+) -> tuple[NDArray[np.uint8], Face]:
+    """The photo at a chance size, perhaps in surroundings, and the face as a less certain detector would place it."""
     side = int(rng.integers(SMALLEST, SIDE + 1))
     scaled = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
+    whole, margin = _surround(scaled, rng) if surrounded else (scaled, 0)
     x, y, w, h = np.array(face.box) + rng.normal(0, 0.025, 4) * face.box[2]
-    left, top, right, bottom = np.clip(np.array([x, y, x + w, y + h]) * side / SIDE, 0, side)
-    landmarks = (face.landmarks + rng.normal(0, 0.02, (5, 2)) * face.box[2]) * side / SIDE
+    corners = np.array([x, y, x + w, y + h]) * side / SIDE + margin
+    left, top, right, bottom = np.clip(corners, 0, len(whole))
+    landmarks = (face.landmarks + rng.normal(0, 0.02, (5, 2)) * face.box[2]) * side / SIDE + margin
     box = (float(left), float(top), float(right - left), float(bottom - top))
-    return scaled, Face(box, face.score, landmarks.astype(np.float32))
+    return whole, Face(box, face.score, landmarks.astype(np.float32))
+
+
+def _surround(picture: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
+    """A picture with a margin of half its side, filled in one of several ways, or as it is; and the margin."""
+    kind = SURROUNDINGS[rng.integers(len(SURROUNDINGS))]
+    if kind == "none":
+        return picture, 0
+    margin = len(picture) // 2
+    around = ((margin, margin), (margin, margin), (0, 0))
+    if kind != "colour":
+        return np.pad(picture, around, mode="edge" if kind == "edge" else "symmetric"), margin
+    padded = np.empty((2 * margin + len(picture), 2 * margin + len(picture), 3), np.uint8)
+    padded[:] = rng.integers(0, 256, 3)
+    padded[margin:-margin, margin:-margin] = picture
+    return padded, margin
 
 
 def face_loss(net: FaceNet, pictures: Tensor, labels: Photos) -> Tensor:
