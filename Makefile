@@ -8,12 +8,13 @@ DEMO := engines/demo/bundle.json
 EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors') runtime/anon_runtime/bundle.py runtime/anon_runtime/schedule.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-facer lint clean
+.PHONY: help demo test test-facer lint bench clean
 
 help:
 	@echo "make demo   build the demo engines and anonymize a photograph"
 	@echo "make test   run all tests; test-facer runs only those against facer and DeepFace"
 	@echo "make lint   run ruff and mypy"
+	@echo "make bench  compare the demo engines' speed with PyTorch and other runtimes"
 	@echo "make clean  remove .venv, engines and results"
 
 demo: $(DEMO)
@@ -31,6 +32,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.throughput
 
 clean:
 	rm -rf $(VENV) $(FACER_VENV) engines/demo out
@@ -53,5 +57,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,export,demo,reference,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,export,demo,reference,bench,test]'
 	@touch $@ $(VENV)/.installed-demo

@@ -4,17 +4,13 @@ The bundle that is there already is the cache: a component whose key is the same
 """
 
 import shutil
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from anon_runtime import Anonymizer
-from anon_runtime.backends import Engine, load_engine
+from anon_runtime.backends import load_engine
 from anon_runtime.backends.trt import Cuda
 from anon_runtime.bundle import (
     MANIFEST,
@@ -29,9 +25,9 @@ from anon_runtime.bundle import (
 )
 from anon_runtime.errors import BackendError
 from anon_runtime.schedule import SAMPLERS
-from anon_runtime.text import WINDOW
 
 from . import verify
+from .calibrate import measure_defaults
 from .disk import check_space
 from .plan import Plan
 from .staging import link, lock, staging
@@ -89,11 +85,11 @@ def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
         else:
             engines |= _make(step, work, folder, report)
     work.pipeline.cache_clear()
-    one_batch = old.manifest.defaults.guidance_batch if old is not None else True
+    defaults = old.manifest.defaults if old is not None else Defaults()
     if not any(step.kept for step in work.steps if step.component.name == "unet") and not work.gpu:
-        report("guidance", "measuring")
+        report("defaults", "measuring")
         unet = load_engine(plan.target, folder / engines["unet"].path)
-        one_batch = faster_in_one_batch(unet, engines["unet"], work.generator.latent_shape)
+        defaults = measure_defaults(unet, engines["unet"], work.generator.latent_shape)
     return Manifest(
         name=plan.name,
         source=work.source,
@@ -106,7 +102,7 @@ def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
         files={},
         key=work.key,
         gpu=work.gpu,
-        defaults=Defaults(guidance_batch=one_batch),
+        defaults=defaults,
     )
 
 
@@ -144,31 +140,6 @@ def runs_here(gpu: str | None) -> bool:
         return gpu is None or Cuda().architecture() == gpu
     except BackendError:
         return False
-
-
-def faster_in_one_batch(unet: Engine, spec: EngineSpec, latent_shape: Sequence[int]) -> bool:
-    """Whether this machine runs guidance faster in one call of two samples than in two calls of one.
-
-    The numbers are the same; the medians of five turns decide. A network that takes more than a second is bound by its
-    arithmetic, which both ways have in common, and one call reads its weights once.
-    """
-    width = next(int(tensor.shape[-1]) for tensor in spec.inputs if tensor.name == "encoder_hidden_states")
-
-    def seconds(batch: int, calls: int) -> float:
-        inputs = {
-            "sample": np.ones((batch, *latent_shape), np.float32),
-            "timestep": np.array(500, np.float32),
-            "encoder_hidden_states": np.ones((batch, WINDOW, width), np.float32),
-        }
-        start = time.perf_counter()
-        for _ in range(calls):
-            unet(inputs)
-        return time.perf_counter() - start
-
-    if seconds(1, 1) > 1:
-        return True
-    measured = [(seconds(2, 1), seconds(1, 2)) for _ in range(5)]
-    return statistics.median(one for one, _ in measured) <= statistics.median(two for _, two in measured)
 
 
 def _write_rest(work: Work, folder: Path) -> tuple[str, int]:

@@ -28,7 +28,7 @@ Examples:
   anon-export inspect engines/demo              what a bundle holds
 """
 PATH: Any = click.Path(path_type=Path)
-PRECISIONS = click.Choice(("fp32", "fp16"))
+PRECISIONS = click.Choice(("fp32", "fp16", "fp16-weights"))
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -49,7 +49,8 @@ def command() -> None:
 @click.option("--target", type=click.Choice(("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")),
               default="onnxruntime", show_default=True, help="What runs the engines.")
 @click.option("--precision", type=PRECISIONS, default="fp32", show_default=True,
-              help="Of text encoder and UNet. Face engines stay fp32.")
+              help="Of text encoder and UNet; fp16-weights halves the files and computes in fp32. Face engines stay "
+                   "fp32.")
 @click.option("--vae-precision", type=PRECISIONS, default="fp32", show_default=True,
               help="Of the VAE's decoder, which overflows in fp16 with the VAE of Stable Diffusion 1.5.")
 @click.option("--vae", metavar="MODEL", help="Use this VAE: a hub name, a folder or a .safetensors file.")
@@ -59,6 +60,11 @@ def command() -> None:
 @click.option("--height", type=int, metavar="PIXELS", help="Height of the pictures.  [default: the model's]")
 @click.option("--width", type=int, metavar="PIXELS", help="Width of the pictures.  [default: the model's]")
 @click.option("--static", is_flag=True, help="Fix height and width in the graphs.")
+@click.option("--winograd/--no-winograd", default=None,
+              help="Write 3 x 3 convolutions with fewer multiplications: faster on processors, slower on GPUs, more "
+                   "memory.  [default: for arithmetic in fp32 with onnxruntime]")
+@click.option("--deep-reuse/--no-deep-reuse", default=None,
+              help="Also build the part of the UNet that `anon-run --fast 3` needs.  [default: for demo]")
 @click.option("--batch-size", default="1:1:4", show_default=True, metavar="MIN:OPT:MAX",
               help="Pictures painted at once; TensorRT's engines take no others.")
 @click.option("--text-windows", default="1:2:3", show_default=True, metavar="MIN:OPT:MAX",
@@ -73,7 +79,7 @@ def command() -> None:
 # fmt: on
 def build_command(
     quiet: bool, as_json: bool, dry_run: bool, name: str | None, faces: str | None, batch_size: str,
-    text_windows: str, **choices: Any,
+    deep_reuse: bool | None, text_windows: str, **choices: Any,
 ) -> None:  # fmt: skip
     """Build a bundle from MODEL.
 
@@ -82,6 +88,10 @@ def build_command(
     where they differ, it fails and the bundle that was there stays.
     """
     model: str = choices["model"]
+    if deep_reuse is None:
+        deep_reuse = model == "demo" and choices["target"] == "onnxruntime"
+    if deep_reuse and choices["target"].startswith("tensorrt"):
+        raise click.UsageError("--deep-reuse is for onnxruntime and openvino")
     # Paths come from the user's shell; a name such as "." would put the bundle in the wrong place.
     name = name or (Path(model).resolve().stem if Path(model).is_file() else Path(model).resolve().name)
     if Path(name).name != name or name == "..":
@@ -94,7 +104,7 @@ def build_command(
         fix = "run `pip install anon-engines[cpu,export,demo]`"
         raise AnonError("anon-export", f"package {error.name} is not installed", fix) from None
     plan = Plan(
-        name=name, faces=faces or ("demo" if model == "demo" else "facer+deepface"),
+        name=name, deep_reuse=deep_reuse, faces=faces or ("demo" if model == "demo" else "facer+deepface"),
         batch_size=Range.parse(batch_size, "--batch-size"), text_windows=Range.parse(text_windows, "--text-windows"),
         **choices,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any
 
 from anon_runtime.bundle import EngineSpec, Source, sha256
 
+from .plan import Form
 from .sources import Model
 
 # The code that decides what a graph or an engine looks like.
-CODE = ("attention.py", "graphs.py", "components.py", "faces.py", "demo/faces.py", "demo/networks.py", "targets")
+CODE = (
+    "attention.py", "graphs.py", "halving.py", "sharing.py", "winograd.py", "components.py", "faces.py",
+    "demo/faces.py", "demo/networks.py", "targets",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,8 @@ class Component:
         name: of the folder, relative to the bundle's.
         roles: what its engines do in the bundle.
         material: what it is made from: configs, shapes, and the sha256 of weight files.
-        size: of its weights, in bytes of fp32.
-        precision: ``fp32`` or ``fp16``.
+        size: of its weights, in bytes of fp32, about.
+        precision: see `Form`.
         export: writes its graphs below a folder; their entries for the manifest, by role.
     """
 
@@ -55,8 +60,7 @@ def code_digest() -> str:
 
 
 def generator_components(
-    model: Model, source: Source, pipeline: Callable[[], Any], latent_shape: Sequence[int],
-    precisions: Mapping[str, str], *, static: bool, fused: bool,
+    model: Model, source: Source, pipeline: Callable[[], Any], latent_shape: Sequence[int], forms: Mapping[str, Form]
 ) -> list[Component]:  # fmt: skip
     """Text encoder, UNet and VAE decoder of a model.
 
@@ -64,33 +68,37 @@ def generator_components(
         model, source: where the weights lie, and their digests.
         pipeline: loads diffusers' pipeline of the model, once.
         latent_shape: channels, height and width of a picture's latents.
-        precisions: by role.
-        static: fix the height and width of the latents.
-        fused: write attention as onnxruntime's own operator.
+        forms: of the graphs, by role.
     """
 
-    def text_encoder(path: Path) -> EngineSpec:
-        return _graphs().export_text_encoder(pipeline().text_encoder, path, precisions["text_encoder"])
+    def text_encoder(path: Path) -> dict[str, EngineSpec]:
+        return {"text_encoder": _graphs().export_text_encoder(pipeline().text_encoder, path, forms["text_encoder"])}
 
-    def unet(path: Path) -> EngineSpec:
-        return _graphs().export_unet(
-            pipeline().unet, path, latent_shape, precisions["unet"], static=static, fused=fused
-        )
+    def unet(path: Path) -> dict[str, EngineSpec]:
+        spec = _graphs().export_unet(pipeline().unet, path, latent_shape, forms["unet"])
+        if not forms["unet"].deep:
+            return {"unet": spec}
+        return {"unet": spec, "unet_shallow": _graphs().extract_shallow(path, path.parent / "shallow" / path.name)}
 
-    def vae_decoder(path: Path) -> EngineSpec:
-        precision = precisions["vae_decoder"]
-        return _graphs().export_vae_decoder(pipeline().vae, path, latent_shape, precision, static=static, fused=fused)
+    def vae_decoder(path: Path) -> dict[str, EngineSpec]:
+        # The UNet gives it no other sizes.
+        levels = len(model.config("unet").get("block_out_channels", (0,) * 4))
+        multiple = math.gcd(2 ** (levels - 1), *latent_shape[1:])
+        form = forms["vae_decoder"]
+        return {"vae_decoder": _graphs().export_vae_decoder(pipeline().vae, path, latent_shape, form, multiple)}
 
-    def component(role: str, part: str, export: Callable[[Path], EngineSpec]) -> Component:
+    def component(role: str, part: str, export: Callable[[Path], dict[str, EngineSpec]]) -> Component:
         config, weights = model.config(part), model.digests(part, source)
+        roles = ("unet", "unet_shallow") if forms[role].deep else (role,)
 
         def write(folder: Path) -> dict[str, EngineSpec]:
-            spec = export(folder / "model.onnx")
+            specs = export(folder / "model.onnx")
             (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-            return {role: spec}
+            return specs
 
-        material = {"config": config, "weights": weights, "latents": list(latent_shape), "static": static}
-        return Component(role, (role,), material, model.sizes[part], precisions[role], write)
+        material = {"config": config, "weights": weights, "latents": list(latent_shape), "form": vars(forms[role])}
+        size = model.sizes[part] * (3 if forms[role].winograd else 2) // 2
+        return Component(role, roles, material, size, forms[role].precision, write)
 
     return [
         component("text_encoder", "text_encoder", text_encoder),

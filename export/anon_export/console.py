@@ -89,7 +89,7 @@ def show_plan(work: Work, *, as_json: bool) -> None:
     where = f"{plan.target}, {work.gpu}" if work.gpu else plan.target
     click.echo(f"{plan.folder} from {work.source.model}, for {where}, {generator.width} x {generator.height} pictures")
     for name, facts in components.items():
-        click.echo(f"  {facts['action']:<6}{name:<18}{facts['precision']:<6}about {gigabytes(facts['bytes'])}")
+        click.echo(f"  {facts['action']:<6}{name:<18}{facts['precision']:<13}about {gigabytes(facts['bytes'])}")
     state = "nothing to do" if work.unchanged else f"about {gigabytes(work.size)} to write"
     click.echo(f"{state}, {gigabytes(free)} free")
 

@@ -22,8 +22,12 @@ from anon_runtime.bundle import EngineSpec, sha256_all
 from anon_runtime.errors import AnonError
 
 from .components import Component
-from .graphs import describe, export_graph, save_graph, seeded, share_nodes, strip_metadata
+from .graphs import describe, export_graph, save_graph, seeded, strip_metadata
+from .loading import loaded_by
+from .sharing import share_nodes
 from .verify import CHECK, merge_checks, write_check
+
+AGAIN = "delete the file and download it again"
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,7 @@ def face_components() -> list[Component]:
 
 
 def _build_detector(folder: Path) -> dict[str, EngineSpec]:
-    with cpu_only(), _damaged("facer"):
+    with cpu_only(), loaded_by("facer", "facer's weights", AGAIN):
         from facer.face_detection import RetinaFaceDetector
 
         net = RetinaFaceDetector("mobilenet", model_path=str(WEIGHTS["detector"].find())).net
@@ -157,7 +161,7 @@ def _build_detector(folder: Path) -> dict[str, EngineSpec]:
 
 
 def _build_attributes(folder: Path) -> dict[str, EngineSpec]:
-    with cpu_only(), _damaged("facer"):
+    with cpu_only(), loaded_by("facer", "facer's weights", AGAIN):
         from facer.face_attribute import FaRLFaceAttribute
 
         net = FaRLFaceAttribute("celeba/224", model_path=str(WEIGHTS["attributes"].find())).net
@@ -175,18 +179,6 @@ def cpu_only() -> Iterator[None]:
 
     with mock.patch.object(nn.Module, "cuda", lambda module: module), mock.patch.object(torch, "load", load_on_cpu):
         yield
-
-
-@contextmanager
-def _damaged(package: str) -> Iterator[None]:
-    """Packages raise anything on a damaged file; it becomes one message."""
-    try:
-        yield
-    except AnonError:
-        raise
-    except Exception as error:
-        why = f"the package cannot load them ({(str(error).splitlines() or [type(error).__name__])[0]})"
-        raise AnonError(f"{package}'s weights", why, "delete the file and download it again") from None
 
 
 def _build_demography(folder: Path) -> dict[str, EngineSpec]:
@@ -213,7 +205,7 @@ def _export_deepface(role: str, path: Path, classes: int) -> EngineSpec:
     if weights.suffix == ".onnx":
         return _adopt_graph(weights, path, output, classes)
     os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "pytorch")
-    with _damaged("DeepFace"):
+    with loaded_by("DeepFace", "DeepFace's weights", AGAIN):
         from deepface.models.demography.pytorch import Age, Race
 
         net = {"age": Age, "race": Race}[role].load_model()
@@ -230,7 +222,7 @@ def _adopt_graph(source: Path, path: Path, output: str, classes: int) -> EngineS
     Raises:
         AnonError: it does not map (n, 224, 224, 3) to (n, classes).
     """
-    with _damaged("DeepFace"):
+    with loaded_by("DeepFace", "DeepFace's weights", AGAIN):
         model = onnx.load(source)
         rename = {model.graph.input[0].name: "image", model.graph.output[0].name: output}
         for node in model.graph.node:

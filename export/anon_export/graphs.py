@@ -1,7 +1,6 @@
 """torch modules -> ONNX graphs with the names that Optimum uses, and PyTorch's answers to seeded inputs beside them."""
 
 import contextlib
-import hashlib
 import io
 import logging
 import warnings
@@ -10,7 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.utils
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +19,10 @@ from anon_runtime.bundle import EngineSpec, TensorSpec
 from anon_runtime.text import WINDOW
 
 from .attention import fused_attention
+from .halving import halve_weights
+from .plan import Form
 from .verify import CHECK, write_check
+from .winograd import use_winograd
 
 OPSET = 20
 # Larger weights go into a file beside the graph, which an engine maps into memory instead of copying it.
@@ -44,17 +48,27 @@ class Unet(nn.Module):
     """The denoiser: ``sample``, a scalar ``timestep``, ``encoder_hidden_states`` -> ``out_sample``; all float32.
 
     The timestep stays so inside: half precision has no room for its fractions.
+
+    Args:
+        deep: also return what comes out of all levels but the topmost, ``deep`` (n, channels, height, width).
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any, *, deep: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.deep = model, deep
 
-    def forward(self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor) -> Tensor:
+    def forward(
+        self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Predict the noise in a sample."""
+        kept: list[Tensor] = []
+        hook = self.model.up_blocks[-2].register_forward_hook(lambda _m, _a, output: kept.append(output))
         dtype = self.model.dtype
-        output: Tensor = self.model(sample.to(dtype), timestep, encoder_hidden_states.to(dtype), return_dict=False)[0]
-        return output.float()
+        try:
+            output = self.model(sample.to(dtype), timestep, encoder_hidden_states.to(dtype), return_dict=False)[0]
+        finally:
+            hook.remove()
+        return (output.float(), kept[0].float()) if self.deep else output.float()
 
 
 class VaeDecoder(nn.Module):
@@ -70,45 +84,75 @@ class VaeDecoder(nn.Module):
         return output.float()
 
 
-def export_text_encoder(model: Any, path: Path, precision: str = "fp32") -> EngineSpec:
+def export_text_encoder(model: Any, path: Path, form: Form) -> EngineSpec:
     """Export CLIP's text model with a free batch."""
     ids = torch.randint(0, model.config.vocab_size, (2, WINDOW), generator=_seed())
     axes = {"input_ids": {0: "batch"}}
     outputs = ("last_hidden_state", "pooler_output")
-    return export_graph(TextEncoder(model), {"input_ids": ids}, axes, outputs, path, precision=precision)
+    spec = export_graph(TextEncoder(model), {"input_ids": ids}, axes, outputs, path, precision=form.precision)
+    return _finish(path, spec, form, {})
 
 
-def export_unet(
-    model: Any, path: Path, latent_shape: Sequence[int], precision: str = "fp32", *, static: bool = False,
-    fused: bool = False,
-) -> EngineSpec:  # fmt: skip
-    """Export the UNet with free batch, number of tokens and, where `example_latents` allows, height and width.
-
-    ``fused`` writes attention as onnxruntime's own operator.
-    """
+def export_unet(model: Any, path: Path, latent_shape: Sequence[int], form: Form) -> EngineSpec:
+    """Export the UNet with free batch, number of tokens and, where `example_latents` allows, height and width."""
     levels = len(model.config.block_out_channels)
-    sample, free = example_latents(latent_shape, levels, static=static)
+    sample, free = example_latents(latent_shape, levels, static=form.static)
     width = model.config.cross_attention_dim
     timestep = torch.tensor(417.25)
     inputs = {"sample": sample, "timestep": timestep, "encoder_hidden_states": seeded(2, WINDOW, width)}
     axes = {"sample": {0: "batch"} | free, "timestep": {}, "encoder_hidden_states": {0: "batch", 1: "tokens"}}
     check = inputs | {"sample": seeded(1, *latent_shape), "encoder_hidden_states": seeded(1, 2 * WINDOW, width)}
-    with fused_attention(model) if fused else nullcontext():
-        return export_graph(Unet(model), inputs, axes, ("out_sample",), path, check=check, precision=precision)
+    with fused_attention(model) if form.fused else nullcontext():
+        net, outputs = Unet(model, deep=form.deep), ("out_sample", "deep")[: 1 + form.deep]
+        spec = export_graph(net, inputs, axes, outputs, path, check=check, precision=form.precision)
+    return _finish(path, spec, form, dict.fromkeys(free.values(), 2 ** (levels - 1)))
+
+
+def extract_shallow(unet: Path, path: Path) -> EngineSpec:
+    """The part of a UNet's graph that computes ``out_sample`` from its inputs and ``deep``; see `Unet`."""
+    model = onnx.load(unet)
+    inputs = [value.name for value in model.graph.input] + ["deep"]
+    part = onnx.utils.Extractor(model).extract_model(inputs, ["out_sample"])
+    save_graph(part, path)
+    with np.load(unet.with_name(CHECK), allow_pickle=False) as kept:
+        answered = {name: kept[f"input {name}"] for name in inputs[:-1]} | {"deep": kept["output deep"]}
+        write_check(path.with_name(CHECK), answered, {"out_sample": kept["output out_sample"]})
+    return describe(part, path, contract="unet_shallow")
 
 
 def export_vae_decoder(
-    model: Any, path: Path, latent_shape: Sequence[int], precision: str = "fp32", *, static: bool = False,
-    fused: bool = False,
-) -> EngineSpec:  # fmt: skip
-    """Export the VAE's decoder with free batch, height and width; see `export_unet`."""
-    sample, free = example_latents(latent_shape, 1, static=static)
+    model: Any, path: Path, latent_shape: Sequence[int], form: Form, multiple: int = 1
+) -> EngineSpec:
+    """Export the VAE's decoder with free batch, height and width; see `export_unet`.
+
+    In Winograd's form it takes latents whose height and width are multiples of ``multiple``.
+    """
+    sample, free = example_latents(latent_shape, 1, static=form.static)
     axes = {"latent_sample": {0: "batch"} | free}
-    check = {"latent_sample": seeded(1, *latent_shape) if static else sample[:1]}
-    with fused_attention(model) if fused else nullcontext():
-        return export_graph(
-            VaeDecoder(model), {"latent_sample": sample}, axes, ("sample",), path, check=check, precision=precision
-        )
+    side = -(-16 // multiple) * multiple
+    checked = seeded(1, *latent_shape) if form.static else seeded(1, latent_shape[0], side, side + multiple)
+    check = {"latent_sample": checked}
+    inputs = {"latent_sample": sample}
+    with fused_attention(model) if form.fused else nullcontext():
+        spec = export_graph(VaeDecoder(model), inputs, axes, ("sample",), path, check=check, precision=form.precision)
+    return _finish(path, spec, form, dict.fromkeys(free.values(), multiple))
+
+
+def _finish(path: Path, spec: EngineSpec, form: Form, smallest: Mapping[str, int]) -> EngineSpec:
+    """Store weights in half precision and rewrite convolutions, as the form says.
+
+    ``smallest`` are values of the free sizes of which all others are multiples.
+    """
+    if form.precision != "fp16-weights" and not form.winograd:
+        return spec
+    model = onnx.load(path)
+    if form.precision == "fp16-weights":
+        halve_weights(model)
+    if form.winograd:
+        use_winograd(model, smallest)
+    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
+    save_graph(model, path)
+    return describe(model, path)
 
 
 def example_latents(latent_shape: Sequence[int], levels: int, *, static: bool = False) -> tuple[Tensor, dict[int, str]]:
@@ -148,7 +192,7 @@ def export_graph(
         outputs: names of the outputs.
         path: where the graph goes; weights that do not fit into it go to ``<path>.data``.
         check: the inputs to answer, with the module as it was given; the example inputs if None.
-        precision: ``fp32`` or ``fp16``.
+        precision: ``fp16`` for arithmetic in half precision.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     module.eval()
@@ -179,7 +223,7 @@ def _write_check(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Seque
 def save_graph(model: onnx.ModelProto, path: Path) -> None:
     """Write a graph whose weights are in memory, large ones into ``<path>.data``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    large = model.ByteSize() > MAX_INLINE_BYTES
+    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > MAX_INLINE_BYTES
     onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data", size_threshold=1024)
 
 
@@ -193,57 +237,6 @@ def strip_metadata(model: onnx.ModelProto) -> None:
             item.doc_string = ""
     for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
-
-
-def share_nodes(
-    first: onnx.ModelProto, second: onnx.ModelProto, *, at_least: tuple[str, int]
-) -> onnx.ModelProto | None:
-    """One graph with the outputs of two that have the same single input, in which equal computations are done once.
-
-    Nodes are equal if they do the same with equal inputs; weights are equal if all their bytes are.
-
-    Args:
-        first, second: graphs; ``first`` is changed and returned.
-        at_least: the type and number of nodes that must turn out equal, or None is returned.
-    """
-    graph = first.graph
-    renamed = {second.graph.input[0].name: graph.input[0].name}
-    weights = {_content(tensor): tensor.name for tensor in graph.initializer}
-    for tensor in second.graph.initializer:
-        content = _content(tensor)
-        if content not in weights:
-            weights[content] = f"second.{tensor.name}"
-            graph.initializer.append(tensor)
-            graph.initializer[-1].name = weights[content]
-        renamed[tensor.name] = weights[content]
-    done = {_computation(node): node for node in graph.node}
-    outputs = {output.name for output in second.graph.output}
-    equal = 0
-    for node in second.graph.node:
-        node.input[:] = [renamed.get(name, name) for name in node.input]
-        twin = done.get(_computation(node))
-        if twin is not None and not outputs & set(node.output):
-            renamed |= dict(zip(node.output, twin.output, strict=True))
-            equal += node.op_type == at_least[0]
-            continue
-        fresh = [name if name in outputs else f"second.{name}" for name in node.output]
-        renamed |= dict(zip(node.output, fresh, strict=True))
-        node.output[:] = fresh
-        node.name = f"second.{node.name}"
-        graph.node.append(node)
-    del graph.value_info[:]
-    graph.output.extend(second.graph.output)
-    return first if equal >= at_least[1] else None
-
-
-def _content(tensor: onnx.TensorProto) -> tuple[Any, ...]:
-    data = onnx.numpy_helper.to_array(tensor)
-    return tensor.data_type, data.shape, hashlib.sha256(data.tobytes()).digest()
-
-
-def _computation(node: onnx.NodeProto) -> tuple[Any, ...]:
-    attributes = tuple(sorted(attribute.SerializeToString() for attribute in node.attribute))
-    return node.op_type, node.domain, tuple(node.input), attributes
 
 
 def describe(model: onnx.ModelProto, path: Path, contract: str | None = None) -> EngineSpec:

@@ -12,6 +12,8 @@ from anon_runtime.errors import AnonError
 
 from .sources import Model, Weights, find_model
 
+FIX = "check that the files are intact and of Stable Diffusion 1.5's shape"
+
 
 def load_pipeline(model: Model) -> Any:
     """diffusers' ``StableDiffusionPipeline`` of a model: fp32, on the CPU, without a safety checker.
@@ -27,7 +29,7 @@ def load_pipeline(model: Model) -> Any:
     diffusers_logging.set_verbosity_error()
     folder = model.folders["unet"].parent
     extra: dict[str, Any] = {} if model.vae is None else {"vae": _load_vae(model)}
-    with _named(f"model {model.name}"):
+    with loaded_by("diffusers", f"model {model.name}", FIX):
         if model.checkpoint is not None:
             return StableDiffusionPipeline.from_single_file(
                 str(model.checkpoint), config=str(folder), local_files_only=True, safety_checker=None,
@@ -48,7 +50,7 @@ def _load_vae(model: Model) -> Any:
     from diffusers import AutoencoderKL
 
     folder, weights = model.folders["vae"], model.weights["vae"]
-    with _named(f"VAE {model.vae}"):
+    with loaded_by("diffusers", f"VAE {model.vae}", FIX):
         if weights.paths[0].parent != folder:
             path, config = str(weights.paths[0]), str(folder.parent)
             return AutoencoderKL.from_single_file(path, config=config, subfolder="vae", local_files_only=True)
@@ -62,12 +64,15 @@ def _safe(*weights: Weights) -> bool | None:
 
 
 @contextmanager
-def _named(what: str) -> Iterator[None]:
-    """The libraries raise anything on a damaged or foreign model; it becomes one message."""
+def loaded_by(package: str, what: str, fix: str) -> Iterator[None]:
+    """Packages raise anything on a damaged or foreign file; it becomes one message.
+
+    Raises:
+        AnonError: about ``what``, with the fix.
+    """
     try:
         yield
     except AnonError:
         raise
     except Exception as error:
-        why = f"diffusers cannot load it ({first_line(error)})"
-        raise AnonError(what, why, "check that the files are intact and of Stable Diffusion 1.5's shape") from None
+        raise AnonError(what, f"{package} cannot load it ({first_line(error)})", fix) from None

@@ -14,6 +14,25 @@ BATCH, WINDOWS = Range(1, 1, 4), Range(1, 2, 3)
 
 
 @dataclass(frozen=True)
+class Form:
+    """How a graph is written.
+
+    Attributes:
+        precision: ``fp32``, ``fp16``, or ``fp16-weights``: weights in half precision, arithmetic in full.
+        static: with the height and width of the latents fixed.
+        fused: with attention as onnxruntime's own operator.
+        winograd: with fewer multiplications in convolutions; see `winograd`.
+        deep: of the UNet, with its deep features as an output, and a second graph with them as an input.
+    """
+
+    precision: str = "fp32"
+    static: bool = False
+    fused: bool = False
+    winograd: bool = False
+    deep: bool = False
+
+
+@dataclass(frozen=True)
 class Plan:
     """One field for every option of ``anon-export build``.
 
@@ -23,12 +42,15 @@ class Plan:
         output: the folder that bundles are put in.
         faces: ``demo``, ``facer+deepface`` or ``none``.
         target: what runs the engines; one of `targets.TARGETS`.
-        precision: of the text encoder and the UNet, ``fp32`` or ``fp16``. Face engines stay fp32.
+        precision: of the text encoder and the UNet; see `Form`. Face engines stay fp32.
         vae_precision: of the VAE's decoder, which overflows in half precision with the VAE of Stable Diffusion 1.5.
         timestep_spacing: overrides the one in the model's scheduler config.
         vae, revision, allow_pickle: see `sources.find_model`.
         height, width: of the pictures, in pixels; None is the model's own.
         static: fix the height and width of the latents in the graphs.
+        winograd: write convolutions in Winograd's form; None is where it is faster: for onnxruntime's arithmetic in
+            fp32.
+        deep_reuse: build what the runtime needs to reuse deep features, see `anon_runtime.economy`.
         batch_size, text_windows: the ranges that TensorRT's engines are built for.
         gpu: the architecture that they are built for, such as ``sm_89``.
     """
@@ -47,6 +69,8 @@ class Plan:
     height: int | None = None
     width: int | None = None
     static: bool = False
+    winograd: bool | None = None
+    deep_reuse: bool = False
     batch_size: Range = BATCH
     text_windows: Range = WINDOWS
     gpu: str | None = None
@@ -57,9 +81,21 @@ class Plan:
         return self.output / self.name
 
     @property
-    def precisions(self) -> dict[str, str]:
-        """Of the generator's engines, by role."""
-        return {"text_encoder": self.precision, "unet": self.precision, "vae_decoder": self.vae_precision}
+    def forms(self) -> dict[str, Form]:
+        """How the generator's graphs are written, by role."""
+        ours = self.target == "onnxruntime"
+        wanted = ours if self.winograd is None else self.winograd
+        precisions = {"text_encoder": self.precision, "unet": self.precision, "vae_decoder": self.vae_precision}
+        return {
+            role: Form(
+                precision,
+                self.static,
+                fused=ours,
+                winograd=wanted and precision != "fp16",
+                deep=self.deep_reuse and role == "unet",
+            )  # fmt: skip
+            for role, precision in precisions.items()
+        }
 
     def generator(self, model: Model) -> Generator:
         """The facts that the runtime needs, from the model's configs.

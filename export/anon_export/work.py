@@ -76,7 +76,7 @@ class Work:
 
 def estimate(step: Step, target: str) -> int:
     """Bytes that a component will take, about."""
-    share = 0.5 if step.component.precision == "fp16" else 1.0
+    share = 1.0 if step.component.precision == "fp32" else 0.5
     return int(step.component.size * share * (1 if target == "onnxruntime" else 2))
 
 
@@ -100,11 +100,7 @@ def prepare(plan: Plan, scratch: Path) -> Work:
     ranges = str(plan.shapes(generator)) if gpu else ""
     common = {"target": plan.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": code_digest()}
     pipeline = cache(lambda: _load(model))
-    shape, precisions = generator.latent_shape, plan.precisions
-    fused = plan.target == "onnxruntime"
-    components = [
-        *generator_components(model, source, pipeline, shape, precisions, static=plan.static, fused=fused), *faces
-    ]  # fmt: skip
+    components = [*generator_components(model, source, pipeline, generator.latent_shape, plan.forms), *faces]
     old = _read(plan.folder)
     damaged = old.damages() if old is not None else {}
     steps = tuple(_step(component, component.key(common), old, damaged) for component in components)

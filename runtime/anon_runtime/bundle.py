@@ -91,12 +91,18 @@ class Tables:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a run uses when the user says nothing."""
+    """What a run uses when the user says nothing.
+
+    Attributes:
+        sampler, steps, guidance_scale, batch_size: see `Settings`.
+        guidance_batch: whether both halves of guidance run in one call.
+    """
 
     sampler: str = "dpmpp_sde"
     steps: int = 15
     guidance_scale: float = 7.5
     guidance_batch: bool = True
+    batch_size: int = 1
 
 
 @dataclass(frozen=True)
@@ -298,7 +304,8 @@ class Bundle:
         try:
             return self.manifest.engines[role]
         except KeyError:
-            fix = "use another bundle, or build with --faces" if role.startswith("face") else REBUILD
+            fixes = {"face": "use another bundle, or build with --faces", "unet_": "build with --deep-reuse"}
+            fix = next((fix for start, fix in fixes.items() if role.startswith(start)), REBUILD)
             raise BundleError(f"bundle {self.path}", f"it has no {role} engine", fix) from None
 
 

@@ -12,6 +12,7 @@ import click
 
 from .attributes import load_attributes
 from .console import advance, logging_to_stderr, progress_bar, report, show_description
+from .economy import LEVELS
 from .errors import AnonError, UsageError
 from .folder import Job, describe_batch, is_file_name, plan_outputs, prepare_folder, run_batch, save
 from .pipeline import Anonymizer
@@ -62,8 +63,10 @@ PATH: Any = click.Path(path_type=Path)
 @click.option("--guidance-scale", type=float,
               help="How closely to follow the prompt; 1 turns guidance off.  [default: the bundle's, 7.5]")
 @click.option("--sampler", type=click.Choice(SAMPLERS), help="[default: the bundle's, dpmpp_sde]")
-@click.option("--batch-size", type=click.IntRange(1), default=1, show_default=True,
-              help="Photos worked on at once; a picture does not depend on it.")
+@click.option("--fast", type=click.IntRange(0, len(LEVELS) - 1), default=0, show_default=True,
+              help="Save work at a cost in fidelity; 0 is exact.")
+@click.option("--batch-size", type=click.IntRange(1),
+              help="Photos worked on at once; a picture does not depend on it.  [default: the bundle's]")
 @click.option("--prompt-truncate", is_flag=True, help="Cut prompts at 77 tokens, as diffusers does.")
 @click.option("--prompt-style", type=click.Choice(STYLES), default="paper", show_default=True,
               help="Write labels as the paper does (Wavy_Hair) or as words (wavy hair).")
@@ -83,8 +86,8 @@ PATH: Any = click.Path(path_type=Path)
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
 def command(
     photos: tuple[Path, ...], output: Path | None, engines: Path, checksum: bool, device: str | None,
-    prompt: str | None, negative_prompt: str | None, ignore: str, attributes_file: Path | None, prompt_only: bool,
-    as_json: bool, quiet: bool, **choices: Any,
+    prompt: str | None, negative_prompt: str | None, fast: int, ignore: str, attributes_file: Path | None,
+    prompt_only: bool, as_json: bool, quiet: bool, **choices: Any,
 ) -> None:
     """Turn PHOTOS of people into portraits of people who do not exist.
 
@@ -102,7 +105,7 @@ def command(
         raise click.UsageError("give --output, or --prompt-only to paint nothing, and not both")
     names = tuple(name.strip() for name in ignore.split(",") if name.strip())
     attributes = load_attributes(attributes_file) if attributes_file else None
-    settings = Settings(ignore=names, attributes=attributes, **choices)
+    settings = Settings(ignore=names, attributes=attributes, economy=LEVELS[fast], **choices)
     load = partial(Anonymizer.load, engines, settings, checksum=checksum, device=device)
     with logging_to_stderr(quiet=quiet):
         if output is None:
@@ -126,7 +129,7 @@ def _run_photos(anonymizer: Anonymizer, jobs: Sequence[Job], as_json: bool, quie
     """Anonymize photos batch by batch; returns how many failed."""
     total = anonymizer.check(anonymizer.settings).evaluations
     prepare_folder(jobs[0].output.parent)
-    batches = _batches(jobs, anonymizer.settings.batch_size)
+    batches = _batches(jobs, anonymizer.batch_size)
     counts: Counter[str] = Counter()
     with progress_bar(len(batches) * total, quiet=quiet) as bar:
         for index, batch in enumerate(batches):
@@ -142,7 +145,7 @@ def _describe_photos(anonymizer: Anonymizer, photos: Sequence[Path], *, as_json:
     """Print what is read from photos; returns how many failed."""
     jobs = [Job(photo, photo) for photo in photos] or [Job(None, Path())]
     failed = 0
-    for batch in _batches(jobs, anonymizer.settings.batch_size):
+    for batch in _batches(jobs, anonymizer.batch_size):
         for record in describe_batch(anonymizer, batch):
             failed += record.status == "error"
             show_description(record, as_json=as_json)

@@ -1,8 +1,12 @@
 """Where the time goes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class Stopwatch:
@@ -19,3 +23,12 @@ class Stopwatch:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def timing(self, stage: str, call: Callable[[A], B]) -> Callable[[A], B]:
+        """A function whose calls are timed as part of a stage."""
+
+        def timed(argument: A) -> B:
+            with self(stage):
+                return call(argument)
+
+        return timed

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .attributes import Attributes, read_attributes
-from .backends import Arrays, Engine, load_engine
+from .backends import Engine, load_engine
 from .bundle import Bundle, Defaults
 from .clock import Stopwatch
+from .economy import plan_evaluations
 from .errors import NoFaceError, PhotoError, UsageError
 from .faces import DETECTORS, Face, biggest_face, detect
-from .guidance import check_finite, make_denoiser
+from .guidance import Text, check_finite, make_denoiser
 from .images import read_photo
 from .noise import NoisePlan, draw_initial, draw_noise, plan_noise
 from .portrait import Description, Portrait, Request
@@ -65,6 +66,11 @@ class Anonymizer:
             BundleError: there is none, or it is damaged.
         """
         return cls(Bundle.open(Path(path), checksum=checksum), settings, device)
+
+    @property
+    def batch_size(self) -> int:
+        """How many pictures to paint at once, for whoever has many."""
+        return _choose(self.settings.batch_size, self.bundle.manifest.defaults.batch_size)
 
     def anonymize(
         self,
@@ -207,16 +213,17 @@ class Anonymizer:
                 with clock("noise"):
                     return np.stack([future.result()[k] for future in drawn])
 
-            def unet(inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
-                with clock("unet"):
-                    return engine(inputs)
-
             with clock("text"):
-                positive, negative = self._embed(requests, settings)
-            with clock("load"):
-                engine = self.engine("unet")
+                text = self._embed(requests, settings)
             scale = self._guidance_scale(settings)
-            denoise = make_denoiser(unet, positive, negative, scale, one_batch=defaults.guidance_batch)
+            evaluations = plan_evaluations(schedule, settings.economy, guidance=scale > 1)
+            with clock("load"):
+                unet = clock.timing("unet", self.engine("unet"))
+                whole = all(evaluation.whole for evaluation in evaluations)
+                shallow = None if whole else clock.timing("unet", self.engine("unet_shallow"))
+            denoise = make_denoiser(
+                unet, shallow, text, scale, schedule.timesteps, evaluations, one_batch=defaults.guidance_batch
+            )
             with clock("noise"):
                 initial = np.stack([draw_initial(r.seed, shape) for r in requests]) * schedule.init_noise_sigma
             for state in LOOPS[schedule.sampler](initial, schedule, noise, denoise):
@@ -242,7 +249,8 @@ class Anonymizer:
 
     def _plan(self, settings: Settings) -> tuple[Schedule, NoisePlan]:
         defaults: Defaults = self.bundle.manifest.defaults
-        key = _choose(settings.sampler, defaults.sampler), _choose(settings.steps, defaults.steps)
+        sampler = _choose(settings.economy.sampler, defaults.sampler)
+        key = _choose(settings.sampler, sampler), _choose(settings.steps, defaults.steps)
         if key not in self._schedules:
             schedule = load_schedule(self.bundle.path / self.bundle.manifest.tables.path, *key)
             self._schedules[key] = schedule, plan_noise(schedule)
@@ -256,9 +264,7 @@ class Anonymizer:
             self._engines[path] = load_engine(manifest.target, Path(path), self._device, manifest.gpu)
         return self._engines[path]
 
-    def _embed(
-        self, requests: Sequence[Request], settings: Settings
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    def _embed(self, requests: Sequence[Request], settings: Settings) -> Text:
         """Text embeddings of the positive and, with guidance, the negative prompts."""
         windows = {self._windows(request, settings) for request in requests}
         if len(windows) != 1:
@@ -270,7 +276,7 @@ class Anonymizer:
             _warn_of_cuts(self._vocabulary, prompts)
         states = encode_prompts(prompts, self._vocabulary, self.engine("text_encoder"), windows.pop())
         count = len(requests)
-        return states[:count], states[count:] if guided else None
+        return Text(states[:count], states[count:] if guided else None)
 
     def _windows(self, request: Request, settings: Settings) -> int:
         """How many windows of text a picture is painted from; both its prompts are filled up to it."""

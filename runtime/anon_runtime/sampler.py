@@ -14,8 +14,8 @@ from .schedule import Schedule
 Floats = NDArray[np.float32]
 # The noise of the k-th update, (n, channels, height, width), unit variance.
 NoiseSource = Callable[[int], Floats]
-# Predicted noise for a scaled sample (n, channels, height, width) at a timestep.
-Denoiser = Callable[[Floats, np.float32], Floats]
+# Predicted noise for a scaled sample (n, channels, height, width) at the k-th evaluation.
+Denoiser = Callable[[Floats, int], Floats]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def dpmpp_2m_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denois
 
 
 def _denoised(schedule: Schedule, k: int, x: Floats, denoise: Denoiser) -> Floats:
-    epsilon = denoise(x / schedule.input_scales[k], np.float32(schedule.timesteps[k]))
+    epsilon = denoise(x / schedule.input_scales[k], k)
     return (x - schedule.sigmas[k] * epsilon) / schedule.alphas[k]
 
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from .attributes import CELEBA, Attributes, check_attributes
+from .economy import LEVELS, Economy
 from .errors import UsageError
 from .prompt import STYLES
 from .schedule import SAMPLERS
@@ -20,6 +21,7 @@ class Settings:
         steps: of the sampler, from 1 to what the bundle's tables cover.
         guidance_scale: 1 turns guidance off and halves the work.
         sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
+        economy: what evaluations may leave out; one of `economy.LEVELS`, of which the first is exact.
         batch_size: pictures painted at once; a picture does not depend on it.
         prompt_truncate: cut prompts at 77 tokens, as diffusers does, instead of reading all of them.
         prompt_style: ``paper`` or ``natural``; see `prompt.write_prompts`.
@@ -37,7 +39,8 @@ class Settings:
     steps: int | None = None
     guidance_scale: float | None = None
     sampler: str | None = None
-    batch_size: int = 1
+    economy: Economy = LEVELS[0]
+    batch_size: int | None = None
     prompt_truncate: bool = False
     prompt_style: str = "paper"
     ignore: tuple[str, ...] = ()
@@ -56,7 +59,7 @@ class Settings:
             raise UsageError(f"guidance scale {self.guidance_scale}", why, "use 1 for none, 7.5 for the paper's way")
         if self.sampler is not None:
             _choice("sampler", self.sampler, SAMPLERS)
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size}", "a batch holds at least one", "use 1 or more")
         _choice("prompt style", self.prompt_style, STYLES)
         _choice("no_face", self.no_face, ("error", "skip"))

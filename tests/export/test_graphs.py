@@ -13,6 +13,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from anon_export import graphs
 from anon_export.demo.generator import Architecture, initialise, make_parts
 from anon_export.loading import load_model
+from anon_export.plan import Form
 from anon_export.verify import check_engine
 from anon_runtime import Anonymizer
 from anon_runtime.backends import load_engine
@@ -84,7 +85,7 @@ def test_attention_of_other_targets_is_standard(random_vae: AutoencoderKL, tmp_p
     before = random_vae.attn_processors
     for fused, kind in ((False, "Softmax"), (True, "MultiHeadAttention")):
         path = tmp_path / str(fused) / "model.onnx"
-        spec = graphs.export_vae_decoder(random_vae, path, (4, 16, 16), fused=fused)
+        spec = graphs.export_vae_decoder(random_vae, path, (4, 16, 16), Form(fused=fused))
         assert [node.op_type for node in onnx.load(path).graph.node].count(kind) == 1
         assert check_engine(load_engine("onnxruntime", path), spec, path, "vae").relative < 1e-5
     assert random_vae.attn_processors == before, "the model is left as it was"
@@ -94,7 +95,7 @@ def test_attention_of_other_targets_is_standard(random_vae: AutoencoderKL, tmp_p
 def test_static_graphs(tmp_path: Path, precision: str) -> None:
     vae, path = make_parts(Architecture()).vae.eval(), tmp_path / "vae_decoder" / "model.onnx"
     initialise(vae)
-    spec = graphs.export_vae_decoder(vae, path, (4, 8, 16), precision, static=True)
+    spec = graphs.export_vae_decoder(vae, path, (4, 8, 16), Form(precision, static=True))
     assert spec.inputs[0].shape == ("batch", 4, 8, 16) and spec.inputs[0].dtype == "float32"
     assert spec.precision == precision
     error = check_engine(load_engine("onnxruntime", path), spec, path, "vae")
@@ -109,28 +110,6 @@ class TwoLayers(torch.nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.second(torch.relu(self.first(image)))
-
-
-@pytest.mark.parametrize("same", [True, False])
-def test_equal_layers_are_shared(tmp_path: Path, same: bool) -> None:
-    torch.manual_seed(0)
-    trunks = [torch.nn.Conv2d(3, 8, 3) for _ in range(2)]
-    nets = [TwoLayers(trunks[0 if same else k], torch.nn.Conv2d(8, 2 + k, 3)) for k in range(2)]
-    image = torch.randn(2, 3, 16, 16)
-    for k, net in enumerate(nets):
-        graphs.export_graph(net, {"image": image}, {"image": {0: "batch"}}, (f"out{k}",), tmp_path / f"{k}.onnx")
-    loaded = [onnx.load(tmp_path / f"{k}.onnx") for k in range(2)]
-    merged = graphs.share_nodes(*loaded, at_least=("Conv", 1))
-    if not same:
-        assert merged is None
-        return
-    assert merged is not None
-    assert [node.op_type for node in merged.graph.node].count("Conv") == 3, "one trunk and two heads"
-    onnx.checker.check_model(merged, full_check=True)
-    session = onnxruntime.InferenceSession(merged.SerializeToString(), providers=["CPUExecutionProvider"])
-    outputs = session.run(["out0", "out1"], {"image": image.numpy()})
-    for output, net in zip(outputs, nets, strict=True):
-        np.testing.assert_allclose(output, net(image).detach().numpy(), atol=1e-5)
 
 
 def test_large_weights_go_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +133,7 @@ def test_unets_of_any_size(tmp_path: Path, size: int, free: bool) -> None:
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2,
     )  # fmt: skip
     initialise(unet)
-    spec = graphs.export_unet(unet.eval(), tmp_path / "unet" / "model.onnx", (4, size, size))
+    spec = graphs.export_unet(unet.eval(), tmp_path / "unet" / "model.onnx", (4, size, size), Form())
     assert spec.inputs[0].shape == (("batch", 4, "latent_height", "latent_width") if free else ("batch", 4, size, size))
     session = onnxruntime.InferenceSession(spec.path, providers=["CPUExecutionProvider"])
     for batch, side in [(1, size), (3, size)] + ([(1, 16)] if free else []):

@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from anon_runtime import Anonymizer
+from anon_runtime.economy import Evaluation
 from anon_runtime.errors import GenerationError
-from anon_runtime.guidance import check_finite, make_denoiser
+from anon_runtime.guidance import Text, check_finite, make_denoiser
+
+WHOLE = [Evaluation()]
 
 
 def states(seed: int, count: int) -> np.ndarray:
@@ -12,30 +15,53 @@ def states(seed: int, count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_one_batch_and_two_calls_agree(anonymizer: Anonymizer, count: int) -> None:
-    unet = anonymizer.engine("unet")
+    unet, text = anonymizer.engine("unet"), Text(states(0, count), states(1, count))
     sample = np.random.default_rng(2).standard_normal((count, 4, 16, 16)).astype(np.float32)
     results = [
-        make_denoiser(unet, states(0, count), states(1, count), 7.5, one_batch=one)(sample, np.float32(500))
+        make_denoiser(unet, None, text, 7.5, np.array([500.0]), WHOLE, one_batch=one)(sample, 0)
         for one in (True, False)
     ]
     assert np.abs(results[0] - results[1]).max() <= 1e-5 * np.sqrt(np.mean(results[0] ** 2))
 
 
+class Mean:
+    """A network that predicts the mean of its text and answers with it as deep features; counts its samples."""
+
+    def __init__(self, add: float = 0) -> None:
+        self.calls: list[int] = []
+        self._add = add
+
+    def __call__(self, inputs: dict) -> dict:
+        self.calls.append(len(inputs["sample"]))
+        text = inputs["encoder_hidden_states"].mean((1, 2))[:, None, None, None].astype(np.float32)
+        deep = inputs.get("deep", text)
+        return {"out_sample": inputs["sample"] * 0 + deep + self._add, "deep": text}
+
+
+SAMPLE, TEXT = np.ones((2, 4, 4, 4), np.float32), Text(np.full((2, 77, 8), 2.0), np.ones((2, 77, 8)))
+
+
 def test_the_formula_and_the_work() -> None:
-    calls = []
+    unet = Mean()  # predicts 2 for the positive prompt, 1 for the negative one
+    both = make_denoiser(unet, None, TEXT, 7.5, np.ones(1), WHOLE, one_batch=True)(SAMPLE, 0)
+    assert (both == 1 + 7.5 * (2 - 1)).all() and unet.calls == [4]
+    make_denoiser(unet, None, TEXT, 7.5, np.ones(1), WHOLE, one_batch=False)(SAMPLE, 0)
+    assert unet.calls == [4, 2, 2]
+    alone = make_denoiser(unet, None, Text(TEXT.positive), 1.0, np.ones(1), WHOLE, one_batch=True)(SAMPLE, 0)
+    assert (alone == 2).all() and unet.calls == [4, 2, 2, 2], "without guidance an evaluation costs one sample"
 
-    def unet(inputs: dict) -> dict:
-        calls.append(len(inputs["sample"]))
-        # The prediction is the mean of the text embedding: 2 for the positive one, 1 for the negative one.
-        return {"out_sample": inputs["sample"] * 0 + inputs["encoder_hidden_states"].mean((1, 2))[:, None, None, None]}
 
-    sample, positive, negative = np.ones((2, 4, 4, 4), np.float32), np.full((2, 77, 8), 2.0), np.ones((2, 77, 8))
-    both = make_denoiser(unet, positive, negative, 7.5, one_batch=True)(sample, np.float32(1))
-    assert (both == 1 + 7.5 * (2 - 1)).all() and calls == [4]
-    make_denoiser(unet, positive, negative, 7.5, one_batch=False)(sample, np.float32(1))
-    assert calls == [4, 2, 2]
-    alone = make_denoiser(unet, positive, None, 1.0, one_batch=True)(sample, np.float32(1))
-    assert (alone == 2).all() and calls == [4, 2, 2, 2], "without guidance an evaluation costs one sample"
+@pytest.mark.parametrize("one_batch", [True, False])
+def test_an_evaluation_that_reuses_features_runs_the_shallow_part(one_batch: bool) -> None:
+    unet, shallow = Mean(), Mean(add=100)
+    plan = [Evaluation(), Evaluation(whole=False), Evaluation(guided=False, whole=False), Evaluation(guided=False)]
+    denoise = make_denoiser(unet, shallow, TEXT, 2.0, np.arange(4.0), plan, one_batch=one_batch)
+    assert (denoise(SAMPLE, 0) == 1 + 2 * (2 - 1)).all()
+    assert (denoise(SAMPLE, 1) == 101 + 2 * (102 - 101)).all(), "each half has features of its own"
+    assert (denoise(SAMPLE, 2) == 102).all(), "without guidance those of the positive prompt"
+    assert (denoise(SAMPLE, 3) == 2).all()
+    halves = [4] if one_batch else [2, 2]
+    assert unet.calls == [*halves, 2] and shallow.calls == [*halves, 2]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -26,7 +26,7 @@ DEVICES = {
 class Engine(Protocol):
     """A loaded network: named arrays in, named arrays out."""
 
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]], /) -> Arrays:
         """Run the network."""
         ...
 

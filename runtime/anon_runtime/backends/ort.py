@@ -13,6 +13,24 @@ from . import Arrays, Engine, cache_folder, cannot_load, cannot_run
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
+# It copies the weights of convolutions into a layout of the processor's, which for the UNet takes ten times as long as
+# loading it, and gains less than Winograd's form does.
+DISABLED = ["NchwcTransformer"]
+
+
+def session_options() -> Any:
+    """onnxruntime's options for every engine."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # With free shapes, a plan of the memory is kept beside the memory itself: half a gigabyte more for the UNet.
+    options.enable_mem_pattern = False
+    # Packed weights would be copies of this process's own; the files' pages are shared by all that map them.
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    return options
+
+
 class _OrtEngine:
     def __init__(self, path: Path, device: str | None) -> None:
         try:
@@ -25,13 +43,11 @@ class _OrtEngine:
         if PROVIDERS[device] not in available:
             fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use --device cpu"
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        # With free shapes, a plan of the memory is kept beside the memory itself: half a gigabyte more for the UNet.
-        options.enable_mem_pattern = False
         self._path, self._ort = path, ort
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+            self._session = ort.InferenceSession(
+                str(path), session_options(), providers=_providers(device), disabled_optimizers=DISABLED
+            )
         except Exception as error:  # onnxruntime's exceptions share no base class.
             raise cannot_load(path, "onnxruntime", error) from None
         # Without a driver or a library of CUDA, onnxruntime logs a line and takes the CPU.

@@ -1,0 +1,156 @@
+"""What ``anon-run --fast`` saves and what it costs, on the demo's trained networks.
+
+    python -m benchmarks.economy DATA [--bundle engines/demo] [--json FILE]
+
+DATA as for `benchmarks.demo_model`. Every saving alone and together, beside the exact way: samples that the UNet
+works on, arithmetic, time, PSNR to the exact picture, attribute AUC, and pictures with exactly one face, over the
+prompts of the photos that were held out.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from anon_export.demo.training.captions import labelled
+from anon_export.demo.training.data import Photos, load_photos, split
+from anon_export.verify import psnr
+from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.economy import LEVELS, Economy, plan_evaluations
+from anon_runtime.prompt import write_prompts
+
+from .demo_model import BATCH, judge
+
+INTERVAL = (0.15, 6.0)
+VARIANTS = {
+    "exact": Economy(),
+    "guidance between sigmas 0.15 and 6": Economy(guided=INTERVAL),
+    "guidance between sigmas 0.3 and 4": Economy(guided=(0.3, 4.0)),
+    "features reused once": Economy(period=2),
+    "features reused twice": Economy(period=3),
+    "2M SDE": Economy(sampler="dpmpp_2m_sde"),
+    "2M SDE, guidance 0.15-6": Economy(sampler="dpmpp_2m_sde", guided=INTERVAL),
+    "2M SDE, features reused once": Economy(sampler="dpmpp_2m_sde", period=2),
+    "guidance 0.15-6, features reused once": Economy(guided=INTERVAL, period=2),
+    "guidance 0.15-6, features reused twice": Economy(guided=INTERVAL, period=3),
+    "all, features reused once": Economy(sampler="dpmpp_2m_sde", guided=INTERVAL, period=2),
+}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a variant: samples a picture and their arithmetic as shares of the exact way's, and what is lost.
+
+    Attributes:
+        seconds: a picture, of a batch.
+        level: its ``--fast`` level, if it is one.
+    """
+
+    name: str
+    level: int | None
+    samples: int
+    arithmetic: float
+    seconds: float
+    psnr: float
+    auc: float
+    alone: float
+
+
+def count_samples(anonymizer: Anonymizer, economy: Economy, shallow: float) -> tuple[int, float]:
+    """Samples that the UNet works on for a picture, and their cost in whole samples.
+
+    ``shallow`` is the cost of the shallow part in whole ones.
+    """
+    plan = plan_evaluations(anonymizer.check(Settings(economy=economy)), economy)
+    samples = [1 + evaluation.guided for evaluation in plan]
+    return sum(samples), sum(n * (1 if e.whole else shallow) for n, e in zip(samples, plan, strict=True))
+
+
+def shallow_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
+    """Time of the shallow part over time of the whole UNet, on the inputs that a picture brings."""
+    spec = {tensor.name: tensor for tensor in anonymizer.bundle.spec("unet_shallow").inputs}
+    rng = np.random.default_rng(0)
+    latents = anonymizer.bundle.manifest.generator.latent_shape
+    width = int(spec["encoder_hidden_states"].shape[-1])
+    inputs = {
+        "sample": rng.standard_normal((2, *latents)).astype(np.float32), "timestep": np.asarray(500, np.float32),
+        "encoder_hidden_states": rng.standard_normal((2, 154, width)).astype(np.float32),
+    }  # fmt: skip
+    whole, part = anonymizer.engine("unet"), anonymizer.engine("unet_shallow")
+    deep = whole(inputs)["deep"]
+    turns = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        whole(inputs)
+        middle = time.perf_counter()
+        part(inputs | {"deep": deep})
+        turns.append((time.perf_counter() - middle) / (middle - start))
+    return median(turns[1:])
+
+
+def paint(anonymizer: Anonymizer, photos: Photos, economy: Economy) -> tuple[list[NDArray[np.uint8]], float]:
+    """A picture of each photo's labels, and seconds a picture."""
+    prompts = [write_prompts(labelled(photos, i)) for i in range(len(photos))]
+    requests = [Request(*pair, seed=1000 + i) for i, pair in enumerate(prompts)]
+    start, pictures = time.perf_counter(), []
+    for first in range(0, len(requests), BATCH):
+        batch = anonymizer.generate(requests[first : first + BATCH], Settings(economy=economy))
+        pictures += [np.asarray(portrait.image) for portrait in batch]
+    return pictures, (time.perf_counter() - start) / len(requests)
+
+
+def measure(anonymizer: Anonymizer, photos: Photos, variants: dict[str, Economy]) -> list[Cost]:
+    """Every variant; the first one is what the others are compared with."""
+    shallow, costs = shallow_share(anonymizer), []
+    exact: Sequence[NDArray[np.uint8]] = ()
+    whole = 0.0
+    for name, economy in tqdm(variants.items(), desc="variants"):
+        pictures, seconds = paint(anonymizer, photos, economy)
+        exact = exact or pictures
+        aucs, alone = judge(anonymizer, photos, pictures)
+        samples, cost = count_samples(anonymizer, economy, shallow)
+        whole = whole or cost
+        near = float(np.mean([min(psnr(a, b), 99.0) for a, b in zip(pictures, exact, strict=True)]))
+        level = LEVELS.index(economy) if economy in LEVELS else None
+        costs.append(
+            Cost(name, level, samples, cost / whole, seconds, near, float(np.mean(list(aucs.values()))), alone)
+        )
+    return costs
+
+
+def table(costs: Sequence[Cost]) -> list[str]:
+    """As Markdown; seconds become ratios."""
+    lines = ["| | `--fast` | samples | arithmetic | times as fast | PSNR to exact | AUC | one face |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for c in costs:
+        level = "" if c.level is None else str(c.level)
+        near = "" if c is costs[0] else f"{c.psnr:.1f} dB"
+        less, faster = f"{1 / c.arithmetic:.2f} x less", f"{costs[0].seconds / c.seconds:.2f}"
+        cells = (c.name, level, str(c.samples), less, faster, near, f"{c.auc:.3f}", f"{c.alone:.3f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--bundle", type=Path, default=Path("engines/demo"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    _, photos = split(load_photos(options.data))
+    costs = measure(Anonymizer.load(options.bundle), photos, VARIANTS)
+    print("\n".join(table(costs)))
+    if options.json:
+        options.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Two graphs that begin alike -> one graph that computes what they have in common once."""
+
+import hashlib
+from typing import Any
+
+import onnx
+
+
+def share_nodes(
+    first: onnx.ModelProto, second: onnx.ModelProto, *, at_least: tuple[str, int]
+) -> onnx.ModelProto | None:
+    """One graph with the outputs of two that have the same single input, in which equal computations are done once.
+
+    Nodes are equal if they do the same with equal inputs; weights are equal if all their bytes are.
+
+    Args:
+        first, second: graphs; ``first`` is changed and returned.
+        at_least: the type and number of nodes that must turn out equal, or None is returned.
+    """
+    graph = first.graph
+    renamed = {second.graph.input[0].name: graph.input[0].name}
+    weights = {_content(tensor): tensor.name for tensor in graph.initializer}
+    for tensor in second.graph.initializer:
+        content = _content(tensor)
+        if content not in weights:
+            weights[content] = f"second.{tensor.name}"
+            graph.initializer.append(tensor)
+            graph.initializer[-1].name = weights[content]
+        renamed[tensor.name] = weights[content]
+    done = {_computation(node): node for node in graph.node}
+    outputs = {output.name for output in second.graph.output}
+    equal = 0
+    for node in second.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        twin = done.get(_computation(node))
+        if twin is not None and not outputs & set(node.output):
+            renamed |= dict(zip(node.output, twin.output, strict=True))
+            equal += node.op_type == at_least[0]
+            continue
+        fresh = [name if name in outputs else f"second.{name}" for name in node.output]
+        renamed |= dict(zip(node.output, fresh, strict=True))
+        node.output[:] = fresh
+        node.name = f"second.{node.name}"
+        graph.node.append(node)
+    del graph.value_info[:]
+    graph.output.extend(second.graph.output)
+    return first if equal >= at_least[1] else None
+
+
+def _content(tensor: onnx.TensorProto) -> tuple[Any, ...]:
+    data = onnx.numpy_helper.to_array(tensor)
+    return tensor.data_type, data.shape, hashlib.sha256(data.tobytes()).digest()
+
+
+def _computation(node: onnx.NodeProto) -> tuple[Any, ...]:
+    attributes = tuple(sorted(attribute.SerializeToString() for attribute in node.attribute))
+    return node.op_type, node.domain, tuple(node.input), attributes
