@@ -56,9 +56,11 @@ def _stages(axes: Axes, pictures: dict[str, dict[str, Any]]) -> None:
 
 
 def _batches(axes: Axes, batches: list[dict[str, float]]) -> None:
-    axes.plot([b["pictures"] for b in batches], [b["pictures_per_second"] for b in batches], "o-", color=OURS_COLOUR)
-    axes.set(xlabel="pictures at once", ylabel="pictures a second (two steps)", ylim=(0, None))
+    rates = [b["pictures_per_second"] for b in batches]
+    axes.plot([b["pictures"] for b in batches], rates, "o-", color=OURS_COLOUR)
     axes.set_xscale("log", base=2)
+    axes.set_xticks([b["pictures"] for b in batches], [f"{b['pictures']}" for b in batches])
+    axes.set(xlabel="pictures at once", ylabel="pictures a second (two steps)", ylim=(0, 1.15 * max(rates)))
 
 
 def _colour(name: str) -> str:

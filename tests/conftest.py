@@ -46,7 +46,7 @@ def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from anon_export.plan import Plan
 
     output = tmp_path_factory.mktemp("engines")
-    return build(Plan("demo", "demo", output, "demo", deep_reuse=True)).path
+    return build(Plan("demo", "demo", output, "demo")).path
 
 
 @pytest.fixture(scope="session")

@@ -63,8 +63,8 @@ def command() -> None:
 @click.option("--winograd/--no-winograd", default=None,
               help="Write 3 x 3 convolutions with fewer multiplications: faster on processors, slower on GPUs, more "
                    "memory.  [default: for arithmetic in fp32 with onnxruntime]")
-@click.option("--deep-reuse/--no-deep-reuse", default=None,
-              help="Also build the part of the UNet that `anon-run --fast 3` needs.  [default: for demo]")
+@click.option("--deep-reuse", is_flag=True,
+              help="Also build the part of the UNet that `anon-run --fast 3` needs; Optimum cannot open such a bundle.")
 @click.option("--batch-size", default="1:1:4", show_default=True, metavar="MIN:OPT:MAX",
               help="Pictures painted at once; TensorRT's engines take no others.")
 @click.option("--text-windows", default="1:2:3", show_default=True, metavar="MIN:OPT:MAX",
@@ -79,7 +79,7 @@ def command() -> None:
 # fmt: on
 def build_command(
     quiet: bool, as_json: bool, dry_run: bool, name: str | None, faces: str | None, batch_size: str,
-    deep_reuse: bool | None, text_windows: str, **choices: Any,
+    deep_reuse: bool, text_windows: str, **choices: Any,
 ) -> None:  # fmt: skip
     """Build a bundle from MODEL.
 
@@ -88,8 +88,6 @@ def build_command(
     where they differ, it fails and the bundle that was there stays.
     """
     model: str = choices["model"]
-    if deep_reuse is None:
-        deep_reuse = model == "demo" and choices["target"] == "onnxruntime"
     if deep_reuse and choices["target"].startswith("tensorrt"):
         raise click.UsageError("--deep-reuse is for onnxruntime and openvino")
     # Paths come from the user's shell; a name such as "." would put the bundle in the wrong place.

@@ -85,7 +85,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 def cached(demo_bundle: Path, tmp_path: Path) -> Plan:
     """The plan of the demo bundle, whose output holds a copy of it already."""
     shutil.copytree(demo_bundle, tmp_path / "demo")
-    return Plan("demo", "demo", tmp_path, "demo", deep_reuse=True)
+    return Plan("demo", "demo", tmp_path, "demo")
 
 
 def test_a_second_build_builds_nothing(cached: Plan, forbid: Callable[..., list[str]]) -> None:

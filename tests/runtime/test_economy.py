@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,18 @@ from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.economy import LEVELS, Economy, Evaluation, plan_evaluations
 from anon_runtime.errors import BundleError
 from anon_runtime.schedule import SAMPLERS, Schedule, load_schedule
+
+
+@pytest.fixture(scope="module")
+def reusing(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Anonymizer:
+    """The demo with `--deep-reuse`; all but its UNet is taken over."""
+    from anon_export.build import build
+    from anon_export.plan import Plan
+
+    output = tmp_path_factory.mktemp("reusing")
+    shutil.copytree(demo_bundle, output / "demo")
+    return Anonymizer(build(Plan("demo", "demo", output, "demo", deep_reuse=True)))
+
 
 REQUEST = Request("closeup portrait photo of a white 34 woman, Smiling , Young , ", " Bald , Mustache , ", seed=7)
 
@@ -42,18 +55,18 @@ def test_plans(demo_bundle: Path, sampler: str, steps: int, low: float, high: fl
 
 
 @pytest.mark.parametrize("level", range(1, len(LEVELS)))
-def test_a_level_changes_the_picture_but_not_much(anonymizer: Anonymizer, level: int) -> None:
+def test_a_level_changes_the_picture_but_not_much(reusing: Anonymizer, level: int) -> None:
     exact, fast = (
-        np.asarray(anonymizer.generate([REQUEST], Settings(economy=LEVELS[k]))[0].image, int) for k in (0, level)
+        np.asarray(reusing.generate([REQUEST], Settings(economy=LEVELS[k]))[0].image, int) for k in (0, level)
     )
     assert 0 < np.abs(exact - fast).mean() < 60
 
 
-def test_a_picture_does_not_depend_on_its_batch(anonymizer: Anonymizer) -> None:
+def test_a_picture_does_not_depend_on_its_batch(reusing: Anonymizer) -> None:
     requests = [REQUEST, Request(REQUEST.prompt, REQUEST.negative_prompt, seed=8)]
     options = Settings(economy=LEVELS[-1])
-    together = np.asarray(anonymizer.generate(requests, options)[1].image, int)
-    alone = np.asarray(anonymizer.generate(requests[1:], options)[0].image, int)
+    together = np.asarray(reusing.generate(requests, options)[1].image, int)
+    alone = np.asarray(reusing.generate(requests[1:], options)[0].image, int)
     assert np.abs(together - alone).max() <= 1
 
 
@@ -63,9 +76,7 @@ def test_a_named_sampler_wins(anonymizer: Anonymizer) -> None:
     assert anonymizer.check(Settings(economy=level, sampler="dpmpp_sde")).sampler == "dpmpp_sde"
 
 
-def test_a_bundle_without_the_shallow_part(own_bundle: Path) -> None:
-    anonymizer = Anonymizer.load(own_bundle)
-    del anonymizer.bundle.manifest.engines["unet_shallow"]
+def test_a_bundle_without_the_shallow_part(anonymizer: Anonymizer) -> None:
     level = next(level for level in LEVELS if level.period > 1)
     with pytest.raises(BundleError, match="--deep-reuse"):
         anonymizer.generate([REQUEST], Settings(economy=level))

@@ -21,7 +21,7 @@ def test_one_batch_and_two_calls_agree(anonymizer: Anonymizer, count: int) -> No
         make_denoiser(unet, None, text, 7.5, np.array([500.0]), WHOLE, one_batch=one)(sample, 0)
         for one in (True, False)
     ]
-    assert np.abs(results[0] - results[1]).max() <= 1e-5 * np.sqrt(np.mean(results[0] ** 2))
+    assert np.abs(results[0] - results[1]).max() <= 3e-5 * np.sqrt(np.mean(results[0] ** 2))
 
 
 class Mean:

@@ -36,7 +36,7 @@ class GpuLibrary:
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
         real = onnxruntime.InferenceSession
 
-        def session(path: str, options: object, providers: list) -> object:
+        def session(path: str, options: object, providers: list, disabled_optimizers: list) -> object:
             self.asked = providers
             made = real(path, options, providers=["CPUExecutionProvider"])
             if works:
