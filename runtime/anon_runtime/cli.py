@@ -64,7 +64,7 @@ PATH: Any = click.Path(path_type=Path)
               help="How closely to follow the prompt; 1 turns guidance off.  [default: the bundle's, 7.5]")
 @click.option("--sampler", type=click.Choice(SAMPLERS), help="[default: the bundle's, dpmpp_sde]")
 @click.option("--fast", type=click.IntRange(0, len(LEVELS) - 1), default=0, show_default=True,
-              help="Save work at a cost in fidelity; 0 is exact.")
+              help="Save work at a cost in fidelity that has not been measured yet; 0 is exact.")
 @click.option("--batch-size", type=click.IntRange(1),
               help="Photos worked on at once; a picture does not depend on it.  [default: the bundle's]")
 @click.option("--prompt-truncate", is_flag=True, help="Cut prompts at 77 tokens, as diffusers does.")
