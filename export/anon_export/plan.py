@@ -91,7 +91,7 @@ class Plan:
                 precision,
                 self.static,
                 fused=ours,
-                winograd=wanted and precision != "fp16",
+                winograd=wanted and precision != "fp16" and role != "text_encoder",
                 deep=self.deep_reuse and role == "unet",
             )  # fmt: skip
             for role, precision in precisions.items()

@@ -103,24 +103,15 @@ def test_static_graphs(tmp_path: Path, precision: str) -> None:
     assert precision == "fp32" or error.relative > 1e-5, "half precision is not free"
 
 
-class TwoLayers(torch.nn.Module):
-    def __init__(self, first: torch.nn.Module, second: torch.nn.Module) -> None:
-        super().__init__()
-        self.first, self.second = first, second
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.second(torch.relu(self.first(image)))
-
-
 def test_large_weights_go_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MAX_INLINE_BYTES", 10_000)
-    net, image = TwoLayers(torch.nn.Conv2d(3, 600, 3), torch.nn.Identity()), torch.randn(1, 3, 8, 8)
+    net, image = torch.nn.Sequential(torch.nn.Conv2d(3, 600, 3), torch.nn.ReLU()), torch.randn(1, 3, 8, 8)
     path = tmp_path / "net" / "model.onnx"
-    spec = graphs.export_graph(net, {"image": image}, {"image": {0: "batch"}}, ("out",), path)
+    spec = graphs.export_graph(net, {"input": image}, {"input": {0: "batch"}}, ("out",), path)
     assert spec.inputs[0].shape == ("batch", 3, 8, 8)
     assert sorted(p.name for p in path.parent.iterdir()) == ["check.npz", "model.onnx", "model.onnx.data"]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    np.testing.assert_allclose(session.run(None, {"image": image.numpy()})[0], net(image).detach().numpy(), atol=1e-5)
+    np.testing.assert_allclose(session.run(None, {"input": image.numpy()})[0], net(image).detach().numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(("size", "free"), [(4, True), (6, False)])
