@@ -5,7 +5,7 @@ VENV := .venv
 FACER_VENV := .venv-facer
 BIN := $(VENV)/bin
 DEMO := engines/demo/bundle.json
-EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors') runtime/anon_runtime/bundle.py runtime/anon_runtime/schedule.py
+EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors') $(addprefix runtime/anon_runtime/,bundle.py integrity.py schedule.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-facer lint bench clean

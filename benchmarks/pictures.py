@@ -1,6 +1,5 @@
 """Whole pictures: where the time goes, from the process's start to the PNG, with our runtime and with diffusers."""
 
-import io
 import time
 from collections.abc import Callable
 from functools import partial
@@ -8,6 +7,8 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+from anon_runtime.images import encode_png
 
 from .rivals import BASELINE, OURS, peak_memory
 
@@ -23,6 +24,7 @@ def paint_ours(folder: Path, steps: int, connection: Connection) -> None:
     anonymizer = Anonymizer.load(folder / "engines" / "ours")
     for role in STAGES:
         anonymizer.engine(role)
+    anonymizer.vocabulary  # noqa: B018 - loaded with the engines, as diffusers does
     engines, clock = anonymizer._engines, Clock(connection)
     for role in STAGES:
         path = str(anonymizer.bundle.engine_path(role))
@@ -77,7 +79,7 @@ class Clock:
     def report(self, paint: Callable[[], Any]) -> None:
         """Paint a picture, write it as PNG, and send what it took."""
         start = time.monotonic()
-        paint().save(io.BytesIO(), "PNG")
+        encode_png(paint())
         whole = time.monotonic() - start
         rest = whole - sum(self._seconds.values())
         self._connection.send(

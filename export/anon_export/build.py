@@ -17,13 +17,12 @@ from anon_runtime.bundle import (
     Bundle,
     Defaults,
     EngineSpec,
-    FileRecord,
     Manifest,
     Tables,
     Verification,
-    sha256_all,
 )
 from anon_runtime.errors import BackendError
+from anon_runtime.integrity import FileRecord, sha256_all
 from anon_runtime.schedule import SAMPLERS
 
 from . import verify

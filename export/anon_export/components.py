@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.bundle import EngineSpec, Source, sha256
+from anon_runtime.bundle import EngineSpec, Source
+from anon_runtime.integrity import sha256
 
 from .plan import Form
 from .sources import Model

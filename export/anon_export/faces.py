@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from anon_runtime.attributes import ETHNICITIES
 from anon_runtime.backends import load_engine
-from anon_runtime.bundle import EngineSpec, sha256_all
+from anon_runtime.bundle import EngineSpec
 from anon_runtime.errors import AnonError
+from anon_runtime.integrity import sha256_all
 
 from .components import Component
 from .graphs import describe, export_graph, save_graph, seeded, strip_metadata

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.bundle import Source, sha256_all
+from anon_runtime.bundle import Source
 from anon_runtime.errors import AnonError
+from anon_runtime.integrity import sha256_all
 
 from . import hub, single_file
 

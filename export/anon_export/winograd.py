@@ -31,6 +31,9 @@ POINTS = {
 }
 # With fewer channels the transforms cost more than the multiplications that they save.
 FEWEST_CHANNELS = 32
+# Tiles of a large picture are larger than the processor's caches, and many times larger than the picture itself: it is
+# cut into so many bands of rows, as far as its height allows, that are worked on one after the other.
+MOST_BANDS = 8
 Matrix = NDArray[np.float64]
 
 
@@ -101,7 +104,8 @@ def use_winograd(model: onnx.ModelProto, smallest: Mapping[str, int]) -> int:
             nodes.append(node)
             continue
         count += 1
-        nodes += _replace(graph, node, [numpy_helper.to_array(weights[name]) for name in node.input[1:]], m)
+        rewriter = _Rewriter(graph, node, [numpy_helper.to_array(weights[name]) for name in node.input[1:]])
+        nodes += rewriter.rewrite(m, _bands(sizes[node.input[0]][0] // m))
     used = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
     nodes = [node for node in nodes if set(node.output) & used]  # but for what widened the weights
     del graph.node[:]
@@ -146,59 +150,102 @@ def _tile(
     return next((m for m in sorted(POINTS, reverse=True) if divisor % m == 0), 0)
 
 
-def _replace(
-    graph: onnx.GraphProto, node: onnx.NodeProto, constants: list[NDArray[np.floating]], m: int
-) -> list[onnx.NodeProto]:  # fmt: skip
-    """The nodes that do what a convolution does; their constants go into the graph."""
-    weights = constants[0]
-    k, c, area = len(weights), weights.shape[1], (m + 2) ** 2
-    name, t = node.output[0], make_transforms(m)
-    tile = np.kron(t.tile, t.tile).reshape(area, 1, m + 2, m + 2).astype(np.float32)
-    output = np.kron(t.output, t.output).reshape(m * m, area, 1, 1).astype(np.float32)
-    made: list[onnx.NodeProto] = []
+def _bands(tile_rows: int) -> int:
+    """Into how many bands a picture is cut whose rows of tiles are so many, or a multiple: of two rows or more."""
+    return math.gcd(tile_rows // 2 or 1, MOST_BANDS)
 
-    def constant(key: str, value: NDArray[np.generic], *, shared: bool = True) -> str:
-        """An initializer; those that do not depend on the weights are there once for all convolutions."""
-        key = f"winograd.{key}" if shared else f"{name}.{key}"
-        if all(tensor.name != key for tensor in graph.initializer):
-            graph.initializer.append(numpy_helper.from_array(value, key))
-        return key
 
-    def shape(*dims: int) -> str:
-        return constant(f"shape.{'_'.join(map(str, dims))}", np.array(dims, np.int64))
+class _Rewriter:
+    """Makes the nodes that do what one convolution does; their constants go into the graph."""
 
-    def add(kind: str, inputs: list[str], result: str, **attributes: object) -> str:
-        last = f"{name}.{result}" if result else name
-        made.append(helper.make_node(kind, inputs, [last], f"{name}.{kind}.{len(made)}", **attributes))
+    def __init__(self, graph: onnx.GraphProto, node: onnx.NodeProto, constants: list[NDArray[np.floating]]) -> None:
+        self.graph, self.image, self.name = graph, node.input[0], node.output[0]
+        self.weights, self.biases = constants[0], constants[1:]
+        self.nodes: list[onnx.NodeProto] = []
+
+    def rewrite(self, m: int, bands: int) -> list[onnx.NodeProto]:
+        """The convolution with tiles of m x m pixels, in so many bands of rows."""
+        weights = self._transformed(m)
+        # Every channel of every picture is a picture of its own: one convolution with stride m transforms all tiles.
+        alone = self._add("Reshape", [self.image, self._shape(-1, 1, 0, 0)], "alone")
+        if bands == 1:
+            self._band(alone, weights, m, "", (1, 1))
+        else:
+            parts = [
+                self._band(rows, weights, m, f".{i}", (int(i == 0), int(i == bands - 1)))
+                for i, rows in enumerate(self._slices(alone, bands))
+            ]
+            self._add("Concat", parts, "whole", axis=2)
+        self.nodes[-1].output[0] = self.name
+        return self.nodes
+
+    def _slices(self, alone: str, bands: int) -> list[str]:
+        """Bands of rows, each with the rows beside it that its tiles reach into."""
+        rows = self._add("Shape", [alone], "rows", start=2, end=3)
+        height = self._add("Div", [rows, self._shape(bands)], "height")
+        found = []
+        for i in range(bands):
+            edges = [self._add("Mul", [height, self._shape(i + side)], f"edge.{i}.{side}") for side in range(2)]
+            first = self._add("Sub", [edges[0], self._shape(1)], f"first.{i}") if i else edges[0]
+            last = self._add("Add", [edges[1], self._shape(1)], f"last.{i}")  # beyond the end, it is the end
+            found.append(self._add("Slice", [alone, first, last, self._shape(2)], f"slice.{i}"))
+        return found
+
+    def _band(self, alone: str, weights: str, m: int, suffix: str, edges: tuple[int, int]) -> str:
+        """One band: (pictures * channels, 1, rows, columns) -> (pictures * outputs, 1, rows, columns).
+
+        ``edges`` says how many rows of zeros go above and below.
+        """
+        k, c, area, t = len(self.weights), self.weights.shape[1], (m + 2) ** 2, make_transforms(m)
+        tile = np.kron(t.tile, t.tile).reshape(area, 1, m + 2, m + 2).astype(np.float32)
+        output = np.kron(t.output, t.output).reshape(m * m, area, 1, 1).astype(np.float32)
+
+        def add(kind: str, inputs: list[str], result: str, **attributes: object) -> str:
+            return self._add(kind, inputs, result + suffix, **attributes)
+
+        pads = [edges[0], 1, edges[1], 1]
+        tiles = add("Conv", [alone, self._constant(f"tile.{m}", tile)], "tiles", strides=[m, m], pads=pads)
+        grid = add("Shape", [tiles], "grid", start=2, end=4)  # rows and columns of tiles
+        split = add("Concat", [self._shape(-1, c, area), grid], "split", axis=0)
+        by_channel = add("Reshape", [tiles, split], "by_channel")
+        turned = add("Transpose", [by_channel], "turned", perm=[2, 1, 0, 3, 4])
+        columns = add("Reshape", [turned, self._shape(area, c, -1)], "columns")
+        products = add("MatMul", [weights, columns], "products")
+        apart = add("Concat", [self._shape(area, k, -1), grid], "apart", axis=0)
+        by_output = add("Reshape", [products, apart], "by_output")
+        back = add("Transpose", [by_output], "back", perm=[2, 1, 0, 3, 4])
+        joined = add("Concat", [self._shape(-1, area), grid], "joined", axis=0)
+        domain = add("Reshape", [back, joined], "domain")
+        values = add("Conv", [domain, self._constant(f"output.{m}", output)], "values")
+        pixels = add("DepthToSpace", [values], "pixels", blocksize=m)
+        last = add("Reshape", [pixels, self._shape(-1, k, 0, 0)], "shaped")
+        for bias in self.biases:
+            value = bias.reshape(1, k, 1, 1).astype(np.float32)
+            last = add("Add", [last, self._constant("bias", value, shared=False)], "biased")
         return last
 
-    def transformed() -> str:
+    def _transformed(self, m: int) -> str:
         """The weights in Winograd's domain; of those in half precision, computed when the graph is loaded."""
-        if weights.dtype != np.float16:
-            return constant("weights", transform_weights(weights, m), shared=False)
-        nine = np.ascontiguousarray(weights.transpose(2, 3, 0, 1).reshape(9, -1))
-        wide = add("Cast", [constant("half", nine, shared=False)], "wide", to=onnx.TensorProto.FLOAT)
-        matrix = constant(f"weights.{m}", np.kron(t.weights, t.weights).astype(np.float32))
-        return add("Reshape", [add("MatMul", [matrix, wide], "domain_weights"), shape(area, k, c)], "weights")
+        k, c, t = len(self.weights), self.weights.shape[1], make_transforms(m)
+        if self.weights.dtype != np.float16:
+            return self._constant("weights", transform_weights(self.weights, m), shared=False)
+        nine = np.ascontiguousarray(self.weights.transpose(2, 3, 0, 1).reshape(9, -1))
+        wide = self._add("Cast", [self._constant("half", nine, shared=False)], "wide", to=onnx.TensorProto.FLOAT)
+        matrix = self._constant(f"weights.{m}", np.kron(t.weights, t.weights).astype(np.float32))
+        domain = self._add("MatMul", [matrix, wide], "domain_weights")
+        return self._add("Reshape", [domain, self._shape((m + 2) ** 2, k, c)], "weights")
 
-    # Every channel of every picture is a picture of its own: one convolution with stride m transforms all its tiles.
-    alone = add("Reshape", [node.input[0], shape(-1, 1, 0, 0)], "alone")
-    tiles = add("Conv", [alone, constant(f"tile.{m}", tile)], "tiles", strides=[m, m], pads=[1, 1, 1, 1])
-    grid = add("Shape", [tiles], "grid", start=2, end=4)  # rows and columns of tiles
-    split = add("Concat", [shape(-1, c, area), grid], "split", axis=0)
-    by_channel = add("Reshape", [tiles, split], "by_channel")
-    turned = add("Transpose", [by_channel], "turned", perm=[2, 1, 0, 3, 4])
-    columns = add("Reshape", [turned, shape(area, c, -1)], "columns")
-    products = add("MatMul", [transformed(), columns], "products")
-    apart = add("Concat", [shape(area, k, -1), grid], "apart", axis=0)
-    by_output = add("Reshape", [products, apart], "by_output")
-    back = add("Transpose", [by_output], "back", perm=[2, 1, 0, 3, 4])
-    joined = add("Concat", [shape(-1, area), grid], "joined", axis=0)
-    domain = add("Reshape", [back, joined], "domain")
-    values = add("Conv", [domain, constant(f"output.{m}", output)], "values")
-    pixels = add("DepthToSpace", [values], "pixels", blocksize=m)
-    last = add("Reshape", [pixels, shape(-1, k, 0, 0)], "biased" if constants[1:] else "")
-    for bias in constants[1:]:
-        value = bias.reshape(1, k, 1, 1).astype(np.float32)
-        add("Add", [last, constant("bias", value, shared=False)], "")
-    return made
+    def _constant(self, key: str, value: NDArray[np.generic], *, shared: bool = True) -> str:
+        """An initializer; those that do not depend on the weights are there once for all convolutions."""
+        key = f"winograd.{key}" if shared else f"{self.name}.{key}"
+        if all(tensor.name != key for tensor in self.graph.initializer):
+            self.graph.initializer.append(numpy_helper.from_array(value, key))
+        return key
+
+    def _shape(self, *dims: int) -> str:
+        return self._constant(f"shape.{'_'.join(map(str, dims))}", np.array(dims, np.int64))
+
+    def _add(self, kind: str, inputs: list[str], result: str, **attributes: object) -> str:
+        last = f"{self.name}.{result}"
+        self.nodes.append(helper.make_node(kind, inputs, [last], f"{self.name}.{kind}.{len(self.nodes)}", **attributes))
+        return last

@@ -7,8 +7,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.bundle import Bundle, Generator, Source, sha256_all
+from anon_runtime.bundle import Bundle, Generator, Source
 from anon_runtime.errors import BundleError
+from anon_runtime.integrity import find_damages, sha256_all
 
 from . import verify
 from .components import Component, code_digest, digest, generator_components
@@ -102,7 +103,7 @@ def prepare(plan: Plan, scratch: Path) -> Work:
     pipeline = cache(lambda: _load(model))
     components = [*generator_components(model, source, pipeline, generator.latent_shape, plan.forms), *faces]
     old = _read(plan.folder)
-    damaged = old.damages() if old is not None else {}
+    damaged = find_damages(old.path, old.manifest.files) if old is not None else {}
     steps = tuple(_step(component, component.key(common), old, damaged) for component in components)
     scheduler = model.config("scheduler", "scheduler_config.json")
     tokenizer = sha256_all(sorted(model.folders["tokenizer"].iterdir()))

@@ -4,20 +4,16 @@ The manifest, ``bundle.json``, is read first and checked; everything the runtime
 defaults of a model comes from it. The layout of the folder is the one that Optimum and diffusers use.
 """
 
-import hashlib
 import json
-import os
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from .errors import BundleError
+from .integrity import LARGE, REBUILD, FileRecord, Inspection, check_files
 
 MANIFEST = "bundle.json"
 SCHEMA_VERSION = 2
-REBUILD = "build it again with `anon-export build`"
 
 
 @dataclass(frozen=True)
@@ -46,14 +42,6 @@ class EngineSpec:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     key: str = ""
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """What a file must be to be the one that was built."""
-
-    sha256: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -251,8 +239,7 @@ class Bundle:
             BundleError: there is no bundle, or a file is missing or altered.
         """
         bundle = cls.read(path)
-        for name, why in bundle.damages(checksum=checksum).items():
-            raise BundleError(str(bundle.path / name), why, REBUILD)
+        bundle.check(checksum=checksum).finish()
         return bundle
 
     @classmethod
@@ -273,23 +260,20 @@ class Bundle:
             raise BundleError(str(where), f"it cannot be read ({error})", REBUILD) from None
         return cls(folder, Manifest.from_json(text, str(where)))
 
-    def damages(self, *, checksum: bool = True) -> dict[str, str]:
-        """Which files are not as the manifest says, by size and, unless it is turned off, by sha256, and why."""
-        found, intact = {}, []
-        for name, record in self.manifest.files.items():
-            path = self.path / name
-            if not path.is_file():
-                found[name] = "this file of the bundle is missing"
-            elif path.stat().st_size != record.size:
-                found[name] = "this file is not the one that was built (its size differs)"
-            else:
-                intact.append(name)
-        if checksum:
-            digests = sha256_all([self.path / name for name in intact])
-            for name in intact:
-                if digests[self.path / name] != self.manifest.files[name].sha256:
-                    found[name] = "this file is not the one that was built (its sha256 differs)"
-        return found
+    def check(self, *, checksum: bool = True) -> Inspection:
+        """Compare the files with the manifest: all sizes and, unless it is turned off, every sha256.
+
+        Returns:
+            What is still at work on files of weights; nobody may see a result before its `finish`.
+
+        Raises:
+            BundleError: a file is missing or altered.
+        """
+        files = self.manifest.files if checksum else {}
+        large = {name: record for name, record in files.items() if record.size >= LARGE}
+        check_files(self.path, self.manifest.files, checksum=False)
+        check_files(self.path, {name: record for name, record in files.items() if name not in large})
+        return Inspection(self.path, large)
 
     def engine_path(self, role: str) -> Path:
         """The file of an engine."""
@@ -307,15 +291,3 @@ class Bundle:
             fixes = {"face": "use another bundle, or build with --faces", "unet_": "build with --deep-reuse"}
             fix = next((fix for start, fix in fixes.items() if role.startswith(start)), REBUILD)
             raise BundleError(f"bundle {self.path}", f"it has no {role} engine", fix) from None
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_all(paths: Sequence[Path]) -> dict[Path, str]:
-    """`sha256` of several files, on as many threads as there are cores."""
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return dict(zip(paths, threads.map(sha256, paths), strict=True))

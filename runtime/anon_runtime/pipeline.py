@@ -18,10 +18,11 @@ from .backends import Engine, load_engine
 from .bundle import Bundle, Defaults
 from .clock import Stopwatch
 from .economy import plan_evaluations
-from .errors import NoFaceError, PhotoError, UsageError
+from .errors import GenerationError, NoFaceError, PhotoError, UsageError
 from .faces import DETECTORS, Face, biggest_face, detect
 from .guidance import Text, check_finite, make_denoiser
 from .images import read_photo
+from .integrity import Inspection
 from .noise import NoisePlan, draw_initial, draw_noise, plan_noise
 from .portrait import Description, Portrait, Request
 from .prompt import write_prompts
@@ -43,8 +44,14 @@ class Anonymizer:
     >>> portrait = anonymizer.anonymize("photo.jpg", seed=7)  # doctest: +SKIP
     """
 
-    def __init__(self, bundle: Bundle, settings: Settings | None = None, device: str | None = None) -> None:
-        self.bundle, self._device = bundle, device
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: Settings | None = None,
+        device: str | None = None,
+        inspection: Inspection | None = None,
+    ) -> None:
+        self.bundle, self._device, self._inspection = bundle, device, inspection
         self.settings = settings or Settings()
         self._engines: dict[str, Engine] = {}
         self._schedules: dict[tuple[str, int], tuple[Schedule, NoisePlan]] = {}
@@ -60,12 +67,15 @@ class Anonymizer:
     ) -> Self:
         """Open a bundle, checking its files; without ``checksum`` only their sizes.
 
+        Large files are hashed while the engines start; the first result waits for it.
+
         ``device`` is what the engines run on: ``cpu``, ``cuda`` or ``tensorrt``; see `backends.load_engine`.
 
         Raises:
             BundleError: there is none, or it is damaged.
         """
-        return cls(Bundle.open(Path(path), checksum=checksum), settings, device)
+        bundle = Bundle.read(Path(path))
+        return cls(bundle, settings, device, bundle.check(checksum=checksum))
 
     @property
     def batch_size(self) -> int:
@@ -116,7 +126,11 @@ class Anonymizer:
     def describe_all(
         self, photos: Sequence[Source], settings: Settings | None = None
     ) -> list[Description | PhotoError]:
-        """`describe` for several photos, whose networks run as a batch; a photo that fails gives its error."""
+        """`describe` for several photos, whose networks run as a batch; a photo that fails gives its error.
+
+        Raises:
+            BundleError: a file of the bundle is not the one that was built.
+        """
         settings, clock = settings or self.settings, Stopwatch()
         results: dict[int, Description | PhotoError] = {}
         pixels: dict[int, NDArray[np.uint8]] = {}
@@ -138,6 +152,7 @@ class Anonymizer:
                 results[i] = _no_face(photos[i], faces, settings)
         with clock("attributes"):
             attributes = self._attributes([pixels[i] for i in chosen], list(chosen.values()), settings)
+        self._finish_inspection()
         share = {stage: seconds / len(photos) for stage, seconds in clock.seconds.items()}
         for (i, face), own in zip(chosen.items(), attributes, strict=True):
             results[i] = Description(_request(own, settings), own, face.box, dict(share))
@@ -227,17 +242,35 @@ class Anonymizer:
             with clock("noise"):
                 initial = np.stack([draw_initial(r.seed, shape) for r in requests]) * schedule.init_noise_sigma
             for state in LOOPS[schedule.sampler](initial, schedule, noise, denoise):
-                check_finite(state.latents, "unet", f"at evaluation {state.evaluation} of {schedule.evaluations}")
+                self._check_finite(state.latents, "unet", f"at evaluation {state.evaluation} of {schedule.evaluations}")
                 yield state
 
     def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Latents (n, channels, h, w) to uint8 pictures (n, height, width, 3)."""
+        """Latents (n, channels, h, w) to uint8 pictures (n, height, width, 3).
+
+        Raises:
+            GenerationError: the VAE returned NaN or infinity.
+            BundleError: a file of the bundle is not the one that was built.
+        """
         scaled = latents / np.float32(self.bundle.manifest.generator.vae_scaling_factor)
         decoded = np.asarray(self.engine("vae_decoder")({"latent_sample": scaled})["sample"], np.float32)
-        check_finite(decoded, "vae_decoder", "at the end")
+        self._check_finite(decoded, "vae_decoder", "at the end")
+        self._finish_inspection()
         # diffusers' VaeImageProcessor: denormalize, clip, and round half to even.
         unit = np.clip(decoded * np.float32(0.5) + np.float32(0.5), 0, 1).transpose(0, 2, 3, 1)
         return (unit * np.float32(255)).round().astype(np.uint8)
+
+    def _check_finite(self, values: NDArray[np.float32], role: str, when: str) -> None:
+        try:
+            check_finite(values, role, when)
+        except GenerationError:
+            self._finish_inspection()  # damaged weights are the likelier reason, and the better message
+            raise
+
+    def _finish_inspection(self) -> None:
+        if self._inspection is not None:
+            self._inspection.finish()
+            self._inspection = None
 
     def check(self, settings: Settings) -> Schedule:
         """The sampler tables that settings ask for.
@@ -273,8 +306,8 @@ class Anonymizer:
         guided = self._guidance_scale(settings) > 1
         prompts = [r.prompt for r in requests] + [r.negative_prompt for r in requests if guided]
         if settings.prompt_truncate:
-            _warn_of_cuts(self._vocabulary, prompts)
-        states = encode_prompts(prompts, self._vocabulary, self.engine("text_encoder"), windows.pop())
+            _warn_of_cuts(self.vocabulary, prompts)
+        states = encode_prompts(prompts, self.vocabulary, self.engine("text_encoder"), windows.pop())
         count = len(requests)
         return Text(states[:count], states[count:] if guided else None)
 
@@ -283,13 +316,14 @@ class Anonymizer:
         if settings.prompt_truncate:
             return 1
         negative = [request.negative_prompt] if self._guidance_scale(settings) > 1 else []
-        return count_windows(self._vocabulary, request.prompt, *negative)
+        return count_windows(self.vocabulary, request.prompt, *negative)
 
     def _guidance_scale(self, settings: Settings) -> float:
         return _choose(settings.guidance_scale, self.bundle.manifest.defaults.guidance_scale)
 
     @cached_property
-    def _vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> Vocabulary:
+        """The bundle's tokenizer, loaded once."""
         return Vocabulary.load(self.bundle.path / self.bundle.manifest.tokenizer)
 
 

@@ -10,9 +10,9 @@ from anon_export.demo import faces, weights
 from anon_export.loading import load_model
 from anon_runtime import Anonymizer, Request
 from anon_runtime.attributes import CELEBA, Attributes
-from anon_runtime.bundle import sha256
 from anon_runtime.errors import AnonError
 from anon_runtime.faces import DETECTORS, detect
+from anon_runtime.integrity import sha256
 from anon_runtime.prompt import write_prompts
 from anon_runtime.warp import Pixels
 

@@ -96,3 +96,22 @@ def test_convolutions_in_a_row_share_their_constants() -> None:
     assert use_winograd(model, {}) == 2
     assert sum(tensor.name.startswith("winograd.tile") for tensor in model.graph.initializer) == 1
     np.testing.assert_allclose(run(model, np.ones((1, 32, 8, 8), np.float32)), plain, atol=2e-5)
+
+
+@pytest.mark.parametrize(("smallest", "rows", "bands"), [(4, 8, 1), (8, 16, 1), (16, 16, 2), (16, 48, 2), (96, 96, 4)])
+def test_high_pictures_are_cut_into_bands(smallest: int, rows: int, bands: int) -> None:
+    """Each band reads a row of its neighbours, and zeros beyond the picture."""
+    model = make_model(32, 32)
+    weights = [torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer]
+    assert use_winograd(model, {"h": smallest, "w": 4}) == 1
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node].count("MatMul") == bands
+    image = np.random.default_rng(1).standard_normal((2, 32, rows, 12)).astype(np.float32) + 1
+    expected = torch.nn.functional.conv2d(torch.from_numpy(image).double(), *(w.double() for w in weights), padding=1)
+    np.testing.assert_allclose(run(model, image), expected, atol=3e-5)
+
+
+def test_there_is_a_limit_to_bands() -> None:
+    model = make_model(32, 32, 256, 8)
+    use_winograd(model, {})
+    assert [node.op_type for node in model.graph.node].count("MatMul") == 8

@@ -6,8 +6,9 @@ from pathlib import Path
 import onnx
 
 from anon_runtime.backends import load_engine
-from anon_runtime.bundle import EngineSpec, sha256
+from anon_runtime.bundle import EngineSpec
 from anon_runtime.errors import AnonError
+from anon_runtime.integrity import sha256
 
 from ..components import Component
 from ..graphs import describe, export_graph, save_graph, seeded, strip_metadata

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from anon_runtime.attributes import CELEBA, ETHNICITIES
-from anon_runtime.bundle import sha256
+from anon_runtime.integrity import sha256
 from anon_runtime.prompt import STYLES, write_prompts
 
 from .generator import DEMO, Parts, make_parts, write_model
