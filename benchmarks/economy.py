@@ -30,17 +30,15 @@ from .demo_model import BATCH, judge
 
 INTERVAL = (0.15, 6.0)
 VARIANTS = {
-    "exact": Economy(),
-    "guidance between sigmas 0.15 and 6": Economy(guided=INTERVAL),
-    "guidance between sigmas 0.3 and 4": Economy(guided=(0.3, 4.0)),
-    "features reused once": Economy(period=2),
-    "features reused twice": Economy(period=3),
-    "2M SDE": Economy(sampler="dpmpp_2m_sde"),
-    "2M SDE, guidance 0.15-6": Economy(sampler="dpmpp_2m_sde", guided=INTERVAL),
-    "2M SDE, features reused once": Economy(sampler="dpmpp_2m_sde", period=2),
-    "guidance 0.15-6, features reused once": Economy(guided=INTERVAL, period=2),
-    "guidance 0.15-6, features reused twice": Economy(guided=INTERVAL, period=3),
-    "all, features reused once": Economy(sampler="dpmpp_2m_sde", guided=INTERVAL, period=2),
+    "exact": Settings(),
+    "guidance only from sigma 0.15 to 6": Settings(economy=Economy(guided=INTERVAL)),
+    "deep features reused twice": Settings(economy=Economy(period=3)),
+    "deep features reused four times": Settings(economy=Economy(period=5)),
+    "guidance 0.15-6, reused twice": Settings(economy=Economy(guided=INTERVAL, period=3)),
+    "guidance 0.15-6, reused four times": Settings(economy=Economy(guided=INTERVAL, period=5)),
+    "2M SDE": Settings(sampler="dpmpp_2m_sde"),
+    "2M SDE, guidance 0.15-6": Settings(sampler="dpmpp_2m_sde", economy=Economy(guided=INTERVAL)),
+    "2M SDE, guidance 0.15-6, reused once": Settings(sampler="dpmpp_2m_sde", economy=Economy(INTERVAL, period=2)),
 }
 
 
@@ -63,12 +61,12 @@ class Cost:
     alone: float
 
 
-def count_samples(anonymizer: Anonymizer, economy: Economy, shallow: float) -> tuple[int, float]:
+def count_samples(anonymizer: Anonymizer, settings: Settings, shallow: float) -> tuple[int, float]:
     """Samples that the UNet works on for a picture, and their cost in whole samples.
 
     ``shallow`` is the cost of the shallow part in whole ones.
     """
-    plan = plan_evaluations(anonymizer.check(Settings(economy=economy)), economy)
+    plan = plan_evaluations(anonymizer.check(settings), settings.economy)
     samples = [1 + evaluation.guided for evaluation in plan]
     return sum(samples), sum(n * (1 if e.whole else shallow) for n, e in zip(samples, plan, strict=True))
 
@@ -95,30 +93,30 @@ def shallow_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
     return median(turns[1:])
 
 
-def paint(anonymizer: Anonymizer, photos: Photos, economy: Economy) -> tuple[list[NDArray[np.uint8]], float]:
+def paint(anonymizer: Anonymizer, photos: Photos, settings: Settings) -> tuple[list[NDArray[np.uint8]], float]:
     """A picture of each photo's labels, and seconds a picture."""
     prompts = [write_prompts(labelled(photos, i)) for i in range(len(photos))]
     requests = [Request(*pair, seed=1000 + i) for i, pair in enumerate(prompts)]
     start, pictures = time.perf_counter(), []
     for first in range(0, len(requests), BATCH):
-        batch = anonymizer.generate(requests[first : first + BATCH], Settings(economy=economy))
+        batch = anonymizer.generate(requests[first : first + BATCH], settings)
         pictures += [np.asarray(portrait.image) for portrait in batch]
     return pictures, (time.perf_counter() - start) / len(requests)
 
 
-def measure(anonymizer: Anonymizer, photos: Photos, variants: dict[str, Economy]) -> list[Cost]:
+def measure(anonymizer: Anonymizer, photos: Photos, variants: dict[str, Settings]) -> list[Cost]:
     """Every variant; the first one is what the others are compared with."""
     shallow, costs = shallow_share(anonymizer), []
     exact: Sequence[NDArray[np.uint8]] = ()
     whole = 0.0
-    for name, economy in tqdm(variants.items(), desc="variants"):
-        pictures, seconds = paint(anonymizer, photos, economy)
+    for name, settings in tqdm(variants.items(), desc="variants"):
+        pictures, seconds = paint(anonymizer, photos, settings)
         exact = exact or pictures
         aucs, alone = judge(anonymizer, photos, pictures)
-        samples, cost = count_samples(anonymizer, economy, shallow)
+        samples, cost = count_samples(anonymizer, settings, shallow)
         whole = whole or cost
         near = float(np.mean([min(psnr(a, b), 99.0) for a, b in zip(pictures, exact, strict=True)]))
-        level = LEVELS.index(economy) if economy in LEVELS else None
+        level = next((k for k, economy in enumerate(LEVELS) if settings == Settings(economy=economy)), None)
         costs.append(
             Cost(name, level, samples, cost / whole, seconds, near, float(np.mean(list(aucs.values()))), alone)
         )

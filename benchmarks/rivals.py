@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[np.generic]]
-Call = Callable[[Arrays], NDArray[np.float32]]
+Call = Callable[[Arrays], "NDArray[np.float32] | Timed"]
 BASELINE, OURS = "diffusers, eager", "anon-engines"
 WINDOWS = 2  # of text; the paper's prompts fill two or three
 
@@ -95,6 +95,35 @@ def optimum(folder: Path, part: str) -> Call:
     return lambda inputs: np.asarray(network(**inputs, return_dict=False)[0], np.float32)
 
 
+class Timed(NamedTuple):
+    """What a contender that cannot be called from outside says of its own time."""
+
+    seconds: float
+
+
+def stable_diffusion_cpp(folder: Path, part: str, weights: str) -> Call:
+    """A step with guidance inside of stable-diffusion.cpp's pipeline, by its own clock; it takes no latents."""
+    from stable_diffusion_cpp import StableDiffusion
+
+    if part != "unet":
+        raise AbsentError("its VAE runs inside of its pipeline only")
+    model = StableDiffusion(
+        str(folder / "model"), wtype=weights, n_threads=int(os.environ["OMP_NUM_THREADS"]), flash_attn=True,
+        diffusion_flash_attn=True, verbose=False,
+    )  # fmt: skip
+
+    def call(inputs: Arrays) -> Timed:
+        height, width = (8 * side for side in inputs["sample"].shape[2:])
+        took: list[float] = []
+        model.generate_image(
+            "portrait of a woman", "Bald", width=width, height=height, cfg_scale=7.5, sample_method="euler",
+            sample_steps=1, progress_callback=lambda _step, _steps, seconds: took.append(seconds),
+        )  # fmt: skip
+        return Timed(took[-1])
+
+    return call
+
+
 CONTENDERS: dict[str, Callable[[Path, str], Call]] = {
     BASELINE: torch_eager,
     "diffusers, channels_last": partial(torch_eager, channels_last=True),
@@ -102,6 +131,8 @@ CONTENDERS: dict[str, Callable[[Path, str], Call]] = {
     OURS: engine,
     "OpenVINO": openvino,
     "Optimum": optimum,
+    "stable-diffusion.cpp, f32": partial(stable_diffusion_cpp, weights="f32"),
+    "stable-diffusion.cpp, q8_0": partial(stable_diffusion_cpp, weights="q8_0"),
 }
 
 
@@ -152,7 +183,7 @@ class Turn(NamedTuple):
     """What one call took and gave; ``peak`` is the most memory that its process has held, in bytes."""
 
     seconds: float
-    result: NDArray[np.float32]
+    result: NDArray[np.float32] | None
     peak: int
 
 
@@ -165,7 +196,9 @@ def serve(name: str, folder: Path, part: str, threads: int, connection: Connecti
         while (inputs := connection.recv()) is not None:
             start = time.perf_counter()
             result = call(inputs)
-            connection.send(Turn(time.perf_counter() - start, result, peak_memory()))
+            seconds = time.perf_counter() - start
+            turn = (result.seconds, None) if isinstance(result, Timed) else (seconds, result)
+            connection.send(Turn(*turn, peak_memory()))
     except Exception as error:  # whatever a peer raises belongs into the report
         connection.send(f"{type(error).__name__}: {error}".splitlines()[0][:200])
 

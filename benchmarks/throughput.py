@@ -29,7 +29,8 @@ from .rivals import BASELINE, CONTENDERS, PLAIN, AbsentError, Rival, Sizes, prep
 
 PARTS = ("unet", "vae_decoder")
 BATCHES = {False: (1, 2, 4, 8, 16, 32, 64), True: (1, 2, 4)}  # pictures at once; at full size
-PACKAGES = ("anon-engines", "numpy", "torch", "diffusers", "onnxruntime", "openvino", "optimum-onnx")
+PACKAGES = ("anon-engines", "numpy", "torch", "diffusers", "onnxruntime", "openvino", "optimum-onnx",
+            "stable-diffusion-cpp-python")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Pair:
 
     Attributes:
         seconds, baseline: of each turn.
-        error: largest difference from PyTorch, relative to the largest value.
+        error: largest difference from PyTorch, relative to the largest value; None if there is nothing to compare.
         peak: resident memory of the contender's process in bytes, at most.
     """
 
@@ -46,7 +47,7 @@ class Pair:
     part: str
     seconds: list[float]
     baseline: list[float]
-    error: float
+    error: float | None
     peak: int
 
     @property
@@ -61,7 +62,8 @@ def compare(name: str, part: str, folder: Path, sizes: Sizes, repeats: int, thre
     with Rival(BASELINE, folder, part, threads) as baseline, Rival(name, folder, part, threads) as rival:
         expected, result = baseline.turn(inputs).result, rival.turn(inputs).result
         turns = [(rival.turn(inputs), baseline.turn(inputs)) for _ in range(repeats)]
-    error = float(np.abs(result - expected).max() / np.abs(expected).max())
+    assert expected is not None
+    error = None if result is None else float(np.abs(result - expected).max() / np.abs(expected).max())
     peak = max(ours.peak for ours, _ in turns)
     return Pair(name, part, [ours.seconds for ours, _ in turns], [theirs.seconds for _, theirs in turns], error, peak)
 
@@ -174,7 +176,7 @@ def table(report: dict[str, Any]) -> list[str]:
         for pair in pairs:
             share = rate / statistics.median(pair.seconds)
             cells = (part, pair.name, _spread(pair.seconds), _spread(pair.ratios, 2), f"{share:.2f}",
-                     f"{pair.error:.1e}", f"{pair.peak / 1e9:.2f} GB")  # fmt: skip
+                     "" if pair.error is None else f"{pair.error:.1e}", f"{pair.peak / 1e9:.2f} GB")  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
     lines += [f"| {name} | absent: {why} | | | | |" for name, why in report["absent"].items()]
     stages = list(next(iter(report["pictures"].values()))["stages"])

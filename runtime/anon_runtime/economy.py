@@ -1,6 +1,6 @@
 """Bounded mode: evaluations of the denoiser that do less, planned before the loop begins.
 
-Two savings, beside a sampler with fewer evaluations: guidance only between two noise levels (Kynkäänniemi et al.,
+Two savings: guidance only between two noise levels (Kynkäänniemi et al.,
 2024), where it does its work; and the deep features of an earlier evaluation in place of fresh ones (DeepCache, Ma et
 al., 2023), since they change slowly from one noise level to the next.
 """
@@ -16,12 +16,10 @@ class Economy:
     """What a level of ``--fast`` saves.
 
     Attributes:
-        sampler: used unless the user names one; None is the bundle's.
         guided: sigmas between which guidance acts.
         period: of so many evaluations in a row, one runs the whole UNet.
     """
 
-    sampler: str | None = None
     guided: tuple[float, float] = (0.0, inf)
     period: int = 1
 
@@ -37,8 +35,8 @@ class Evaluation:
 LEVELS = (
     Economy(),
     Economy(guided=(0.15, 6.0)),
-    Economy(sampler="dpmpp_2m_sde"),
-    Economy(sampler="dpmpp_2m_sde", guided=(0.15, 6.0), period=2),
+    Economy(guided=(0.15, 6.0), period=3),
+    Economy(guided=(0.15, 6.0), period=5),
 )
 
 
