@@ -1,10 +1,10 @@
 """What ``anon-run --fast`` saves and what it costs, on the demo's trained networks.
 
-    python -m benchmarks.economy DATA [--bundle engines/demo] [--json FILE]
+    python -m benchmarks.economy DATA [--bundle engines/demo] [--full-size BUNDLE] [--json FILE]
 
 DATA as for `benchmarks.demo_model`. Every saving alone and together, beside the exact way: samples that the UNet
-works on, arithmetic, time, PSNR to the exact picture, attribute AUC, and pictures with exactly one face, over the
-prompts of the photos that were held out.
+works on, the UNet's time for them, PSNR to the exact picture, attribute AUC, and pictures with exactly one face, over
+the prompts of the photos that were held out. Both bundles have to be built with --deep-reuse.
 """
 
 import argparse
@@ -44,18 +44,17 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a variant: samples a picture and their arithmetic as shares of the exact way's, and what is lost.
+    """Of a variant: samples a picture, what the UNet takes for them, and what is lost.
 
     Attributes:
-        seconds: a picture, of a batch.
         level: its ``--fast`` level, if it is one.
+        work: the UNet's time as a share of the exact way's, by bundle.
     """
 
     name: str
     level: int | None
     samples: int
-    arithmetic: float
-    seconds: float
+    work: list[float]
     psnr: float
     auc: float
     alone: float
@@ -93,45 +92,47 @@ def shallow_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
     return median(turns[1:])
 
 
-def paint(anonymizer: Anonymizer, photos: Photos, settings: Settings) -> tuple[list[NDArray[np.uint8]], float]:
-    """A picture of each photo's labels, and seconds a picture."""
+def paint(anonymizer: Anonymizer, photos: Photos, settings: Settings) -> list[NDArray[np.uint8]]:
+    """A picture of each photo's labels."""
     prompts = [write_prompts(labelled(photos, i)) for i in range(len(photos))]
     requests = [Request(*pair, seed=1000 + i) for i, pair in enumerate(prompts)]
-    start, pictures = time.perf_counter(), []
+    pictures: list[NDArray[np.uint8]] = []
     for first in range(0, len(requests), BATCH):
         batch = anonymizer.generate(requests[first : first + BATCH], settings)
         pictures += [np.asarray(portrait.image) for portrait in batch]
-    return pictures, (time.perf_counter() - start) / len(requests)
+    return pictures
 
 
-def measure(anonymizer: Anonymizer, photos: Photos, variants: dict[str, Settings]) -> list[Cost]:
+def measure(
+    anonymizer: Anonymizer, photos: Photos, variants: dict[str, Settings], shares: Sequence[float]
+) -> list[Cost]:  # fmt: skip
     """Every variant; the first one is what the others are compared with."""
-    shallow, costs = shallow_share(anonymizer), []
+    costs: list[Cost] = []
     exact: Sequence[NDArray[np.uint8]] = ()
-    whole = 0.0
+    whole: list[float] = []
     for name, settings in tqdm(variants.items(), desc="variants"):
-        pictures, seconds = paint(anonymizer, photos, settings)
+        pictures = paint(anonymizer, photos, settings)
         exact = exact or pictures
         aucs, alone = judge(anonymizer, photos, pictures)
-        samples, cost = count_samples(anonymizer, settings, shallow)
-        whole = whole or cost
+        counted = [count_samples(anonymizer, settings, share) for share in shares]
+        whole = whole or [work for _, work in counted]
         near = float(np.mean([min(psnr(a, b), 99.0) for a, b in zip(pictures, exact, strict=True)]))
         level = next((k for k, economy in enumerate(LEVELS) if settings == Settings(economy=economy)), None)
-        costs.append(
-            Cost(name, level, samples, cost / whole, seconds, near, float(np.mean(list(aucs.values()))), alone)
-        )
+        work = [work / all_of_it for (_, work), all_of_it in zip(counted, whole, strict=True)]
+        costs.append(Cost(name, level, counted[0][0], work, near, float(np.mean(list(aucs.values()))), alone))
     return costs
 
 
 def table(costs: Sequence[Cost]) -> list[str]:
-    """As Markdown; seconds become ratios."""
-    lines = ["| | `--fast` | samples | arithmetic | times as fast | PSNR to exact | AUC | one face |",
-             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    """As Markdown."""
+    titles = ["UNet, demo", "UNet, full size"][: len(costs[0].work)]
+    lines = [f"| | `--fast` | samples | {' | '.join(titles)} | PSNR to exact | AUC | one face |"]
+    lines.append("|---" * (6 + len(titles)) + "|")
     for c in costs:
         level = "" if c.level is None else str(c.level)
         near = "" if c is costs[0] else f"{c.psnr:.1f} dB"
-        less, faster = f"{1 / c.arithmetic:.2f} x less", f"{costs[0].seconds / c.seconds:.2f}"
-        cells = (c.name, level, str(c.samples), less, faster, near, f"{c.auc:.3f}", f"{c.alone:.3f}")
+        faster = (f"{1 / work:.2f} x" for work in c.work)
+        cells = (c.name, level, str(c.samples), *faster, near, f"{c.auc:.3f}", f"{c.alone:.3f}")
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -141,10 +142,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--bundle", type=Path, default=Path("engines/demo"))
+    parser.add_argument("--full-size", type=Path, help="a bundle of Stable Diffusion 1.5, for the time that it takes")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     _, photos = split(load_photos(options.data))
-    costs = measure(Anonymizer.load(options.bundle), photos, VARIANTS)
+    bundles = [options.bundle] + [options.full_size] * bool(options.full_size)
+    shares = [shallow_share(Anonymizer.load(bundle)) for bundle in bundles]
+    print(f"the shallow part of the UNet takes {', '.join(f'{share:.3f}' for share in shares)} of the whole's time")
+    costs = measure(Anonymizer.load(options.bundle), photos, VARIANTS, shares)
     print("\n".join(table(costs)))
     if options.json:
         options.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=2))

@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.images import encode_png
+from anon_runtime.outputs import encode
 
 from .rivals import BASELINE, OURS, peak_memory
 
@@ -79,7 +79,7 @@ class Clock:
     def report(self, paint: Callable[[], Any]) -> None:
         """Paint a picture, write it as PNG, and send what it took."""
         start = time.monotonic()
-        encode_png(paint())
+        encode(paint())
         whole = time.monotonic() - start
         rest = whole - sum(self._seconds.values())
         self._connection.send(

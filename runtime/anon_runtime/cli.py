@@ -1,8 +1,7 @@
 """The command ``anon-run``: options to settings, results to files, errors to messages and exit codes."""
 
-import logging
 import sys
-from collections import Counter
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -11,22 +10,25 @@ from typing import Any
 import click
 
 from .attributes import load_attributes
-from .console import advance, logging_to_stderr, progress_bar, report, show_description
+from .console import Reporter, logging_to_stderr
 from .economy import LEVELS
-from .errors import AnonError, UsageError
-from .folder import Job, describe_batch, is_file_name, plan_outputs, prepare_folder, run_batch, save
+from .errors import AnonError
+from .inputs import find_photos
+from .outputs import ENDINGS, Output
 from .pipeline import Anonymizer
 from .portrait import Request
 from .prompt import STYLES
+from .runs import describe_photos, run_photos, run_request
 from .schedule import SAMPLERS
 from .settings import MAX_SEED, Settings
-
-log = logging.getLogger(__name__)
 
 EPILOG = """\b
 Examples:
   anon-run portrait.jpg -o out/                 one photo, out/portrait.png
-  anon-run photos/*.jpg -o out/ --json          many photos, a JSON line each
+  anon-run photos/ -r -o out/                   a folder with all folders in it; the same
+                                                command goes on after an interruption
+  find . -name "*.jpg" | anon-run - -o out/     the photos of a list
+  anon-run "photos/*.jpg" -o out/ --json        a JSON line each
   anon-run photo.jpg --prompt-only              what would be painted
   anon-run --prompt "portrait of a woman" --seed 7 -o out.png
                                                 the generator alone
@@ -34,20 +36,31 @@ Examples:
 \b
 Exit codes:
   0  every photo came out
-  1  the run could not go on (engines, output folder)
+  1  the run could not go on (engines, output folder, --max-failures)
   2  wrong usage
   3  one or more photos failed; the others are done
+  130  interrupted; what was painted is kept
 """
-
-
 PATH: Any = click.Path(path_type=Path)
 
 
 # fmt: off
 @click.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("photos", nargs=-1, type=PATH)
-@click.option("-o", "--output", type=PATH, metavar="OUT",
-              help="Folder for the portraits, or a .png file when there is one to write.")
+@click.argument("inputs", nargs=-1, type=PATH, metavar="[INPUT]...")
+@click.option("-o", "--output", "out", type=PATH, metavar="OUT",
+              help="Folder for the portraits and their journal, or a .png, .jpg or .webp file for a single one.")
+@click.option("-r", "--recursive", is_flag=True,
+              help="Look into the folders of a folder, too; OUT gets the same tree.")
+@click.option("--format", "picture_format", type=click.Choice(tuple(ENDINGS)), help="Of portraits.  [default: png]")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and WebP.")
+@click.option("--suffix", default="", metavar="TEXT", help="Put between a photo's name and the ending.")
+@click.option("--rename", type=click.Choice(("none", "hash")), default="none", show_default=True,
+              help="Name portraits like their photos, or by pseudonyms made from the photo's content and --seed; "
+                   "then no name of a photo is in the journal, either.")
+@click.option("--overwrite", is_flag=True, help="Do again what OUT's journal says is done, and begin a new journal.")
+@click.option("--max-failures", type=click.IntRange(0), metavar="N", help="End the run when more photos have failed.")
+@click.option("--log-attributes", is_flag=True,
+              help="Write what is read from faces into the journal; it is personal data.")
 @click.option("--engines", default=Path("engines/demo"), show_default=True, type=PATH,
               help="The bundle to use, made by `anon-export build`.")
 @click.option("--checksum/--no-checksum", default=True,
@@ -58,13 +71,14 @@ PATH: Any = click.Path(path_type=Path)
 @click.option("--prompt", help="Paint this prompt; no photo and no face engines are needed.")
 @click.option("--negative-prompt", help="What to avoid; only with --prompt.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
-              help="The same seed, photo and engines give the same picture.")
+              help="A photo's own seed is made from this one and its content, whatever its name and place; "
+                   "--prompt takes it as it is.")
 @click.option("--steps", type=click.IntRange(1), help="Steps of the sampler.  [default: the bundle's, 15]")
 @click.option("--guidance-scale", type=float,
               help="How closely to follow the prompt; 1 turns guidance off.  [default: the bundle's, 7.5]")
 @click.option("--sampler", type=click.Choice(SAMPLERS), help="[default: the bundle's, dpmpp_sde]")
 @click.option("--fast", type=click.IntRange(0, len(LEVELS) - 1), default=0, show_default=True,
-              help="Save work at a cost in fidelity that has not been measured yet; 0 is exact.")
+              help="Save work at a cost in fidelity, FASTHELP")
 @click.option("--batch-size", type=click.IntRange(1),
               help="Photos worked on at once; a picture does not depend on it.  [default: the bundle's]")
 @click.option("--prompt-truncate", is_flag=True, help="Cut prompts at 77 tokens, as diffusers does.")
@@ -75,6 +89,7 @@ PATH: Any = click.Path(path_type=Path)
               help="Use these attributes (the `attributes` object of --json) instead of reading the face; "
                    "may stand without a photo.")
 @click.option("--prompt-only", is_flag=True, help="Print what is read from the photos, and paint nothing.")
+@click.option("--more-formats", is_flag=True, help="Read BMP, GIF, PPM and TIFF, too.")
 @click.option("--no-face", type=click.Choice(("error", "skip")), default="error", show_default=True,
               help="Whether a photo without a face counts as failed; it never gives a picture.")
 @click.option("--min-face", type=click.IntRange(0), default=0, metavar="PIXELS",
@@ -85,91 +100,52 @@ PATH: Any = click.Path(path_type=Path)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes; errors still show.")
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
 def command(
-    photos: tuple[Path, ...], output: Path | None, engines: Path, checksum: bool, device: str | None,
-    prompt: str | None, negative_prompt: str | None, fast: int, ignore: str, attributes_file: Path | None,
-    prompt_only: bool, as_json: bool, quiet: bool, **choices: Any,
+    inputs: tuple[Path, ...], out: Path | None, recursive: bool, picture_format: str | None, quality: int, suffix: str,
+    rename: str, overwrite: bool, max_failures: int | None, log_attributes: bool, engines: Path, checksum: bool,
+    device: str | None, prompt: str | None, negative_prompt: str | None, fast: int, ignore: str,
+    attributes_file: Path | None, prompt_only: bool, as_json: bool, quiet: bool, **choices: Any,
 ) -> None:
-    """Turn PHOTOS of people into portraits of people who do not exist.
+    """Turn photos of people into portraits of people who do not exist.
 
-    The biggest face of each photo is described in words, and a new portrait is painted from the words. No pixel of a
-    photo reaches an output.
+    INPUT is a photo, a folder of photos, a pattern in quotes, or - for a list of names on standard input. The biggest
+    face of each photo is described in words, and a new portrait is painted from the words. No pixel of a photo reaches
+    an output.
     """
     # fmt: on
-    if bool(photos or attributes_file) == (prompt is not None):
+    if bool(inputs or attributes_file) == (prompt is not None):
         raise click.UsageError("name photos or --attributes, or give a --prompt, and not both")
     if negative_prompt is not None and prompt is None:
         raise click.UsageError("--negative-prompt goes with --prompt; a photo writes its own")
     if prompt_only and prompt is not None:
         raise click.UsageError("--prompt-only shows what is read from photos; it does not go with --prompt")
-    if (output is None) != prompt_only:
+    if (out is None) != prompt_only:
         raise click.UsageError("give --output, or --prompt-only to paint nothing, and not both")
     names = tuple(name.strip() for name in ignore.split(",") if name.strip())
     attributes = load_attributes(attributes_file) if attributes_file else None
     settings = Settings(ignore=names, attributes=attributes, economy=LEVELS[fast], **choices)
-    load = partial(Anonymizer.load, engines, settings, checksum=checksum, device=device)
+    reporter = Reporter(as_json=as_json, quiet=quiet)
     with logging_to_stderr(quiet=quiet):
-        if output is None:
-            failed = _describe_photos(load(), photos, as_json=as_json)
-        elif prompt is not None:
-            request = Request(prompt, negative_prompt or "", settings.seed)
-            failed = _run_prompt(load(), request, _one_file(output, "portrait"), as_json, quiet)
+        photos = list(find_photos(inputs, recursive=recursive, avoid=out, listed=sys.stdin.buffer))
+        load = partial(Anonymizer.load, engines, settings, checksum=checksum, device=device)
+        if out is None:
+            sys.exit(describe_photos(load(), photos, as_json=as_json))
+        output = Output.parse(out, format=picture_format, quality=quality, suffix=suffix, rename=rename)
+        output.check(photos)
+        if photos:
+            code = run_photos(
+                load(), photos, output, reporter,
+                overwrite=overwrite, max_failures=max_failures, log_attributes=log_attributes,
+            )  # fmt: skip
         else:
-            single = [Job(None, _one_file(output, attributes_file.stem))] if attributes_file else []
-            jobs = plan_outputs(photos, output) if photos else single
-            failed = _run_photos(load(), jobs, as_json, quiet)
-    sys.exit(3 if failed else 0)
-
-
-def _one_file(output: Path, name: str) -> Path:
-    """Where a single picture without a photo goes: the file named, or into the folder named."""
-    return output if is_file_name(output) else output / f"{name}.png"
-
-
-def _run_photos(anonymizer: Anonymizer, jobs: Sequence[Job], as_json: bool, quiet: bool) -> int:
-    """Anonymize photos batch by batch; returns how many failed."""
-    total = anonymizer.check(anonymizer.settings).evaluations
-    prepare_folder(jobs[0].output.parent)
-    batches = _batches(jobs, anonymizer.batch_size)
-    counts: Counter[str] = Counter()
-    with progress_bar(len(batches) * total, quiet=quiet) as bar:
-        for index, batch in enumerate(batches):
-            for record in run_batch(anonymizer, batch, advance(bar, index * total)):
-                counts[record.status] += 1
-                report(record, as_json=as_json)
-    summary = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "error") if counts[status])
-    log.info("%s, in %s", summary, jobs[0].output.parent)
-    return counts["error"]
-
-
-def _describe_photos(anonymizer: Anonymizer, photos: Sequence[Path], *, as_json: bool) -> int:
-    """Print what is read from photos; returns how many failed."""
-    jobs = [Job(photo, photo) for photo in photos] or [Job(None, Path())]
-    failed = 0
-    for batch in _batches(jobs, anonymizer.batch_size):
-        for record in describe_batch(anonymizer, batch):
-            failed += record.status == "error"
-            show_description(record, as_json=as_json)
-    return failed
-
-
-def _batches(jobs: Sequence[Job], size: int) -> list[Sequence[Job]]:
-    return [jobs[i : i + size] for i in range(0, len(jobs), size)]
-
-
-def _run_prompt(anonymizer: Anonymizer, request: Request, output: Path, as_json: bool, quiet: bool) -> int:
-    """Paint one prompt; an error ends the run."""
-    if not request.prompt.strip():
-        raise UsageError("--prompt", "it is empty", "describe the picture")
-    total = anonymizer.check(anonymizer.settings).evaluations
-    prepare_folder(output.parent)
-    with progress_bar(total, quiet=quiet) as bar:
-        portrait = anonymizer.generate([request], progress=advance(bar, 0))[0]
-    report(save(portrait, output, None), as_json=as_json)
-    return 0
+            request = None if prompt is None else Request(prompt, negative_prompt or "", settings.seed)
+            name = attributes_file.stem if attributes_file else "portrait"
+            code = run_request(load(), request, output, name, reporter)
+    sys.exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: an error that was foreseen becomes one line and an exit code."""
+    warnings.filterwarnings("ignore", module="PIL")  # of photos that are damaged a little, and decoded all the same
     try:
         command(arguments)
     except AnonError as error:

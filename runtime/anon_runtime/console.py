@@ -3,8 +3,10 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,31 +14,74 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .folder import Record
-from .pipeline import Progress
 
 log = logging.getLogger(__name__)
+LOG_EVERY = 30.0  # seconds between lines on progress where there is no terminal
 
 
-def report(record: Record, *, as_json: bool) -> None:
-    """Tell what became of a photo: a line in the log, and with ``as_json`` one on stdout."""
-    if record.status == "ok":
-        log.info("%s -> %s (%.1f s)", record.input or "words", record.output, record.seconds["total"])
-    else:
+class Reporter:
+    """Tells how a run goes: a bar on a terminal, a line now and then in a log; with ``as_json`` records on stdout."""
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self._as_json, self._quiet = as_json, quiet
+        self._bar: tqdm[Any] | None = None
+        self._failed = 0
+        self._start = self._told = time.monotonic()
+
+    @contextmanager
+    def bar(self, total: int) -> Iterator[None]:
+        """Show progress of so many photos."""
+        hidden = self._quiet or not sys.stderr.isatty()
+        self._start = self._told = time.monotonic()
+        loggers = [logging.getLogger(__package__)]
+        with tqdm(total=total, unit="photo", disable=hidden, dynamic_ncols=True) as bar, logging_redirect_tqdm(loggers):
+            self._bar, self._done, self._total = bar, 0, total
+            yield
+
+    def evaluation(self, done: int, total: int) -> None:
+        """A progress callback: what the denoiser is at."""
+        assert self._bar is not None
+        self._bar.set_postfix_str(f"evaluation {done} of {total}")
+
+    def record(self, record: Record) -> None:
+        """Tell what became of a photo."""
+        assert self._bar is not None
+        self._done += 1
+        self._failed += record.status == "error"
         _log_failure(record)
-    if as_json:
-        click.echo(json.dumps(record.to_dict(), ensure_ascii=False))
+        if self._as_json:
+            _print_json(record.to_dict())
+        self._bar.update(1)
+        now = time.monotonic()
+        if self._bar.disable and now - self._told > LOG_EVERY:
+            self._told, rate = now, self._done / (now - self._start)
+            left = tqdm.format_interval((self._total - self._done) / rate)
+            counts = f"{self._done} of {self._total} photos, {self._failed} failed"
+            log.info("%s, %.2f a second, %s left", counts, rate, left)
+
+    def summary(self, counts: Mapping[str, int], seconds: float, stages: Mapping[str, float], out: Path) -> None:
+        """Tell what became of all photos, and where the time went."""
+        titles = {"ok": "ok", "done": "done before", "skipped": "skipped", "error": "failed"}
+        told = ", ".join(f"{counts[status]} {title}" for status, title in titles.items() if counts[status])
+        log.info("%s, in %s", told or "nothing to do", out)
+        if counts["ok"]:
+            work = ", ".join(f"{stage} {value:.1f} s" for stage, value in stages.items())
+            log.info("%.1f s, %.2f photos a second; of it %s", seconds, counts["ok"] / seconds, work)
 
 
-def show_description(record: Record, *, as_json: bool) -> None:
+def show_description(record: Record, as_json: bool) -> None:
     """Print what was read from a photo; with ``as_json`` the usual line, without ``output``."""
-    if record.status != "ok":
-        _log_failure(record)
+    _log_failure(record)
     if as_json:
         line = record.to_dict()
         del line["output"]
-        click.echo(json.dumps(line, ensure_ascii=False))
+        _print_json(line)
     elif record.status == "ok":
         _print_description(record)
+
+
+def _print_json(line: Mapping[str, Any]) -> None:
+    click.echo(json.dumps(line))  # in ASCII: names of files need not be UTF-8
 
 
 def _print_description(record: Record) -> None:
@@ -60,27 +105,15 @@ def _print_description(record: Record) -> None:
 
 def _log_failure(record: Record) -> None:
     if record.status == "skipped":
-        log.info("skipped %s", record.reason)
-    else:
-        log.error("%s", record.reason)
+        log.info("skipped %s", _printable(record.reason))
+    elif record.status == "error":
+        log.error("%s", _printable(record.reason))
 
 
-@contextmanager
-def progress_bar(total: int, *, quiet: bool) -> Iterator["tqdm[Any]"]:
-    """A bar of denoiser evaluations on a terminal; nothing in a log file."""
-    hidden = quiet or not sys.stderr.isatty()
-    loggers = [logging.getLogger(__package__)]
-    with tqdm(total=total, unit="eval", disable=hidden, dynamic_ncols=True) as bar, logging_redirect_tqdm(loggers):
-        yield bar
-
-
-def advance(bar: "tqdm[Any]", done_before: int) -> Progress:
-    """A progress callback that moves a bar on from where earlier batches left it."""
-
-    def update(done: int, _total: int) -> None:
-        bar.update(done_before + done - bar.n)
-
-    return update
+def _printable(text: str | None) -> str:
+    """One line, whatever bytes a file's name is made of."""
+    shown = (text or "").encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 @contextmanager

@@ -1,28 +1,34 @@
-"""Many photos: where each result goes, and one record a photo whatever happens to it."""
+"""Many photos: a pipeline whose stages work at the same time, and one record a photo whatever happens to it.
 
+Photos are read and decoded, described in words, painted, and written, each stage on threads of its own. Whatever fails,
+fails for one photo, unless no other could do better: a damaged bundle, a full disk.
+"""
+
+import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .attributes import Attributes
-from .errors import AnonError, GenerationError, NoFaceError, OutputError, PhotoError, UsageError
-from .images import encode_png, write_file
+from .clock import Stopwatch
+from .errors import AnonError, BackendError, GenerationError, NoFaceError, PhotoError
+from .images import decode_photo, read_file
+from .inputs import Photo
+from .journal import Journal
+from .outputs import Identity, Output, identify
 from .pipeline import Anonymizer, Progress
 from .portrait import Description, Portrait
-from .settings import Settings
+from .threads import in_background, in_order
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One photo and the file that its portrait is written to; without a photo, given attributes are painted."""
-
-    photo: Path | None
-    output: Path
+MAX_ENGINE_FAILURES = 10  # in a row, each with a photo of its own; the next ones would fail, too
+READERS = 2  # threads; decoding a photo takes far less time than painting one
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class Record:
     """What became of a photo or a prompt: one line of ``--json``.
 
     Attributes:
-        status: ``ok``, ``skipped`` or ``error``; only ``ok`` has an output.
+        status: ``ok``, ``skipped``, ``error``, or ``done`` for what an earlier run did; only ``ok`` and ``done`` have
+            an output.
         reason: why there is no output.
         face: x, y, width, height in pixels of the upright photo.
         seconds: time by stage, and ``total``.
@@ -40,167 +47,238 @@ class Record:
     output: str | None
     status: str
     reason: str | None
-    seed: int
+    seed: int | None
     prompt: str | None = None
     negative_prompt: str | None = None
     attributes: Attributes | None = None
     face: tuple[float, float, float, float] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, p: Portrait, source: str | None, output: Path, seconds: dict[str, float]) -> Self:
+        """Of a portrait that was written; ``seconds`` are those beside its own."""
+        seconds = p.seconds | seconds
+        seconds["total"] = sum(seconds.values())
+        return cls(source, str(output), "ok", None, p.seed, p.prompt, p.negative_prompt, p.attributes, p.face, seconds)
+
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON types, with seconds rounded to milliseconds."""
         return asdict(self) | {"seconds": {stage: round(value, 3) for stage, value in self.seconds.items()}}
 
 
-def plan_outputs(photos: Sequence[Path], out: Path) -> list[Job]:
-    """Decide where each portrait goes: into the folder ``out`` as ``<photo's name>.png``, or to the file ``out``.
+@dataclass(frozen=True)
+class Loaded:
+    """A photo in memory."""
 
-    Raises:
-        UsageError: two results would share a file, a result would overwrite a photo, or ``out`` cannot hold them.
+    photo: Photo
+    identity: Identity
+    pixels: NDArray[np.uint8]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Described:
+    """A photo of which only words are left."""
+
+    photo: Photo
+    identity: Identity
+    description: Description
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A portrait that is not written yet."""
+
+    photo: Photo
+    identity: Identity
+    portrait: Portrait
+
+
+class FolderRun:
+    """One run over many photos.
+
+    Args:
+        anonymizer: with the settings of the run.
+        output: where portraits go.
+        journal: of the output folder; without one, nothing is remembered.
+        stop: when set, the run ends after the pictures that are being painted.
+        log_attributes: write what was read from the photos into the journal.
+        progress: called with evaluations done and in all, for the pictures at hand.
     """
-    if is_file_name(out):
-        if len(photos) > 1:
-            why = f"it names one file, and there are {len(photos)} photos"
-            raise UsageError(f"output {out}", why, "name a folder instead")
-        jobs = [Job(photos[0], out)]
-    else:
-        jobs = [Job(photo, out / f"{photo.stem}.png") for photo in photos]
-    taken: dict[Path, Path | None] = {}
-    originals = {photo.resolve() for photo in photos}
-    for job in jobs:
-        if job.output in taken:
-            fix = "rename one, or run them into different folders"
-            raise UsageError(f"output {job.output}", f"{taken[job.output]} and {job.photo} would both go there", fix)
-        if job.output.resolve() in originals:
-            raise UsageError(f"output {job.output}", "it would overwrite a photo", "choose another folder")
-        taken[job.output] = job.photo
-    return jobs
+
+    def __init__(
+        self, anonymizer: Anonymizer, output: Output, journal: Journal | None = None, *,
+        stop: threading.Event | None = None, log_attributes: bool = False, progress: Progress | None = None,
+    ) -> None:  # fmt: skip
+        self._anonymizer, self._output, self._journal = anonymizer, output, journal
+        self._stop = stop or threading.Event()
+        self._log_attributes, self._progress = log_attributes, progress
+        self._engine_failures = 0
+        self.clock = Stopwatch()
+
+    def records(self, photos: Iterable[Photo]) -> Iterator[Record]:
+        """Anonymize photos; yields what became of each, as it becomes known.
+
+        Raises:
+            AnonError: the run itself cannot go on (bundle, engines, output folder).
+        """
+        batch = self._anonymizer.batch_size
+        loaded = in_order(self._load, photos, threads=READERS, ahead=batch)
+        described = in_background(self._describe(loaded, batch), ahead=batch)
+        painted = in_background(self._paint(described, batch), ahead=batch)
+        written = in_background((self._write(item) for item in painted), ahead=batch)
+        try:
+            yield from written
+        finally:
+            for stage in (written, painted, described, loaded):
+                stage.close()
+
+    def descriptions(self, photos: Iterable[Photo]) -> Iterator[Record]:
+        """Only the first half of `records`: what the photos would be painted from."""
+        batch = self._anonymizer.batch_size
+        for item in self._describe(in_order(self._load, photos, threads=READERS, ahead=batch), batch):
+            if isinstance(item, Described):
+                d = item.description
+                seconds = d.seconds | {"total": sum(d.seconds.values())}
+                r = d.request
+                yield Record(str(item.photo.path), None, "ok", None, r.seed, r.prompt, r.negative_prompt,
+                             d.attributes, d.face, seconds)  # fmt: skip
+            else:
+                yield item
+
+    def _load(self, photo: Photo) -> Loaded | Record:
+        """Read and decode a photo, unless its portrait is there already."""
+        start, identity = time.perf_counter(), None
+        try:
+            content = read_file(photo.path)
+            identity = identify(content, self._anonymizer.settings.seed)
+            name = self._output.name(photo, identity)
+            if self._journal is not None and self._journal.has(identity.pseudonym, name):
+                return Record(str(photo.path), str(self._output.root / name), "done", None, identity.seed)
+            pixels = decode_photo(content, str(photo.path), more_formats=self._anonymizer.settings.more_formats)
+            return Loaded(photo, identity, pixels, time.perf_counter() - start)
+        except Exception as error:
+            return self._failure(photo, identity, error)
+
+    def _describe(self, loaded: Iterable[Loaded | Record], batch: int) -> Generator[Described | Record, None, None]:
+        """Photos to words, by batches; what failed before passes through."""
+        for items in _batches(loaded, batch):
+            yield from (item for item in items if isinstance(item, Record))
+            with self.clock("describe"):
+                photos = [item for item in items if isinstance(item, Loaded)]
+                results = self._each(photos, self._describe_some)
+            for item, result in zip(photos, results, strict=True):
+                if isinstance(result, Description):
+                    request = replace(result.request, seed=item.identity.seed)
+                    seconds = {"decode": item.seconds} | result.seconds
+                    yield Described(item.photo, item.identity, replace(result, request=request, seconds=seconds))
+                else:
+                    yield self._failure(item.photo, item.identity, result)
+
+    def _describe_some(self, items: Sequence[Loaded]) -> Sequence[Description | PhotoError]:
+        return self._anonymizer.describe_all([item.pixels for item in items])
+
+    def _paint(
+        self, described: Iterable[Described | Record], batch: int
+    ) -> Generator[Painted | Record, None, None]:  # fmt: skip
+        """Words to portraits, by batches of prompts that need equally many windows of text."""
+        waiting: dict[int, list[Described]] = {}
+        for item in described:
+            if isinstance(item, Record):
+                yield item
+                continue
+            group = waiting.setdefault(self._anonymizer.count_windows(item.description.request), [])
+            group.append(item)
+            if len(group) == batch:
+                yield from self._paint_batch(group)
+                group.clear()
+            if self._stop.is_set():
+                return
+        for group in waiting.values():
+            if not self._stop.is_set():
+                yield from self._paint_batch(group)
+
+    def _paint_batch(self, items: Sequence[Described]) -> Iterator[Painted | Record]:
+        with self.clock("paint"):
+            results = self._each(items, self._paint_some)
+        for item, result in zip(items, results, strict=True):
+            if isinstance(result, Portrait):
+                yield Painted(item.photo, item.identity, result.of(item.description))
+            else:
+                yield self._failure(item.photo, item.identity, result)
+
+    def _paint_some(self, items: Sequence[Described]) -> Sequence[Portrait]:
+        requests = [item.description.request for item in items]
+        return self._anonymizer.generate(requests, progress=self._progress)
+
+    def _each(self, items: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[T]]) -> Sequence[T | Exception]:
+        """Work on a batch; if that fails, on one after the other, so that one does not take the others down.
+
+        Raises:
+            AnonError: the fault is not the photos', or the engines have failed too often in a row.
+        """
+        try:
+            results = work(items) if items else []
+        except Exception as error:
+            if isinstance(error, AnonError) and not isinstance(error, PhotoError | BackendError):
+                raise
+            if len(items) > 1:
+                return [self._each([item], work)[0] for item in items]
+            self._engine_failures += isinstance(error, BackendError)
+            if self._engine_failures == MAX_ENGINE_FAILURES:
+                raise
+            return [error]
+        self._engine_failures = 0
+        return results
+
+    def _write(self, item: Painted | Record) -> Record:
+        """Write a portrait, then its line in the journal; what failed before passes through."""
+        if isinstance(item, Record):
+            return item
+        p, name, start = item.portrait, self._output.name(item.photo, item.identity), time.perf_counter()
+        try:
+            with self.clock("write"):
+                self._output.write(name, p.image, self._journal.scratch if self._journal else None)
+        except PhotoError as error:
+            return self._failure(item.photo, item.identity, error)
+        seconds = {"write": time.perf_counter() - start}
+        record = Record.of(p, str(item.photo.path), self._output.root / name, seconds)
+        self._note(item.photo, item.identity, record, output=str(name))
+        return record
+
+    def _failure(self, photo: Photo, identity: Identity | None, error: Exception) -> Record:
+        """The record of a photo that has no portrait."""
+        match error:
+            case GenerationError():
+                shown = PhotoError(f"{photo.path}: {error.what}", error.why, error.fix)
+            case PhotoError():
+                shown = type(error)(str(photo.path), error.why, error.fix)
+            case AnonError():
+                shown = PhotoError(f"{photo.path}: {error.what}", error.why, error.fix)
+            case _:
+                why = f"internal error ({type(error).__name__}: {error})"
+                shown = PhotoError(str(photo.path), why, "please report it")
+        skipped = isinstance(error, NoFaceError) and self._anonymizer.settings.no_face == "skip"
+        seed = identity.seed if identity else None
+        record = Record(str(photo.path), None, "skipped" if skipped else "error", str(shown), seed)
+        self._note(photo, identity, record, reason=f"{shown.why}; {shown.fix}")
+        return record
+
+    def _note(self, photo: Photo, identity: Identity | None, record: Record, **facts: str) -> None:
+        """The record's line in the journal: no attributes unless they were asked for, no names if those are hidden."""
+        if self._journal is None:
+            return
+        entry: dict[str, Any] = {"id": identity.pseudonym if identity else None, "status": record.status, **facts}
+        if self._output.rename != "hash":
+            entry["input"] = str(photo.name)
+        if record.status == "ok":
+            entry |= {"seed": record.seed, "seconds": round(record.seconds["total"], 3)}
+            if self._log_attributes:
+                entry |= {"attributes": record.attributes, "prompt": record.prompt}
+        self._journal.add(entry)
 
 
-def is_file_name(out: Path) -> bool:
-    """Whether an output path names a PNG file rather than a folder.
-
-    Raises:
-        UsageError: it names a picture of another kind.
-    """
-    if out.is_dir():
-        return False
-    if out.suffix.lower() in (".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"):
-        raise UsageError(f"output {out}", "portraits are written as PNG", f"name {out.with_suffix('.png')}")
-    return out.suffix.lower() == ".png"
-
-
-def prepare_folder(folder: Path) -> None:
-    """Make sure, before any work, that a folder exists and can be written.
-
-    Raises:
-        OutputError: it cannot.
-    """
-    probe = folder / ".anon-run-probe"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        why, fix = error.strerror or str(error), "choose a folder that can be written"
-        raise OutputError(f"output folder {folder}", why, fix) from None
-
-
-def run_batch(anonymizer: Anonymizer, jobs: Sequence[Job], progress: Progress | None = None) -> list[Record]:
-    """Anonymize photos as one batch; a photo that cannot be done gives a record that says why, and no output.
-
-    Raises:
-        AnonError: the run itself cannot go on (bundle, engines, output folder).
-    """
-    found = _describe(anonymizer, jobs)
-    described = [(job, d) for job, d in zip(jobs, found, strict=True) if isinstance(d, Description)]
-    painted = dict(zip([job for job, _ in described], _paint(anonymizer, described, progress), strict=True))
-    records = []
-    for job, description in zip(jobs, found, strict=True):
-        result = painted.get(job, description)
-        if isinstance(result, Portrait):
-            records.append(save(result, job.output, job.photo))
-        else:
-            assert isinstance(result, PhotoError)
-            records.append(_failure(job, result, anonymizer.settings))
-    return records
-
-
-def describe_batch(anonymizer: Anonymizer, jobs: Sequence[Job]) -> list[Record]:
-    """Only the first half of `run_batch`: what the photos would be painted from.
-
-    Raises:
-        AnonError: the run itself cannot go on.
-    """
-    records = []
-    for job, result in zip(jobs, _describe(anonymizer, jobs), strict=True):
-        if isinstance(result, Description):
-            r, seconds = result.request, result.seconds | {"total": sum(result.seconds.values())}
-            prompts, facts = (r.seed, r.prompt, r.negative_prompt), (result.attributes, result.face, seconds)
-            records.append(Record(_name(job.photo), None, "ok", None, *prompts, *facts))
-        else:
-            records.append(_failure(job, result, anonymizer.settings))
-    return records
-
-
-def _describe(anonymizer: Anonymizer, jobs: Sequence[Job]) -> Sequence[Description | PhotoError]:
-    photos = [job.photo for job in jobs if job.photo is not None]
-    if not photos:
-        return [anonymizer.describe(None)]
-    try:
-        return anonymizer.describe_all(photos)
-    except AnonError:
-        raise
-    except Exception:
-        # One photo must not take the others of its batch down: each is described alone, and fails alone.
-        return [_attempt(job, partial(anonymizer.describe, job.photo)) for job in jobs]
-
-
-def _paint(
-    anonymizer: Anonymizer, described: Sequence[tuple[Job, Description]], progress: Progress | None
-) -> list[Portrait | PhotoError]:
-    """A portrait, or the reason why there is none, for each description."""
-    if not described:
-        return []
-    try:
-        portraits = anonymizer.generate([d.request for _, d in described], progress=progress)
-        return [portrait.of(d) for portrait, (_, d) in zip(portraits, described, strict=True)]
-    except Exception:
-        return [_attempt(job, partial(_paint_one, anonymizer, d)) for job, d in described]
-
-
-def _paint_one(anonymizer: Anonymizer, description: Description) -> Portrait:
-    return anonymizer.generate([description.request])[0].of(description)
-
-
-def _attempt(job: Job, work: Callable[[], T]) -> T | PhotoError:
-    """The result of some work on a photo, or the reason why there is none."""
-    try:
-        return work()
-    except GenerationError as error:
-        return PhotoError(f"{job.photo}: {error.what}", error.why, error.fix)
-    except PhotoError as error:
-        return error
-    except AnonError:
-        raise
-    except Exception as error:  # One photo must never end a run of many.
-        return PhotoError(str(job.photo), f"internal error ({type(error).__name__}: {error})", "please report it")
-
-
-def _failure(job: Job, error: PhotoError, settings: Settings) -> Record:
-    skipped = isinstance(error, NoFaceError) and settings.no_face == "skip"
-    return Record(_name(job.photo), None, "skipped" if skipped else "error", str(error), settings.seed)
-
-
-def _name(photo: Path | None) -> str | None:
-    return None if photo is None else str(photo)
-
-
-def save(portrait: Portrait, output: Path, photo: Path | None) -> Record:
-    """Write a portrait and make its record."""
-    p, start = portrait, time.perf_counter()
-    write_file(output, encode_png(p.image))
-    seconds = p.seconds | {"png": time.perf_counter() - start}
-    seconds["total"] = sum(seconds.values())
-    prompts, facts = (p.seed, p.prompt, p.negative_prompt), (p.attributes, p.face, seconds)
-    return Record(_name(photo), str(output), "ok", None, *prompts, *facts)
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,65 +1,99 @@
-"""The front door: decoding photographs safely, and writing portraits without metadata."""
+"""The front door: reading and decoding photographs safely."""
 
 import io
 import logging
 import os
-import tempfile
-import warnings
+import stat
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from .errors import OutputError, PhotoError
+from .errors import PhotoError
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("JPEG", "PNG", "WEBP", *(("AVIF",) if features.check("avif") else ()))
+MORE_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # only where they are asked for: each decoder is a way in for an attack
 # Phone cameras reach 200 megapixels; a picture beyond that is taken for a decompression bomb.
 MAX_PIXELS = 200_000_000
+MAX_BYTES = 1 << 30
 MIN_SIDE = 16
 
 log = logging.getLogger(__name__)
 
 
-def read_photo(source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Decode a file, a PIL image or an RGB array into an upright photo.
+def read_file(path: Path) -> bytes:
+    """The content of a photo's file.
+
+    Raises:
+        PhotoError: it is missing, no regular file, unreadable, or larger than any photo.
+    """
+    name = str(path)
+    try:
+        # Opening a named pipe would wait for someone to write into it.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PhotoError(name, "this is no regular file", "name a picture")
+            if status.st_size > MAX_BYTES:
+                raise _too_large(name, f"{status.st_size:,} bytes are more than the limit of {MAX_BYTES:,}")
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise PhotoError(name, "there is no such file", "check the path") from None
+    except IsADirectoryError:
+        raise PhotoError(name, "this is a folder, not a picture", "name the pictures in it") from None
+    except PermissionError:
+        raise PhotoError(name, "permission to read it is denied", "change its permissions") from None
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL in it
+        why = getattr(error, "strerror", None) or str(error)
+        raise PhotoError(name, f"it cannot be read ({why})", "check the path and the disk") from None
+
+
+def read_photo(
+    source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8], *, more_formats: bool = False
+) -> NDArray[np.uint8]:
+    """A file, a PIL image or an RGB array as an upright photo; see `decode_photo`."""
+    if isinstance(source, np.ndarray):
+        return _check_array(source)
+    if isinstance(source, Image.Image):
+        return _decode(source, "the given image")
+    return decode_photo(read_file(Path(source)), str(source), more_formats=more_formats)
+
+
+def decode_photo(content: bytes, name: str, *, more_formats: bool = False) -> NDArray[np.uint8]:
+    """Decode a file's content into an upright photo.
 
     Grayscale, palette, CMYK and 16-bit pictures are converted to 8-bit RGB, with a line in the log; transparent parts
     become white; the EXIF orientation is applied.
+
+    Args:
+        content: of the file.
+        name: for messages.
+        more_formats: take those of `MORE_FORMATS`, too.
 
     Returns:
         uint8, height x width x 3, RGB.
 
     Raises:
-        PhotoError: the file is missing, unreadable, no picture, damaged, animated, too small or too large.
+        PhotoError: it is no picture, or a damaged, animated, too small or too large one.
     """
-    if isinstance(source, np.ndarray):
-        return _check_array(source)
-    if isinstance(source, Image.Image):
-        return _decode(source, "the given image")
-    name = str(source)
     # The limit below is checked on the header, before any pixel is decoded.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Path(source).open("rb") as file, Image.open(file, formats=FORMATS) as image:
-                return _decode(image, name)
-        except PhotoError:
-            raise
-        except FileNotFoundError:
-            raise PhotoError(name, "there is no such file", "check the path") from None
-        except IsADirectoryError:
-            raise PhotoError(name, "this is a folder, not a picture", "name the pictures in it") from None
-        except PermissionError:
-            raise PhotoError(name, "permission to read it is denied", "change its permissions") from None
-        except UnidentifiedImageError:
-            raise PhotoError(name, "not a picture in a known format", f"use one of {', '.join(FORMATS)}") from None
-        except Image.DecompressionBombError:
-            raise _too_large(name, "its header announces more pixels than any camera makes") from None
-        except MemoryError:
-            raise _too_large(name, "it does not fit into memory") from None
-        except Exception as error:  # Decoders raise anything on damaged files; none of it may end the run.
-            raise PhotoError(name, f"the picture is damaged ({error})", "get an intact copy of the file") from None
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS + MORE_FORMATS * more_formats) as image:
+            return _decode(image, name)
+    except PhotoError:
+        raise
+    except UnidentifiedImageError:
+        fix = f"use one of {', '.join(FORMATS)}" + (f", or {', '.join(MORE_FORMATS)}" if more_formats else "")
+        if not more_formats and content.startswith((b"BM", b"GIF8", b"P5", b"P6", b"II*", b"MM\0*")):
+            fix += "; --more-formats takes BMP, GIF, PPM and TIFF, too"
+        raise PhotoError(name, "not a picture in a known format", fix) from None
+    except Image.DecompressionBombError:
+        raise _too_large(name, "its header announces more pixels than any camera makes") from None
+    except MemoryError:
+        raise _too_large(name, "it does not fit into memory") from None
+    except Exception as error:  # Decoders raise anything on damaged files; none of it may end the run.
+        raise PhotoError(name, f"the picture is damaged ({error})", "get an intact copy of the file") from None
 
 
 def _check_array(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -104,40 +138,3 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         opaque = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
     return image.convert("RGB")
-
-
-def encode_png(image: Image.Image) -> bytes:
-    """PNG bytes of a picture's pixels, with no metadata at all."""
-    buffer = io.BytesIO()
-    # Level 4 takes half the time of the usual 6; a photograph's file is as large, to the percent.
-    Image.fromarray(np.asarray(image)).save(buffer, format="PNG", compress_level=4)
-    return buffer.getvalue()
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also if the process dies.
-
-    Raises:
-        OutputError: the folder does not exist or cannot be written.
-    """
-    temporary = None
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # Temporary files are private; a result gets the permissions that the user's umask gives.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        fix = "choose a folder that exists, can be written and has space left"
-        raise OutputError(f"cannot write {path}", error.strerror or str(error), fix) from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

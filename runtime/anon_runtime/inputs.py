@@ -1,8 +1,8 @@
-"""Which photos a run is over, and under which names their portraits go into the output folder."""
+"""Which photos a run is over."""
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -14,7 +14,6 @@ SUFFIXES = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff",
     ".webp",
 }  # fmt: skip
-ENDINGS = {"png": "png", "jpeg": "jpg", "webp": "webp"}  # of portraits, by format
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +45,19 @@ def find_photos(
     """
     for argument in arguments:
         if listed is not None and argument == Path("-"):
-            yield from (Photo(path, Path(path.name)) for path in _read_names(listed))
+            yield from _some(map(_alone, _read_names(listed)), argument)
         elif argument.is_dir():
             yield from _some(_walk(argument, Path(), recursive, _identity(avoid), set()), argument)
         elif glob.has_magic(str(argument)) and not os.path.lexists(argument):
             found = (Path(name) for name in sorted(glob.glob(str(argument), recursive=True)))  # noqa: PTH207
-            yield from _some((Photo(path, Path(path.name)) for path in found if not path.is_dir()), argument)
+            yield from _some((_alone(path) for path in found if not path.is_dir()), argument)
         else:
-            yield Photo(argument, Path(argument.name))
+            yield _alone(argument)
+
+
+def _alone(path: Path) -> Photo:
+    """A photo that was named, of whose folder nothing is known."""
+    return Photo(path, Path(path.name or "photo"))
 
 
 def _some(photos: Iterator[Photo], argument: Path) -> Iterator[Photo]:
@@ -86,11 +90,17 @@ def _walk(
         why = error.strerror or str(error)
         raise UsageError(f"folder {folder}", why, "change its permissions, or leave it out") from None
     for entry in entries:
-        if Path(entry.name).suffix.lower() in SUFFIXES and not entry.is_dir():
+        if Path(entry.name).suffix.lower() in SUFFIXES and not _is_folder(entry):
             yield Photo(Path(entry.path), name / entry.name)
     for entry in entries if recursive else ():
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(Path(entry.path), name / entry.name, recursive, avoid, seen)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    if entry.is_symlink():
+        return Path(entry.path).is_dir()  # unlike the entry's own, no error if the link leads to itself
+    return entry.is_dir()
 
 
 def _identity(folder: Path | None) -> tuple[int, int] | None:
@@ -99,47 +109,3 @@ def _identity(folder: Path | None) -> tuple[int, int] | None:
         return None
     status = folder.stat()
     return status.st_dev, status.st_ino
-
-
-@dataclass(frozen=True)
-class Naming:
-    """How portraits are called and written.
-
-    Attributes:
-        format: ``png``, ``jpeg`` or ``webp``.
-        suffix: put between a photo's name and the ending.
-        rename: ``none``, or ``hash`` for names that say nothing about the photo's.
-    """
-
-    format: str = "png"
-    suffix: str = ""
-    rename: str = "none"
-
-    def name(self, photo: Photo, pseudonym: str) -> Path:
-        """The portrait's name, relative to the output folder."""
-        stem = Path(pseudonym) if self.rename == "hash" else photo.name.with_suffix("")
-        return stem.with_name(f"{stem.name}{self.suffix}.{ENDINGS[self.format]}")
-
-
-def check_names(photos: Sequence[Photo], naming: Naming, out: Path) -> None:
-    """Make sure that no two portraits have one name, and that none would take a photo's place.
-
-    Raises:
-        UsageError: one would.
-    """
-    if naming.rename == "hash":
-        return
-    taken: dict[Path, Path] = {}
-    originals = {os.path.realpath(photo.path) for photo in photos}
-    folders: dict[Path, str] = {}
-    for photo in photos:
-        name = naming.name(photo, "")
-        folder = folders.setdefault(name.parent, os.path.realpath(out / name.parent))
-        if name in taken:
-            why = f"{taken[name]} and {photo.path} would both go there"
-            raise UsageError(
-                f"output {out / name}", why, "rename one, run them into different folders, or --rename hash"
-            )
-        if f"{folder}/{name.name}" in originals:
-            raise UsageError(f"output {out / name}", "it would overwrite a photo", "choose another folder")
-        taken[name] = photo.path

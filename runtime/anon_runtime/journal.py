@@ -8,6 +8,7 @@ a photo without a line is done again, and comes out the same.
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -35,10 +36,12 @@ class Journal:
             OutputError: the folder cannot be written.
         """
         self.out, self.scratch = out, out / PRIVATE
+        self._turn = threading.Lock()
         self._done: set[tuple[str, str]] = set()
         try:
             out.mkdir(parents=True, exist_ok=True)
-            self.scratch.mkdir(mode=0o700, exist_ok=True)
+            self.scratch.mkdir(exist_ok=True)
+            self.scratch.chmod(0o700)
             self._file = (out / NAME).open("ab+")
             self._claim()
             for leftover in self.scratch.iterdir():
@@ -112,8 +115,9 @@ class Journal:
             raise OutputError(f"cannot write {self.out / NAME}", error.strerror or str(error), fix) from None
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
+        with self._turn:
+            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Put the journal on disk and let the folder go."""

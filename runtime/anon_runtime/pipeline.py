@@ -137,7 +137,7 @@ class Anonymizer:
         with clock("decode"):
             for i, photo in enumerate(photos):
                 try:
-                    pixels[i] = read_photo(photo)
+                    pixels[i] = read_photo(photo, more_formats=settings.more_formats)
                 except PhotoError as error:
                     results[i] = error
         with clock("detect"):
@@ -178,7 +178,7 @@ class Anonymizer:
         evaluations = self.check(settings).evaluations
         groups: dict[int, list[int]] = {}
         for i, request in enumerate(requests):
-            groups.setdefault(self._windows(request, settings), []).append(i)
+            groups.setdefault(self.count_windows(request, settings), []).append(i)
         portraits: dict[int, Portrait] = {}
         for number, members in enumerate(groups.values()):
             before = number * evaluations
@@ -270,7 +270,6 @@ class Anonymizer:
     def _finish_inspection(self) -> None:
         if self._inspection is not None:
             self._inspection.finish()
-            self._inspection = None
 
     def check(self, settings: Settings) -> Schedule:
         """The sampler tables that settings ask for.
@@ -298,7 +297,7 @@ class Anonymizer:
 
     def _embed(self, requests: Sequence[Request], settings: Settings) -> Text:
         """Text embeddings of the positive and, with guidance, the negative prompts."""
-        windows = {self._windows(request, settings) for request in requests}
+        windows = {self.count_windows(request, settings) for request in requests}
         if len(windows) != 1:
             why = "they need different numbers of text windows" if windows else "there is nothing to paint"
             raise UsageError(f"a batch of {len(requests)} prompts", why, "give one or more prompts of like length")
@@ -310,8 +309,9 @@ class Anonymizer:
         count = len(requests)
         return Text(states[:count], states[count:] if guided else None)
 
-    def _windows(self, request: Request, settings: Settings) -> int:
+    def count_windows(self, request: Request, settings: Settings | None = None) -> int:
         """How many windows of text a picture is painted from; both its prompts are filled up to it."""
+        settings = settings or self.settings
         if settings.prompt_truncate:
             return 1
         negative = [request.negative_prompt] if self._guidance_scale(settings) > 1 else []

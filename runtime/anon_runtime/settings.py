@@ -29,6 +29,7 @@ class Settings:
         attributes: used instead of what the networks would read from a face; see `attributes.check_attributes`.
         detection_threshold: lowest score of a face, 0..1; None is the detector's own.
         min_face: faces whose shorter side has fewer pixels are not seen.
+        more_formats: read BMP, GIF, PPM and TIFF, too; see `images.FORMATS`.
         no_face: whether a photo without a face is an ``error`` or to ``skip``; it never gives a picture.
 
     Raises:
@@ -48,6 +49,7 @@ class Settings:
     detection_threshold: float | None = None
     min_face: int = 0
     no_face: str = "error"
+    more_formats: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed <= MAX_SEED:

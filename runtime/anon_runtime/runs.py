@@ -1,0 +1,144 @@
+"""What ``anon-run`` does once its options are understood: photos or one prompt, with signals and a summary."""
+
+import hashlib
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .bundle import MANIFEST
+from .console import Reporter, show_description
+from .errors import AnonError, UsageError
+from .folder import FolderRun, Record
+from .inputs import Photo
+from .journal import Journal
+from .outputs import Output
+from .pipeline import Anonymizer
+from .portrait import Request
+
+log = logging.getLogger(__name__)
+INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
+
+
+def run_photos(
+    anonymizer: Anonymizer, photos: Sequence[Photo], output: Output, reporter: Reporter, *,
+    overwrite: bool = False, max_failures: int | None = None, log_attributes: bool = False,
+) -> int:  # fmt: skip
+    """Anonymize photos; returns the exit code.
+
+    Raises:
+        AnonError: the run cannot go on, or more than ``max_failures`` photos failed.
+    """
+    anonymizer.check(anonymizer.settings)
+    counts: Counter[str] = Counter()
+    with _journal(anonymizer, output, overwrite=overwrite) as journal, _stopping() as stop:
+        run = FolderRun(
+            anonymizer, output, journal, stop=stop, log_attributes=log_attributes, progress=reporter.evaluation
+        )
+        start = time.perf_counter()
+        with reporter.bar(len(photos)):
+            for record in run.records(photos):
+                counts[record.status] += 1
+                reporter.record(record)
+                if max_failures is not None and counts["error"] > max_failures:
+                    stop.set()
+        reporter.summary(counts, time.perf_counter() - start, run.clock.seconds, output.root)
+    if max_failures is not None and counts["error"] > max_failures:
+        why = f"{counts['error']} photos failed, and --max-failures is {max_failures}"
+        raise AnonError("the run was ended", why, "look at the reasons; the same command goes on where it ended")
+    if stop.is_set():
+        log.warning("interrupted; the same command goes on where it ended")
+        return INTERRUPTED
+    return 3 if counts["error"] else 0
+
+
+@contextmanager
+def _journal(anonymizer: Anonymizer, output: Output, *, overwrite: bool) -> Iterator[Journal | None]:
+    """The journal of an output folder; a single file has none."""
+    if output.file is not None:
+        yield None
+        return
+    with Journal(output.root, describe_run(anonymizer, output), overwrite=overwrite) as journal:
+        yield journal
+
+
+def describe_run(anonymizer: Anonymizer, output: Output) -> dict[str, Any]:
+    """What the pictures of a folder have in common, in plain JSON types."""
+    settings = asdict(anonymizer.settings)
+    del settings["batch_size"]  # a picture does not depend on it
+    if settings["attributes"] is not None:
+        settings["attributes"] = _digest(json.dumps(settings["attributes"], sort_keys=True).encode())
+    engines = _digest((anonymizer.bundle.path / MANIFEST).read_bytes())
+    naming = {"format": output.format, "quality": output.quality, "suffix": output.suffix, "rename": output.rename}
+    common: dict[str, Any] = json.loads(json.dumps({"anon-run": __version__, "engines": engines} | settings | naming))
+    return common
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or a polite kill sets; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def ask(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+        log.warning("ending after the pictures that are being painted; once more to end at once")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def describe_photos(anonymizer: Anonymizer, photos: Sequence[Photo], *, as_json: bool) -> int:
+    """Print what is read from photos, or the settings' attributes; returns the exit code."""
+    if not photos:
+        d = anonymizer.describe(None)
+        r = d.request
+        show_description(Record(None, None, "ok", None, r.seed, r.prompt, r.negative_prompt, d.attributes), as_json)
+        return 0
+    failed = 0
+    for record in FolderRun(anonymizer, Output(Path())).descriptions(photos):
+        failed += record.status == "error"
+        show_description(record, as_json)
+    return 3 if failed else 0
+
+
+def run_request(anonymizer: Anonymizer, request: Request | None, output: Output, name: str, reporter: Reporter) -> int:
+    """Paint one prompt, or the settings' attributes; an error ends the run."""
+    anonymizer.check(anonymizer.settings)
+    if request is not None and not request.prompt.strip():
+        raise UsageError("--prompt", "it is empty", "describe the picture")
+    description = None
+    if request is None:
+        description = anonymizer.describe(None)
+        request = description.request
+    with reporter.bar(1):
+        portrait = anonymizer.generate([request], progress=reporter.evaluation)[0]
+        portrait = portrait.of(description) if description else portrait
+        path = output.file or output.name(Photo(Path(name), Path(name)))
+        start = time.perf_counter()
+        output.write(path, portrait.image)
+        record = Record.of(portrait, None, output.root / path, {"write": time.perf_counter() - start})
+        reporter.record(record)
+    log.info("%s (%.1f s)", record.output, record.seconds["total"])
+    return 0
