@@ -33,11 +33,11 @@ VARIANTS = {
     "exact": Settings(),
     "guidance only from sigma 0.15 to 6": Settings(economy=Economy(guided=INTERVAL)),
     "deep features reused twice": Settings(economy=Economy(period=3)),
-    "deep features reused four times": Settings(economy=Economy(period=5)),
     "guidance 0.15-6, reused twice": Settings(economy=Economy(guided=INTERVAL, period=3)),
-    "guidance 0.15-6, reused four times": Settings(economy=Economy(guided=INTERVAL, period=5)),
     "2M SDE": Settings(sampler="dpmpp_2m_sde"),
-    "2M SDE, guidance 0.15-6": Settings(sampler="dpmpp_2m_sde", economy=Economy(guided=INTERVAL)),
+    "2M SDE, guidance 0.15-6": Settings(sampler="dpmpp_2m_sde", economy=Economy(INTERVAL)),
+    "2M SDE, guidance 0.15-4": Settings(sampler="dpmpp_2m_sde", economy=Economy((0.15, 4.0))),
+    "2M SDE, guidance 0.3-6": Settings(sampler="dpmpp_2m_sde", economy=Economy((0.3, 6.0))),
     "2M SDE, guidance 0.15-6, reused once": Settings(sampler="dpmpp_2m_sde", economy=Economy(INTERVAL, period=2)),
 }
 

@@ -121,9 +121,9 @@ class Journal:
 
     def close(self) -> None:
         """Put the journal on disk and let the folder go."""
-        with suppress(OSError):  # of a full disk, which `add` has told
-            os.fsync(self._file.fileno())
-            self._file.close()
+        for step in (lambda: os.fsync(self._file.fileno()), self._file.close, self._file.close):
+            with suppress(OSError):  # of a full disk, which `add` has told; the second attempt finds nothing to write
+                step()
         with suppress(OSError):  # not empty, or gone
             self.scratch.rmdir()
 

@@ -74,7 +74,9 @@ def _journal(anonymizer: Anonymizer, output: Output, *, overwrite: bool) -> Iter
 def describe_run(anonymizer: Anonymizer, output: Output) -> dict[str, Any]:
     """What the pictures of a folder have in common, in plain JSON types."""
     settings = asdict(anonymizer.settings)
-    del settings["batch_size"]  # a picture does not depend on it
+    # Above one, a picture does not depend on the size of its batch; of one, it differs by a last digit.
+    settings["batched"] = anonymizer.batch_size > 1
+    del settings["batch_size"]
     if settings["attributes"] is not None:
         settings["attributes"] = _digest(json.dumps(settings["attributes"], sort_keys=True).encode())
     engines = _digest((anonymizer.bundle.path / MANIFEST).read_bytes())

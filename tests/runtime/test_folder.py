@@ -1,0 +1,473 @@
+"""Runs over many photos: nothing lost, nothing done twice, nothing leaked, whatever breaks."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import pixels
+from tests.runtime.test_images import bomb, jpeg, jpeg_header, webp_header
+
+from anon_runtime import Anonymizer, Settings, outputs
+from anon_runtime.console import Reporter
+from anon_runtime.errors import AnonError, BackendError, BundleError, OutputError, UsageError
+from anon_runtime.folder import MAX_ENGINE_FAILURES
+from anon_runtime.inputs import find_photos
+from anon_runtime.journal import NAME, PRIVATE
+from anon_runtime.outputs import Output
+from anon_runtime.runs import run_photos
+
+QUICK = Settings(steps=1, guidance_scale=1, batch_size=4)
+
+
+@pytest.fixture
+def quick(anonymizer: Anonymizer) -> Anonymizer:
+    """One step without guidance, and engines of its own that a test may break."""
+    own = Anonymizer(anonymizer.bundle, QUICK)
+    for role in anonymizer.bundle.manifest.engines:
+        path = str(anonymizer.bundle.engine_path(role))
+        own._engines[path] = anonymizer.engine(role)
+    return own
+
+
+@pytest.fixture(scope="session")
+def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen different photos of one face, in two folders; read only."""
+    folder = tmp_path_factory.mktemp("originals")
+    (folder / "deep").mkdir()
+    face = Image.open(astronaut).convert("RGB").crop((96, 0, 352, 256))
+    for i in range(14):
+        face.rotate(i - 7).save(folder / ("deep" if i % 3 == 0 else "") / f"{i}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture
+def photos(originals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(originals, tmp_path / "photos"))
+
+
+def run(anonymizer: Anonymizer, photos: Path, out: Path, **options: Any) -> int:
+    naming = {key: options.pop(key) for key in ("format", "suffix", "rename") if key in options}
+    found = list(find_photos([photos], recursive=True, avoid=out))
+    output = Output.parse(out, **naming)
+    output.check(found)
+    return run_photos(anonymizer, found, output, Reporter(as_json=False, quiet=True), **options)
+
+
+def pictures(out: Path) -> dict[str, str]:
+    """Digests of all portraits by name."""
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != NAME]
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def entries(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / NAME).read_text().splitlines()][1:]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(anonymizer: Anonymizer, originals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    assert run(Anonymizer(anonymizer.bundle, QUICK), originals, out) == 0
+    return pictures(out)
+
+
+def test_a_folder(quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    assert run(quick, photos, out) == 0
+    expected = {str(p.relative_to(photos).with_suffix(".png")) for p in photos.rglob("*.jpg")}
+    assert set(undisturbed) == expected and len(expected) == 14, "the tree is mirrored"
+    assert len(set(undisturbed.values())) == 14, "every photo has a seed of its own"
+    assert pictures(out) == undisturbed
+    assert Counter(entry["status"] for entry in entries(out)) == {"ok": 14}
+    assert not (out / PRIVATE).exists()
+    for entry in entries(out):
+        assert set(entry) == {"id", "status", "input", "output", "seed", "seconds"}, "no attributes"
+
+
+def test_order_batch_and_split_change_no_byte(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    found = list(find_photos([photos], recursive=True))
+    random.Random(1).shuffle(found)
+    output = Output.parse(tmp_path / "out")
+    for size, part in ((2, found[:3]), (3, found[3:4]), (5, found[4:])):
+        quick.settings = replace(QUICK, batch_size=size)
+        assert run_photos(quick, part, output, Reporter(as_json=False, quiet=True)) == 0
+    assert pictures(tmp_path / "out") == undisturbed
+
+
+def test_batches_of_one_are_told_apart(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(quick, photos, out) == 0
+    quick.settings = replace(QUICK, batch_size=1)
+    with pytest.raises(UsageError, match="batched was True and is False"):
+        run(quick, photos, out)
+    assert run(quick, photos, tmp_path / "single") == 0
+    for name in undisturbed:
+        a, b = (pixels(folder / name).astype(int) for folder in (out, tmp_path / "single"))
+        assert np.abs(a - b).max() <= 1
+
+
+def test_the_same_photo_under_another_name_gives_the_same_portrait(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    shutil.copy(photos / "1.jpg", photos / "copy.jpeg")
+    run(quick, photos, tmp_path / "out")
+    assert pictures(tmp_path / "out")["copy.png"] == undisturbed["1.png"]
+
+
+def test_what_is_done_is_not_done_again(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    assert run(quick, photos, out) == 0
+    (out / "deep" / "0.png").unlink()
+    Image.new("RGB", (64, 64)).save(photos / "1.jpg")  # another photo now
+    painted: list[str] = []
+    generate = quick.generate
+    monkeypatch.setattr(
+        quick, "generate", lambda requests, **o: painted.extend(r.prompt for r in requests) or generate(requests, **o)
+    )
+    assert run(quick, photos, out) == 3
+    assert len(set(painted)) == 1, "the one whose portrait was gone"
+    assert Counter(entry["status"] for entry in entries(out)) == {"ok": 15, "error": 1}
+    assert pictures(out) == undisturbed
+    assert run(quick, photos, out, overwrite=True) == 3
+    assert Counter(entry["status"] for entry in entries(out)) == {"ok": 13, "error": 1}
+
+
+def test_other_settings_are_told_and_change_nothing(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    run(quick, photos, tmp_path / "out")
+    before = pictures(tmp_path)
+    quick.settings = replace(QUICK, seed=1)
+    with pytest.raises(UsageError, match="seed was 0 and is 1"):
+        run(quick, photos, tmp_path / "out")
+    quick.settings = replace(QUICK, batch_size=2)
+    with pytest.raises(UsageError, match="format was png and is webp"):
+        run(quick, photos, tmp_path / "out", format="webp")
+    assert pictures(tmp_path) == before
+
+
+@pytest.mark.parametrize("format", ["jpeg", "webp"])
+def test_hidden_names(quick: Anonymizer, photos: Path, tmp_path: Path, format: str) -> None:
+    out = tmp_path / "out"
+    photo = next(photos.glob("*.jpg"))
+    photo.rename(photos / "john_smith.jpg")
+    (photos / "jane_doe.jpg").write_bytes(b"broken")
+    assert run(quick, photos, out, rename="hash", format=format) == 3
+    names = list(pictures(out))
+    assert len(names) == 14 and all("/" not in name and len(name) >= 36 for name in names)
+    assert {entry.get("output") for entry in entries(out)} == {*names, None}
+    journal = (out / NAME).read_text()
+    for word in ("john", "jane", "deep", '.jpg"' if format == "webp" else "photos"):
+        assert word not in journal
+    assert run(quick, photos, out, rename="hash", format=format) == 3
+    assert len(entries(out)) == 16, "only what failed is tried again"
+
+
+def test_attributes_are_logged_only_if_asked_for(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    run(quick, photos, tmp_path / "without")
+    run(quick, photos, tmp_path / "with", log_attributes=True)
+    assert "Ethnic" not in (tmp_path / "without" / NAME).read_text()
+    assert all(entry["attributes"]["Ethnic"] for entry in entries(tmp_path / "with"))
+
+
+def corrupt_files() -> dict[str, bytes]:
+    """Twelve kinds of files that are no photos."""
+    good = jpeg()
+    return {
+        "empty.jpg": b"", "text.jpg": b"no picture", "zeros.png": bytes(5000), "truncated.jpg": good[:900],
+        "header.jpg": good[:20], "bomb.png": bomb(50_000, 50_000), "wide.jpg": jpeg_header(50_000),
+        "huge.webp": webp_header(16_383), "html.png": b"<html>404</html>", "half.webp": webp_header(300),
+        "noise.jpg": good[:300] + random.Random(0).randbytes(2000), "film.gif": b"GIF89a" + bytes(50),
+    }  # fmt: skip
+
+
+def test_corrupt_files_among_the_photos(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    corrupt = corrupt_files()
+    for name, content in corrupt.items():
+        (photos / name).write_bytes(content)
+    assert run(quick, photos, tmp_path / "out") == 3
+    assert pictures(tmp_path / "out") == undisturbed
+    failed = {entry["input"]: entry["reason"] for entry in entries(tmp_path / "out") if entry["status"] == "error"}
+    assert set(failed) == set(corrupt)
+    assert not any(str(tmp_path) in reason for reason in failed.values())
+    with pytest.raises(AnonError, match="--max-failures is 3") as caught:
+        run(quick, photos, tmp_path / "strict", max_failures=3)
+    assert caught.value.exit_code == 1
+
+
+def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    """Over the whole fault corpus: no output is its input, nor near it, nor has a piece of it."""
+    for name, content in corrupt_files().items():
+        (photos / name).write_bytes(content)
+    run(quick, photos, tmp_path / "out")
+    found = pictures(tmp_path / "out")
+    assert len(found) == 14
+    for name in found:
+        original = photos / Path(name).with_suffix(".jpg")
+        portrait = tmp_path / "out" / name
+        assert original.read_bytes()[200:300] not in portrait.read_bytes()
+        with Image.open(portrait) as new, Image.open(original) as old:
+            assert new.info == {} and new.size == (96, 96)
+            small = np.asarray(old.convert("L").resize((96, 96)), float).ravel()
+            alike = np.corrcoef(small, np.asarray(new.convert("L"), float).ravel())[0, 1]
+            assert alike < 0.8, "one face painted from words looks like another, not like a copy"
+
+
+def test_a_photo_that_vanishes_or_turns_unreadable(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    found = list(find_photos([photos], recursive=True))
+
+    def disturbed() -> Iterator[Any]:
+        for i, photo in enumerate(found):
+            if i == 3:
+                photo.path.unlink()
+            if i == 5:
+                photo.path.unlink()
+                photo.path.mkdir()
+            yield photo
+
+    from anon_runtime.folder import FolderRun
+    from anon_runtime.journal import Journal
+
+    with Journal(tmp_path / "out", {}) as journal:
+        records = list(FolderRun(quick, Output.parse(tmp_path / "out"), journal).records(disturbed()))
+    assert Counter(record.status for record in records) == {"ok": 12, "error": 2}
+    assert pictures(tmp_path / "out").items() <= undisturbed.items()
+
+
+def failing_writes(after: int, error: OSError) -> Callable[[int], None]:
+    left = [after]
+
+    def fsync(_handle: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise error
+
+    return fsync
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EROFS", "EACCES", "EIO"])
+def test_a_folder_that_fails_ends_the_run_and_keeps_what_is_done(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str], code: str
+) -> None:
+    import errno
+
+    number = getattr(errno, code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outputs.os, "fsync", failing_writes(10, OSError(number, os.strerror(number))))
+        with pytest.raises(OutputError, match=f"{os.strerror(number)}.*what is done is kept"):
+            run(quick, photos, tmp_path / "out")
+    done = pictures(tmp_path / "out")
+    assert 0 < len(done) < 14 and done.items() <= undisturbed.items()
+    assert run(quick, photos, tmp_path / "out") == 0
+    assert pictures(tmp_path / "out") == undisturbed
+    assert Counter(entry["output"] for entry in entries(tmp_path / "out")).most_common(1)[0][1] == 1
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system in memory")
+def test_a_disk_that_is_really_full(demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    """A limit on the size of files is what a quota is to a process: writes fail in the middle of a picture."""
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); from anon_runtime.cli import main; main()"
+    )
+    result = subprocess.run([sys.executable, "-c", code, *arguments(demo_bundle, photos, tmp_path / "out")],
+                            capture_output=True, text=True)  # fmt: skip
+    assert result.returncode == 1 and "File too large" in result.stderr and "Traceback" not in result.stderr
+    assert pictures(tmp_path / "out") == {}, "no half picture"
+
+
+def break_engine(anonymizer: Anonymizer, role: str, wrong: Callable[[int, dict], Any]) -> None:
+    """Let an engine do ``wrong`` with the number of its call and its inputs; None from it lets the call through."""
+    path = str(anonymizer.bundle.engine_path(role))
+    engine, calls = anonymizer._engines[path], iter(range(10**6))
+
+    def broken(inputs: dict) -> Any:
+        result = wrong(next(calls), inputs)
+        return engine(inputs) if result is None else result
+
+    anonymizer._engines[path] = broken
+
+
+@pytest.mark.parametrize("role", ["unet", "vae_decoder", "text_encoder", "face_detector", "face_attributes"])
+def test_an_engine_that_raises_once_costs_nothing(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str], role: str
+) -> None:
+    """A batch that fails is done again, one by one."""
+
+    def raise_once(call: int, _inputs: dict) -> None:
+        if call == 1:
+            raise BackendError("engine", "out of memory", "use a smaller batch")
+
+    break_engine(quick, role, raise_once)
+    assert run(quick, photos, tmp_path / "out") == 0
+    assert pictures(tmp_path / "out") == undisturbed
+
+
+def test_nan_of_one_photo_is_one_failure(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    first: list[np.ndarray] = []
+
+    def nan_for_one(_call: int, inputs: dict) -> Any:
+        first.append(inputs["sample"][:1])
+        if any(np.array_equal(sample, first[0][0]) for sample in inputs["sample"]):
+            return {"out_sample": np.full_like(inputs["sample"], np.nan)}
+        return None
+
+    break_engine(quick, "unet", nan_for_one)
+    assert run(quick, photos, tmp_path / "out") == 3
+    assert len(pictures(tmp_path / "out")) == 13 and pictures(tmp_path / "out").items() <= undisturbed.items()
+    (failure,) = [entry for entry in entries(tmp_path / "out") if entry["status"] == "error"]
+    assert "NaN" in failure["reason"]
+
+
+def test_an_engine_that_always_raises_ends_the_run(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    calls = []
+
+    def always(call: int, _inputs: dict) -> None:
+        calls.append(call)
+        raise BackendError("engine", "the GPU has fallen off the bus", "restart")
+
+    break_engine(quick, "vae_decoder", always)
+    with pytest.raises(BackendError, match="fallen off"):
+        run(quick, photos, tmp_path / "out")
+    assert pictures(tmp_path / "out") == {} and len(calls) <= MAX_ENGINE_FAILURES + 5
+
+
+def test_a_damaged_bundle_ends_the_run(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    def damaged(_call: int, _inputs: dict) -> None:
+        raise BundleError("unet", "damaged", "build again")
+
+    break_engine(quick, "vae_decoder", damaged)
+    with pytest.raises(BundleError):
+        run(quick, photos, tmp_path / "out")
+    assert pictures(tmp_path / "out") == {} == Counter(entry["status"] for entry in entries(tmp_path / "out"))
+
+
+def test_a_surprise_is_the_failure_of_one_photo(
+    quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def surprise(*_: object, **__: object) -> None:
+        raise RuntimeError("disk on fire")
+
+    monkeypatch.setattr(quick, "describe_all", surprise)
+    assert run(quick, photos, tmp_path / "out") == 3
+    assert all("RuntimeError: disk on fire" in entry["reason"] for entry in entries(tmp_path / "out"))
+    assert len(entries(tmp_path / "out")) == 14 and pictures(tmp_path / "out") == {}
+
+
+def test_names_that_are_hard_to_write(quick: Anonymizer, originals: Path, tmp_path: Path) -> None:
+    odd = [b"new\nline.jpg", b" a b .jpg", b"\xff\xfe.jpg", b"x" * 251 + b".jpg", "ü\u2028.jpg".encode()]
+    (tmp_path / "photos").mkdir()
+    for name in odd:
+        shutil.copy(originals / "1.jpg", os.fsencode(tmp_path / "photos") + b"/" + name)
+    assert run(quick, tmp_path / "photos", tmp_path / "out") == 0
+    names = {os.fsencode(name) for name in pictures(tmp_path / "out")}
+    assert names == {name.removesuffix(b".jpg") + b".png" for name in odd}
+    assert run(quick, tmp_path / "photos", tmp_path / "out") == 0
+    assert len(entries(tmp_path / "out")) == 5, "all known again"
+    assert run(quick, tmp_path / "photos", tmp_path / "webp", format="webp") == 3
+    (failure,) = [entry for entry in entries(tmp_path / "webp") if entry["status"] == "error"]
+    assert "too long" in failure["reason"] and len(pictures(tmp_path / "webp")) == 4
+
+
+def arguments(bundle: Path, photos: Path, out: Path) -> list[str]:
+    quick = ["--steps", "1", "--guidance-scale", "1", "--batch-size", "2", "--no-checksum"]
+    return [str(photos), "-r", "-o", str(out), "--engines", str(bundle), *quick]
+
+
+def start(bundle: Path, photos: Path, out: Path) -> subprocess.Popen[str]:
+    code = "from anon_runtime.cli import main; main()"
+    command = [sys.executable, "-c", code, *arguments(bundle, photos, out)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(out: Path, count: int) -> None:
+    """Until an output folder has so many portraits."""
+    end = time.monotonic() + 120
+    while len(list(out.rglob("*.png"))) < count:
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def kill_and_resume(bundle: Path, photos: Path, out: Path, kills: int, expected: dict[str, str]) -> None:
+    rng, survived = random.Random(0), 0
+    for turn in range(kills):
+        process = start(bundle, photos, out)
+        if turn % 4:
+            wait_for(out, min(turn, len(expected)))
+            time.sleep(rng.uniform(0, 0.1))
+        else:
+            time.sleep(rng.uniform(0.1, 2))  # while it starts
+        process.kill()
+        process.wait()
+        done = {name: digest for name, digest in pictures(out).items() if not name.startswith(PRIVATE)}
+        assert done.items() <= expected.items(), "no half picture, no other picture"
+        if (out / NAME).exists():
+            text = (out / NAME).read_text()
+            for line in text[: text.rfind("\n") + 1].splitlines()[1:]:
+                assert json.loads(line)["output"] in done, "the journal knows no more than is there"
+        survived += len(done) < len(expected)
+    assert survived, "killed before the end at least once"
+    final = start(bundle, photos, out)
+    assert final.wait() == 0, final.communicate()[1]
+    assert pictures(out) == expected and not (out / PRIVATE).exists()
+    assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(expected, 1)
+
+
+def test_killed_at_any_instant(demo_bundle: Path, originals: Path, tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    kill_and_resume(demo_bundle, originals, tmp_path / "out", 5, undisturbed)
+
+
+@pytest.mark.full_size
+def test_killed_at_twenty_instants(
+    demo_bundle: Path, originals: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    kill_and_resume(demo_bundle, originals, tmp_path / "out", 20, undisturbed)
+
+
+def test_ctrl_c_ends_after_the_pictures_in_flight(
+    demo_bundle: Path, originals: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    process = start(demo_bundle, originals, out)
+    wait_for(out, 2)
+    process.send_signal(signal.SIGINT)
+    messages = process.communicate()[1]
+    assert process.returncode == 130 and "once more" in messages and "goes on where it ended" in messages
+    done = pictures(out)
+    assert 2 <= len(done) < 14 and done.items() <= undisturbed.items() and not (out / PRIVATE).exists()
+    assert {entry["output"] for entry in entries(out)} == set(done)
+    resumed = start(demo_bundle, originals, out)
+    assert f"{14 - len(done)} ok, {len(done)} done before" in resumed.communicate()[1]
+    assert pictures(out) == undisturbed
+
+
+def test_two_runs_into_one_folder(demo_bundle: Path, originals: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first = start(demo_bundle, originals, out)
+    wait_for(out, 1)
+    second = start(demo_bundle, originals, out)
+    assert "another run is writing" in second.communicate()[1] and second.returncode == 2
+    assert first.wait() == 0 and len(entries(out)) == 14
