@@ -29,16 +29,17 @@ from anon_runtime.prompt import write_prompts
 from .demo_model import BATCH, judge
 
 INTERVAL = (0.15, 6.0)
+TWO_M = "dpmpp_2m_sde"
 VARIANTS = {
     "exact": Settings(),
     "guidance only from sigma 0.15 to 6": Settings(economy=Economy(guided=INTERVAL)),
     "deep features reused twice": Settings(economy=Economy(period=3)),
     "guidance 0.15-6, reused twice": Settings(economy=Economy(guided=INTERVAL, period=3)),
-    "2M SDE": Settings(sampler="dpmpp_2m_sde"),
-    "2M SDE, guidance 0.15-6": Settings(sampler="dpmpp_2m_sde", economy=Economy(INTERVAL)),
-    "2M SDE, guidance 0.15-4": Settings(sampler="dpmpp_2m_sde", economy=Economy((0.15, 4.0))),
-    "2M SDE, guidance 0.3-6": Settings(sampler="dpmpp_2m_sde", economy=Economy((0.3, 6.0))),
-    "2M SDE, guidance 0.15-6, reused once": Settings(sampler="dpmpp_2m_sde", economy=Economy(INTERVAL, period=2)),
+    "2M SDE": Settings(economy=Economy(TWO_M)),
+    "2M SDE, guidance 0.15-6": Settings(economy=Economy(TWO_M, INTERVAL)),
+    "2M SDE, guidance 0.15-4": Settings(economy=Economy(TWO_M, (0.15, 4.0))),
+    "2M SDE, guidance 0.3-6": Settings(economy=Economy(TWO_M, (0.3, 6.0))),
+    "2M SDE, guidance 0.15-6, reused once": Settings(economy=Economy(TWO_M, INTERVAL, period=2)),
 }
 
 

@@ -62,12 +62,13 @@ class Unet(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Predict the noise in a sample."""
         kept: list[Tensor] = []
-        hook = self.model.up_blocks[-2].register_forward_hook(lambda _m, _a, output: kept.append(output))
-        dtype = self.model.dtype
+        block, dtype = self.model.up_blocks[-2], self.model.dtype
+        hook = block.register_forward_hook(lambda _m, _a, output: kept.append(output)) if self.deep else None
         try:
             output = self.model(sample.to(dtype), timestep, encoder_hidden_states.to(dtype), return_dict=False)[0]
         finally:
-            hook.remove()
+            if hook is not None:
+                hook.remove()
         return (output.float(), kept[0].float()) if self.deep else output.float()
 
 

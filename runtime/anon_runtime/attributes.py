@@ -90,7 +90,7 @@ def load_attributes(path: Path) -> Attributes:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"attributes {path}", error.strerror or str(error), "check the path") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"attributes {path}", f"it is not JSON ({error})", _EXPECTED) from None
     return check_attributes(data, f"attributes {path}")
 

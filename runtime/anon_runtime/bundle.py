@@ -7,13 +7,15 @@ defaults of a model comes from it. The layout of the folder is the one that Opti
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, TypeVar, get_origin, get_type_hints
 
 from .errors import BundleError
 from .integrity import LARGE, REBUILD, FileRecord, Inspection, check_files
 
 MANIFEST = "bundle.json"
 SCHEMA_VERSION = 2
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Generator:
     latent_channels: int
     vae_scale_factor: int
     vae_scaling_factor: float
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width, self.latent_channels, self.vae_scale_factor, self.vae_scaling_factor) <= 0:
+            raise ValueError("a size is not positive")
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -171,7 +177,7 @@ class Manifest:
         """
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BundleError(where, f"the manifest is not JSON ({error})", REBUILD) from None
         version = data.get("schema_version") if isinstance(data, dict) else None
         if version != SCHEMA_VERSION:
@@ -179,18 +185,18 @@ class Manifest:
             raise BundleError(where, why, f"{REBUILD} of this version")
         try:
             return cls(
-                name=data["name"],
-                source=Source(**data["source"]),
-                target=data["target"],
-                tools=data["tools"],
-                generator=Generator(**data["generator"]),
-                tables=Tables(**{**data["tables"], "samplers": tuple(data["tables"]["samplers"])}),
-                tokenizer=data["tokenizer"],
-                engines={role: _engine(spec) for role, spec in data["engines"].items()},
-                files={_inside(path): FileRecord(**record) for path, record in data["files"].items()},
-                key=data["key"],
-                gpu=data["gpu"],
-                defaults=Defaults(**data["defaults"]),
+                name=_typed(data["name"], str),
+                source=_make(Source, data["source"]),
+                target=_typed(data["target"], str),
+                tools=_typed(data["tools"], dict),
+                generator=_make(Generator, data["generator"]),
+                tables=_tables(data["tables"]),
+                tokenizer=_inside(data["tokenizer"]),
+                engines={role: _engine(spec) for role, spec in _typed(data["engines"], dict).items()},
+                files={_inside(path): _make(FileRecord, record) for path, record in data["files"].items()},
+                key=_typed(data["key"], str),
+                gpu=_typed(data["gpu"], str | None),
+                defaults=_make(Defaults, data["defaults"]),
                 verification=_verification(data["verification"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -199,22 +205,41 @@ class Manifest:
 
 def _engine(spec: dict[str, Any]) -> EngineSpec:
     def tensors(key: str) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(t["name"], t["dtype"], tuple(t["shape"])) for t in spec[key])
+        return tuple(_make(TensorSpec, {**t, "shape": tuple(t["shape"])}) for t in spec[key])
 
-    return EngineSpec(
-        _inside(spec["path"]), spec["contract"], spec["precision"], tensors("inputs"), tensors("outputs"), spec["key"]
+    return _make(
+        EngineSpec, {**spec, "path": _inside(spec["path"]), "inputs": tensors("inputs"), "outputs": tensors("outputs")}
     )
+
+
+def _tables(data: dict[str, Any]) -> Tables:
+    return _make(Tables, {**data, "path": _inside(data["path"]), "samplers": tuple(data["samplers"])})
 
 
 def _verification(data: dict[str, Any] | None) -> Verification | None:
     if data is None:
         return None
-    return Verification({r: EngineError(**error) for r, error in data["engines"].items()}, data["picture_psnr"])
+    engines = {role: _make(EngineError, error) for role, error in data["engines"].items()}
+    return Verification(engines, _typed(data["picture_psnr"], float))
+
+
+def _make(kind: type[T], fields: dict[str, Any]) -> T:
+    """A dataclass from fields whose types are checked, as far as they are plain ones."""
+    hints = get_type_hints(kind)
+    return kind(**{name: _typed(value, hints[name]) for name, value in fields.items()})
+
+
+def _typed(value: Any, hint: Any) -> Any:
+    plain = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
+    allowed = (int, float) if plain is float else plain
+    if not isinstance(value, allowed) or isinstance(value, bool) and plain in (int, float):
+        raise TypeError(f"{value!r} is no {hint}")
+    return value
 
 
 def _inside(path: str) -> str:
     """Refuse paths that lead out of the bundle."""
-    pure = PurePosixPath(path)
+    pure = PurePosixPath(_typed(path, str))
     if pure.is_absolute() or ".." in pure.parts:
         raise ValueError(f"path {path!r} leads out of the bundle")
     return path

@@ -1,6 +1,6 @@
 """Bounded mode: evaluations of the denoiser that do less, planned before the loop begins.
 
-Two savings: guidance only between two noise levels (Kynkäänniemi et al.,
+Two savings, beside a sampler with fewer evaluations: guidance only between two noise levels (Kynkäänniemi et al.,
 2024), where it does its work; and the deep features of an earlier evaluation in place of fresh ones (DeepCache, Ma et
 al., 2023), since they change slowly from one noise level to the next.
 """
@@ -16,10 +16,12 @@ class Economy:
     """What a level of ``--fast`` saves.
 
     Attributes:
+        sampler: used unless the user names one; None is the bundle's.
         guided: sigmas between which guidance acts.
         period: of so many evaluations in a row, one runs the whole UNet.
     """
 
+    sampler: str | None = None
     guided: tuple[float, float] = (0.0, inf)
     period: int = 1
 

@@ -281,7 +281,8 @@ class Anonymizer:
 
     def _plan(self, settings: Settings) -> tuple[Schedule, NoisePlan]:
         defaults: Defaults = self.bundle.manifest.defaults
-        key = _choose(settings.sampler, defaults.sampler), _choose(settings.steps, defaults.steps)
+        sampler = _choose(settings.economy.sampler, defaults.sampler)
+        key = _choose(settings.sampler, sampler), _choose(settings.steps, defaults.steps)
         if key not in self._schedules:
             schedule = load_schedule(self.bundle.path / self.bundle.manifest.tables.path, *key)
             self._schedules[key] = schedule, plan_noise(schedule)

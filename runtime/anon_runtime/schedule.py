@@ -6,6 +6,7 @@ of a logarithm or an exponential differ between libraries and one flipped digit 
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +85,7 @@ def load_schedule(path: Path, sampler: str, steps: int) -> Schedule:
                 fix = f"use one of: {', '.join(sorted(names))}"
                 raise UsageError(f"sampler {sampler!r}", "the bundle has no tables for it", fix)
             rows = {name: tables[f"{sampler}.{name}"] for name in TABLE_FIELDS}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise BundleError(str(path), f"not a table file ({error})", "build the bundle again") from None
     most = len(rows["timesteps"])
     if not 1 <= steps <= most:

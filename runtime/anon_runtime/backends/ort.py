@@ -28,8 +28,8 @@ def session_options() -> Any:
     options.enable_mem_pattern = False
     # Packed weights would be copies of this process's own; the files' pages are shared by all that map them.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    # Every engine has threads of its own. Those that wait for work in a loop take the cores from the engine at work: with
-    # two cores, a folder took a third longer.
+    # Every engine has threads of its own. Those that wait for work in a loop take the cores from the engine at work:
+    # with two cores, a folder took a third longer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 

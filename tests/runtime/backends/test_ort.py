@@ -1,7 +1,12 @@
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -84,3 +89,23 @@ def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
     np.testing.assert_array_equal(plain, bound)
     with pytest.raises(BackendError, match="onnxruntime refused sample"):
         engine(inputs | {"sample": np.zeros((1, 3, 16, 16), np.float32)})
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of memory")
+def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -> None:
+    """Their pages are the file's own, which all processes that have the engine share; none is copied."""
+    model = onnx.load(graph(demo_bundle))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="model.onnx.data", size_threshold=1024)
+    os.sync()  # pages that are not on disk yet would count as changed
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from anon_runtime.backends import load_engine;"
+        "engine = load_engine('onnxruntime', Path(sys.argv[1])); print(open('/proc/self/smaps').read());"
+        "engine({'latent_sample': np.zeros((1, 4, 24, 24), np.float32)}); print(open('/proc/self/smaps').read())"
+    )
+    text = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
+    entries = [part for part in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", text) if "model.onnx.data" in part]
+    kilobytes = {key: sum(int(n) for part in entries for n in re.findall(rf"^{key}: +(\d+)", part, re.M))
+                 for key in ("Size", "Private_Dirty")}  # fmt: skip
+    assert kilobytes["Size"] * 1024 >= 2 * (tmp_path / "model.onnx.data").stat().st_size, "before and after the call"
+    assert kilobytes["Private_Dirty"] == 0
