@@ -29,6 +29,7 @@ from .threads import in_background, in_order
 
 T = TypeVar("T")
 MAX_ENGINE_FAILURES = 10  # in a row, each with a photo of its own; the next ones would fail, too
+INTERNAL = "please report it"
 READERS = 2  # threads; decoding a photo takes far less time than painting one
 
 
@@ -185,6 +186,8 @@ class FolderRun:
         """Words to portraits, by batches of prompts that need equally many windows of text."""
         waiting: dict[int, list[Described]] = {}
         for item in described:
+            if self._stop.is_set():
+                return
             if isinstance(item, Record):
                 yield item
                 continue
@@ -193,8 +196,6 @@ class FolderRun:
             if len(group) == batch:
                 yield from self._paint_batch(group)
                 group.clear()
-            if self._stop.is_set():
-                return
         for group in waiting.values():
             if not self._stop.is_set():
                 yield from self._paint_batch(group)
@@ -261,12 +262,13 @@ class FolderRun:
             case AnonError():
                 shown = PhotoError(f"{photo.path}: {error.what}", error.why, error.fix)
             case _:
-                why = f"internal error ({type(error).__name__}: {error})"
-                shown = PhotoError(str(photo.path), why, "please report it")
+                shown = PhotoError(str(photo.path), f"internal error ({type(error).__name__}: {error})", INTERNAL)
         skipped = isinstance(error, NoFaceError) and self._anonymizer.settings.no_face == "skip"
         seed = identity.seed if identity else None
         record = Record(str(photo.path), None, "skipped" if skipped else "error", str(shown), seed)
-        self._note(photo, identity, record, reason=f"{shown.why}; {shown.fix}")
+        # What a library says may hold the photo's name.
+        why = f"internal error ({type(error).__name__})" if shown.fix == INTERNAL else shown.why
+        self._note(photo, identity, record, reason=f"{why}; {shown.fix}")
         return record
 
     def _note(self, photo: Photo, identity: Identity | None, record: Record, **facts: str) -> None:

@@ -1,5 +1,6 @@
 """Runs over many photos: nothing lost, nothing done twice, nothing leaked, whatever breaks."""
 
+import errno
 import hashlib
 import json
 import os
@@ -8,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,11 +26,11 @@ from tests.runtime.test_images import bomb, jpeg, jpeg_header, webp_header
 from anon_runtime import Anonymizer, Settings, outputs
 from anon_runtime.console import Reporter
 from anon_runtime.errors import AnonError, BackendError, BundleError, OutputError, UsageError
-from anon_runtime.folder import MAX_ENGINE_FAILURES
+from anon_runtime.folder import MAX_ENGINE_FAILURES, FolderRun
 from anon_runtime.inputs import find_photos
-from anon_runtime.journal import NAME, PRIVATE
+from anon_runtime.journal import NAME, PRIVATE, Journal
 from anon_runtime.outputs import Output
-from anon_runtime.runs import run_photos
+from anon_runtime.runs import describe_run, run_photos
 
 QUICK = Settings(steps=1, guidance_scale=1, batch_size=4)
 
@@ -246,9 +248,6 @@ def test_a_photo_that_vanishes_or_turns_unreadable(
                 photo.path.mkdir()
             yield photo
 
-    from anon_runtime.folder import FolderRun
-    from anon_runtime.journal import Journal
-
     with Journal(tmp_path / "out", {}) as journal:
         records = list(FolderRun(quick, Output.parse(tmp_path / "out"), journal).records(disturbed()))
     assert Counter(record.status for record in records) == {"ok": 12, "error": 2}
@@ -270,8 +269,6 @@ def failing_writes(after: int, error: OSError) -> Callable[[int], None]:
 def test_a_folder_that_fails_ends_the_run_and_keeps_what_is_done(
     quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str], code: str
 ) -> None:
-    import errno
-
     number = getattr(errno, code)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(outputs.os, "fsync", failing_writes(10, OSError(number, os.strerror(number))))
@@ -373,7 +370,7 @@ def test_a_surprise_is_the_failure_of_one_photo(
 
     monkeypatch.setattr(quick, "describe_all", surprise)
     assert run(quick, photos, tmp_path / "out") == 3
-    assert all("RuntimeError: disk on fire" in entry["reason"] for entry in entries(tmp_path / "out"))
+    assert all("internal error (RuntimeError)" in entry["reason"] for entry in entries(tmp_path / "out"))
     assert len(entries(tmp_path / "out")) == 14 and pictures(tmp_path / "out") == {}
 
 
@@ -462,6 +459,15 @@ def test_ctrl_c_ends_after_the_pictures_in_flight(
     resumed = start(demo_bundle, originals, out)
     assert f"{14 - len(done)} ok, {len(done)} done before" in resumed.communicate()[1]
     assert pictures(out) == undisturbed
+
+
+def test_ctrl_c_is_heard_among_photos_that_are_done(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    out, stop = tmp_path / "out", threading.Event()
+    assert run(quick, photos, out) == 0
+    stop.set()
+    with Journal(out, describe_run(quick, Output.parse(out))) as journal:
+        records = FolderRun(quick, Output.parse(out), journal, stop=stop).records(find_photos([photos], recursive=True))
+        assert list(records) == []
 
 
 def test_two_runs_into_one_folder(demo_bundle: Path, originals: Path, tmp_path: Path) -> None:
