@@ -38,7 +38,7 @@ LEVELS = (
     Economy(),
     Economy(guided=(0.15, 6.0)),
     Economy(guided=(0.15, 6.0), period=3),
-    Economy(guided=(0.15, 6.0), period=5),
+    Economy(sampler="dpmpp_2m_sde", guided=(0.3, 6.0)),
 )
 
 
