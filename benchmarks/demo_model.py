@@ -138,12 +138,12 @@ def reading_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
     ]
 
 
-def paint(anonymizer: Anonymizer, people: Sequence[Attributes], scale: float, first_seed: int) -> list[Pixels]:
-    """A picture of each person, at a guidance scale, each with a seed of its own."""
+def paint(anonymizer: Anonymizer, people: Sequence[Attributes], settings: Settings, first_seed: int) -> list[Pixels]:
+    """A picture of each person, each with a seed of its own."""
     requests = [Request(*write_prompts(person), seed=first_seed + i) for i, person in enumerate(people)]
     pictures: list[Pixels] = []
-    for start in tqdm(range(0, len(requests), BATCH), desc=f"guidance {scale:g}", unit="batch"):
-        batch = anonymizer.generate(requests[start : start + BATCH], Settings(guidance_scale=scale))
+    for start in tqdm(range(0, len(requests), BATCH), desc="pictures", unit="batch", leave=False):
+        batch = anonymizer.generate(requests[start : start + BATCH], settings)
         pictures += [np.asarray(portrait.image) for portrait in batch]
     return pictures
 
@@ -164,9 +164,10 @@ def judge(anonymizer: Anonymizer, truth: Photos, pictures: Sequence[Pixels]) -> 
 def painting_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
     """Pictures painted from the held-out photos' labels."""
     people = [labelled(photos, i) for i in range(len(photos))]
-    guided, again = paint(anonymizer, people, 7.5, 1000), paint(anonymizer, people, 7.5, 2000)
+    plainly = Settings(guidance_scale=1)
+    guided, again = (paint(anonymizer, people, Settings(guidance_scale=7.5), seed) for seed in (1000, 2000))
     (with_guidance, alone), (without, _) = (
-        judge(anonymizer, photos, pictures) for pictures in (guided, paint(anonymizer, people, 1, 1000))
+        judge(anonymizer, photos, pictures) for pictures in (guided, paint(anonymizer, people, plainly, 1000))
     )
     mean, plain = (float(np.mean(list(aucs.values()))) for aucs in (with_guidance, without))
     return [

@@ -22,11 +22,10 @@ from tqdm import tqdm
 from anon_export.demo.training.captions import labelled
 from anon_export.demo.training.data import Photos, load_photos, split
 from anon_export.verify import psnr
-from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime import Anonymizer, Settings
 from anon_runtime.economy import LEVELS, Economy, plan_evaluations
-from anon_runtime.prompt import write_prompts
 
-from .demo_model import BATCH, judge
+from .demo_model import judge, paint
 
 INTERVAL = (0.15, 6.0)
 TWO_M = "dpmpp_2m_sde"
@@ -93,17 +92,6 @@ def shallow_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
     return median(turns[1:])
 
 
-def paint(anonymizer: Anonymizer, photos: Photos, settings: Settings) -> list[NDArray[np.uint8]]:
-    """A picture of each photo's labels."""
-    prompts = [write_prompts(labelled(photos, i)) for i in range(len(photos))]
-    requests = [Request(*pair, seed=1000 + i) for i, pair in enumerate(prompts)]
-    pictures: list[NDArray[np.uint8]] = []
-    for first in range(0, len(requests), BATCH):
-        batch = anonymizer.generate(requests[first : first + BATCH], settings)
-        pictures += [np.asarray(portrait.image) for portrait in batch]
-    return pictures
-
-
 def measure(
     anonymizer: Anonymizer, photos: Photos, variants: dict[str, Settings], shares: Sequence[float]
 ) -> list[Cost]:  # fmt: skip
@@ -111,8 +99,9 @@ def measure(
     costs: list[Cost] = []
     exact: Sequence[NDArray[np.uint8]] = ()
     whole: list[float] = []
+    people = [labelled(photos, i) for i in range(len(photos))]
     for name, settings in tqdm(variants.items(), desc="variants"):
-        pictures = paint(anonymizer, photos, settings)
+        pictures = paint(anonymizer, people, settings, 1000)
         exact = exact or pictures
         aucs, alone = judge(anonymizer, photos, pictures)
         counted = [count_samples(anonymizer, settings, share) for share in shares]
