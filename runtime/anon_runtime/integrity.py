@@ -11,6 +11,7 @@ from pathlib import Path
 from .errors import BundleError
 
 REBUILD = "build it again with `anon-export build`"
+ALTERED = "this file is not the one that was built (its sha256 differs)"
 LARGE = 2**26  # bytes; a smaller file is hashed in less than a tenth of a second
 
 
@@ -49,7 +50,7 @@ def find_damages(folder: Path, files: Mapping[str, FileRecord], *, checksum: boo
         digests = sha256_all([folder / name for name in intact])
         for name in intact:
             if digests[folder / name] != files[name].sha256:
-                found[name] = "this file is not the one that was built (its sha256 differs)"
+                found[name] = ALTERED
     return found
 
 
@@ -82,7 +83,7 @@ class Inspection:
             try:
                 if sha256(path) == record.sha256:
                     continue
-                why = "this file is not the one that was built (its sha256 differs)"
+                why = ALTERED
             except OSError as error:
                 why = f"it cannot be read ({error.strerror})"
             self._error = BundleError(str(path), why, REBUILD)

@@ -1,4 +1,4 @@
-"""Stages that work at the same time, joined by queues that hold little: memory stays flat however long a run is."""
+"""Stages that work at the same time, joined by queues that hold little."""
 
 import threading
 from collections import deque
