@@ -24,15 +24,13 @@ def onnxruntime_times(path: Path, inputs: Arrays, repeats: int) -> Counter[str]:
     """Seconds a call by operator, as onnxruntime's profiler has them; with the session options of the runtime."""
     import onnxruntime
 
-    from anon_runtime.backends.ort import DISABLED, session_options
+    from anon_runtime.backends.ort import session_arguments
 
-    options = session_options()
-    options.enable_profiling = True
+    arguments = session_arguments(path)
+    arguments["sess_options"].enable_profiling = True
     with tempfile.TemporaryDirectory() as folder:
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"], disabled_optimizers=DISABLED
-        )
+        arguments["sess_options"].profile_file_prefix = str(Path(folder) / "profile")
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"], **arguments)
         for _ in range(repeats + 1):
             session.run(None, inputs)
         events = json.loads(Path(session.end_profiling()).read_text())

@@ -42,7 +42,7 @@ def _rates(axes: Axes, pairs: list[dict[str, Any]], flops: float, sgemm: float) 
     for row, pair in enumerate(pairs):
         axes.barh(row, flops / statistics.median(pair["seconds"]) / 1e9, color=_colour(pair["name"]))
     axes.axvline(sgemm / 1e9, color=LINE)
-    axes.set(xlabel="GFLOP/s, as PyTorch counts; the line is this machine's best sgemm")
+    axes.set(xlabel="GFLOP/s as PyTorch counts (line: best sgemm)")
 
 
 def _stages(axes: Axes, pictures: dict[str, dict[str, Any]]) -> None:

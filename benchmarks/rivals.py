@@ -138,6 +138,8 @@ CONTENDERS: dict[str, Callable[[Path, str], Call]] = {
 
 # Those that open graphs as other exporters write them, with plain convolutions and attention spelled out.
 PLAIN = ("OpenVINO", "Optimum")
+# Those that take ten times as long as the others: two turns say enough.
+SLOW = ("stable-diffusion.cpp, f32", "stable-diffusion.cpp, q8_0")
 
 
 def prepare(folder: Path, *, full_size: bool) -> Sizes:

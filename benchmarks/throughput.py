@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import pictures
-from .rivals import BASELINE, CONTENDERS, PLAIN, AbsentError, Rival, Sizes, prepare, prepare_plain, torch_eager
+from .rivals import BASELINE, CONTENDERS, PLAIN, SLOW, AbsentError, Rival, Sizes, prepare, prepare_plain, torch_eager
 
 PARTS = ("unet", "vae_decoder")
 BATCHES = {False: (1, 2, 4, 8, 16, 32, 64), True: (1, 2, 4)}  # pictures at once; at full size
@@ -56,10 +56,10 @@ class Pair:
         return [theirs / ours for ours, theirs in zip(self.seconds, self.baseline, strict=True)]
 
 
-def compare(name: str, part: str, folder: Path, sizes: Sizes, repeats: int, threads: int) -> Pair:
+def compare(baseline: Rival, name: str, part: str, folder: Path, sizes: Sizes, repeats: int, threads: int) -> Pair:
     """A contender and the baseline in turns, after one turn each that does not count."""
     inputs = sizes.inputs(part)
-    with Rival(BASELINE, folder, part, threads) as baseline, Rival(name, folder, part, threads) as rival:
+    with Rival(name, folder, part, threads) as rival:
         expected, result = baseline.turn(inputs).result, rival.turn(inputs).result
         turns = [(rival.turn(inputs), baseline.turn(inputs)) for _ in range(repeats)]
     assert expected is not None
@@ -147,12 +147,17 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str]) -> 
     if set(only) & set(PLAIN):
         prepare_plain(folder, sizes)
     pairs, absent = [], {}
-    jobs = [(name, part) for part in PARTS for name in CONTENDERS if name in only and name != BASELINE]
-    for name, part in tqdm(jobs, desc="contenders"):
-        try:
-            pairs.append(compare(name, part, folder, sizes, repeats, threads))
-        except AbsentError as error:
-            absent[f"{name}, {part}"] = str(error)
+    names = [name for name in CONTENDERS if name in only and name != BASELINE]
+    with tqdm(total=len(PARTS) * len(names), desc="contenders") as bar:
+        for part in PARTS:
+            with Rival(BASELINE, folder, part, threads) as baseline:
+                for name in names:
+                    try:
+                        turns = min(repeats, 2) if name in SLOW else repeats
+                        pairs.append(compare(baseline, name, part, folder, sizes, turns, threads))
+                    except AbsentError as error:
+                        absent[f"{name}, {part}"] = str(error)
+                    bar.update()
     flops = {part: count_flops(folder, part, sizes) for part in PARTS}
     return {
         "machine": machine(threads), "full_size": full_size, "flops": flops, "sgemm": sgemm_rate(),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from anon_runtime import Anonymizer
@@ -15,6 +16,12 @@ from anon_runtime.bundle import MANIFEST
 
 # facer and DeepFace live in an environment of their own: `make test-facer`.
 collect_ignore = [] if find_spec("facer") else ["facer"]
+
+# Inputs made up for each property. Ten minutes of fuzzing, once before a release:
+# pytest --hypothesis-profile=long tests/runtime/test_hostile.py tests/runtime/test_images.py
+settings.register_profile("short", max_examples=300, deadline=None)
+settings.register_profile("long", max_examples=50_000, deadline=None)
+settings.load_profile("short")
 
 
 @pytest.fixture(scope="session")

@@ -60,14 +60,14 @@ def run(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("batch", "rows", "columns"), [(1, 8, 8), (3, 8, 24), (2, 40, 16)])
 def test_the_same_results(smallest: int, bias: bool, batch: int, rows: int, columns: int) -> None:
-    model = make_model(40, 48, bias=bias)
+    model = make_model(136, 128, bias=bias)
     weights = [torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer]
     assert use_winograd(model, {"h": smallest, "w": 2 * smallest}) == 1
     onnx.checker.check_model(model, full_check=True)
     kinds = [node.op_type for node in model.graph.node]
     assert kinds.count("MatMul") == 1 and kinds.count("Add") == bias
     assert max(tensor.dims[0] for tensor in model.graph.initializer) == (16 if smallest == 2 else 36)
-    image = np.random.default_rng(1).standard_normal((batch, 40, rows, columns)).astype(np.float32)
+    image = np.random.default_rng(1).standard_normal((batch, 136, rows, columns)).astype(np.float32)
     expected = torch.nn.functional.conv2d(torch.from_numpy(image).double(), *(w.double() for w in weights), padding=1)
     np.testing.assert_allclose(run(model, image), expected, atol=2e-5)
 
@@ -75,43 +75,43 @@ def test_the_same_results(smallest: int, bias: bool, batch: int, rows: int, colu
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rows": "h + 1"}, {"columns": 5}, {"kernel": 1}, {"inputs": 3}, {"outputs": 3}, {"strides": [2, 2]},
+        {"rows": "h + 1"}, {"columns": 5}, {"kernel": 1}, {"inputs": 120}, {"outputs": 120}, {"strides": [2, 2]},
         {"dilations": [2, 2], "pads": [2] * 4}, {"group": 2}, {"pads": [0] * 4},
     ],
 )  # fmt: skip
 def test_other_convolutions_stay(changes: dict[str, Any]) -> None:
-    model = make_model(**({"inputs": 64, "outputs": 64} | changes))
+    model = make_model(**({"inputs": 128, "outputs": 128} | changes))
     before = model.SerializeToString()
     assert use_winograd(model, {"h": 4, "w": 4}) == 0
     assert model.SerializeToString() == before
 
 
 def test_convolutions_in_a_row_share_their_constants() -> None:
-    model = make_model(32, 32, 8, 8)
+    model = make_model(128, 128, 8, 8)
     second = helper.make_node("Conv", ["result", "weights"], ["last"], pads=[1] * 4)
     model.graph.node.append(second)
-    model.graph.value_info.append(helper.make_tensor_value_info("result", TensorProto.FLOAT, ["n", 32, 8, 8]))
+    model.graph.value_info.append(helper.make_tensor_value_info("result", TensorProto.FLOAT, ["n", 128, 8, 8]))
     model.graph.output[0].name = "last"
-    plain = run(model, np.ones((1, 32, 8, 8), np.float32))
+    plain = run(model, np.ones((1, 128, 8, 8), np.float32))
     assert use_winograd(model, {}) == 2
     assert sum(tensor.name.startswith("winograd.tile") for tensor in model.graph.initializer) == 1
-    np.testing.assert_allclose(run(model, np.ones((1, 32, 8, 8), np.float32)), plain, atol=2e-5)
+    np.testing.assert_allclose(run(model, np.ones((1, 128, 8, 8), np.float32)), plain, atol=2e-5)
 
 
 @pytest.mark.parametrize(("smallest", "rows", "bands"), [(4, 8, 1), (8, 16, 1), (16, 16, 2), (16, 48, 2), (96, 96, 4)])
 def test_high_pictures_are_cut_into_bands(smallest: int, rows: int, bands: int) -> None:
     """Each band reads a row of its neighbours, and zeros beyond the picture."""
-    model = make_model(32, 32)
+    model = make_model(128, 128)
     weights = [torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer]
     assert use_winograd(model, {"h": smallest, "w": 4}) == 1
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node].count("MatMul") == bands
-    image = np.random.default_rng(1).standard_normal((2, 32, rows, 12)).astype(np.float32) + 1
+    image = np.random.default_rng(1).standard_normal((2, 128, rows, 12)).astype(np.float32) + 1
     expected = torch.nn.functional.conv2d(torch.from_numpy(image).double(), *(w.double() for w in weights), padding=1)
     np.testing.assert_allclose(run(model, image), expected, atol=3e-5)
 
 
 def test_there_is_a_limit_to_bands() -> None:
-    model = make_model(32, 32, 256, 8)
+    model = make_model(128, 128, 256, 8)
     use_winograd(model, {})
     assert [node.op_type for node in model.graph.node].count("MatMul") == 8

@@ -412,11 +412,11 @@ def kill_and_resume(bundle: Path, photos: Path, out: Path, kills: int, expected:
     rng, survived = random.Random(0), 0
     for turn in range(kills):
         process = start(bundle, photos, out)
-        if turn % 4:
-            wait_for(out, min(turn, len(expected)))
-            time.sleep(rng.uniform(0, 0.1))
-        else:
+        if turn % 4 == 3:
             time.sleep(rng.uniform(0.1, 2))  # while it starts
+        else:
+            wait_for(out, min(turn + 1, len(expected)))
+            time.sleep(rng.uniform(0, 0.1))
         process.kill()
         process.wait()
         done = {name: digest for name, digest in pictures(out).items() if not name.startswith(PRIVATE)}

@@ -43,7 +43,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     return copy
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_manifest_is_read_or_refused(demo_bundle: Path, data: st.DataObject) -> None:
     good = json.loads((demo_bundle / MANIFEST).read_text())
@@ -65,7 +65,7 @@ def test_json_that_breaks_parsers(tmp_path: Path, text: str) -> None:
         load_attributes(tmp_path / "a.json")
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.one_of(
         JSON.map(lambda v: json.dumps(v).encode()),

@@ -13,25 +13,27 @@ from . import Arrays, Engine, cache_folder, cannot_load, cannot_run
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 
-# It copies the weights of convolutions into a layout of the processor's, which for the UNet takes ten times as long as
-# loading it, and gains less than Winograd's form does.
-DISABLED = ["NchwcTransformer"]
+# Bytes of weights up to which they are copied into layouts of the processor's when an engine is loaded. For a small
+# network that takes a moment, and its convolutions half the time. For Stable Diffusion's UNet it takes ten times as
+# long as loading it, gains less than Winograd's form does, and what is copied are no pages that processes share.
+SMALL = 2**26
 
 
-def session_options() -> Any:
-    """onnxruntime's options for every engine."""
+def session_arguments(path: Path) -> dict[str, Any]:
+    """What ``onnxruntime.InferenceSession`` is given for an engine, beside its providers."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
     # With free shapes, a plan of the memory is kept beside the memory itself: half a gigabyte more for the UNet.
     options.enable_mem_pattern = False
-    # Packed weights would be copies of this process's own; the files' pages are shared by all that map them.
-    options.add_session_config_entry("session.disable_prepacking", "1")
     # Every engine has threads of its own. Those that wait for work in a loop take the cores from the engine at work:
     # with two cores, a folder took a third longer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
+    small = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) <= SMALL
+    if not small:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    return {"sess_options": options, "disabled_optimizers": [] if small else ["NchwcTransformer"]}
 
 
 class _OrtEngine:
@@ -48,9 +50,7 @@ class _OrtEngine:
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
         self._path, self._ort = path, ort
         try:
-            self._session = ort.InferenceSession(
-                str(path), session_options(), providers=_providers(device), disabled_optimizers=DISABLED
-            )
+            self._session = ort.InferenceSession(str(path), providers=_providers(device), **session_arguments(path))
         except Exception as error:  # onnxruntime's exceptions share no base class.
             raise cannot_load(path, "onnxruntime", error) from None
         # Without a driver or a library of CUDA, onnxruntime logs a line and takes the CPU.

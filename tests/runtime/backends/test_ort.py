@@ -41,9 +41,9 @@ class GpuLibrary:
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
         real = onnxruntime.InferenceSession
 
-        def session(path: str, options: object, providers: list, disabled_optimizers: list) -> object:
+        def session(path: str, providers: list, sess_options: object, disabled_optimizers: list) -> object:
             self.asked = providers
-            made = real(path, options, providers=["CPUExecutionProvider"])
+            made = real(path, sess_options, providers=["CPUExecutionProvider"])
             if works:
                 made.get_providers = lambda: [name for name, _ in providers]
             return made
@@ -93,14 +93,14 @@ def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of memory")
 def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -> None:
-    """Their pages are the file's own, which all processes that have the engine share; none is copied."""
+    """Those of a large network: pages are the file's own, which all processes that have the engine share."""
     model = onnx.load(graph(demo_bundle))
     path = tmp_path / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, location="model.onnx.data", size_threshold=1024)
     os.sync()  # pages that are not on disk yet would count as changed
     code = (
-        "import sys, numpy as np; from pathlib import Path; from anon_runtime.backends import load_engine;"
-        "engine = load_engine('onnxruntime', Path(sys.argv[1])); print(open('/proc/self/smaps').read());"
+        "import sys, numpy as np; from pathlib import Path; from anon_runtime.backends import load_engine, ort;"
+        "ort.SMALL = 0; engine = load_engine('onnxruntime', Path(sys.argv[1])); print(open('/proc/self/smaps').read());"
         "engine({'latent_sample': np.zeros((1, 4, 24, 24), np.float32)}); print(open('/proc/self/smaps').read())"
     )
     text = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
