@@ -18,12 +18,13 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 DISABLED = ["NchwcTransformer"]
 
 
-def session_options() -> Any:
+def session_options(threads: int | None = None) -> Any:
     """onnxruntime's options for every engine."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0  # 0 is one for each core
     # With free shapes, a plan of the memory is kept beside the memory itself: half a gigabyte more for the UNet.
     options.enable_mem_pattern = False
     # Packed weights would be copies of this process's own; the files' pages are shared by all that map them.
@@ -35,21 +36,21 @@ def session_options() -> Any:
 
 
 class _OrtEngine:
-    def __init__(self, path: Path, device: str | None) -> None:
+    def __init__(self, path: Path, device: str | None, threads: int | None) -> None:
         try:
             import onnxruntime as ort
         except ImportError:
             fix = "install exactly one of `anon-engines[cpu]` and `anon-engines[gpu]`"
             raise BackendError(str(path), "onnxruntime is not installed", fix) from None
         available = ort.get_available_providers()
-        device = device or ("cuda" if PROVIDERS["cuda"] in available else "cpu")
+        device = device or default_device()
         if PROVIDERS[device] not in available:
             fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use --device cpu"
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
         self._path, self._ort = path, ort
         try:
             self._session = ort.InferenceSession(
-                str(path), session_options(), providers=_providers(device), disabled_optimizers=DISABLED
+                str(path), session_options(threads), providers=_providers(device), disabled_optimizers=DISABLED
             )
         except Exception as error:  # onnxruntime's exceptions share no base class.
             raise cannot_load(path, "onnxruntime", error) from None
@@ -79,6 +80,13 @@ class _OrtEngine:
         return [value.numpy() for value in binding.get_outputs()]
 
 
+def default_device() -> str:
+    """The best one that the installed onnxruntime was made for."""
+    import onnxruntime as ort
+
+    return "cuda" if PROVIDERS["cuda"] in ort.get_available_providers() else "cpu"
+
+
 def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
     """Providers with their options; fp32 engines stay fp32, without TF32's 10 bits."""
     cpu: tuple[str, dict[str, Any]] = (PROVIDERS["cpu"], {})
@@ -92,6 +100,6 @@ def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
     return [(PROVIDERS["tensorrt"], kept), cuda, cpu]
 
 
-def load(path: Path, _target: str, device: str | None, _gpu: str | None) -> Engine:
+def load(path: Path, _target: str, device: str | None, _gpu: str | None, threads: int | None = None) -> Engine:
     """Load an ONNX file into onnxruntime; see `load_engine`."""
-    return _OrtEngine(path, device)
+    return _OrtEngine(path, device, threads)
