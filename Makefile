@@ -57,5 +57,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,export,demo,reference,bench,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,ray,export,demo,reference,bench,test]'
 	@touch $@ $(VENV)/.installed-demo

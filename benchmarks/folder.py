@@ -1,4 +1,4 @@
-"""Runs over a folder: speed beside a plain loop, memory, restarts, and the same bytes after kills.
+"""Runs over a folder: speed beside a plain loop and on Ray, memory, restarts, and the same bytes after kills.
 
     python -m benchmarks.folder [--photos 2000] [--steps 15] [--engines engines/demo] [--json FILE]
 
@@ -8,13 +8,16 @@ The photos are turned and cut variants of the astronaut that ships with scikit-i
 import argparse
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
@@ -23,9 +26,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Settings
+from anon_runtime.cluster import LOCAL, Cluster, connect
 from anon_runtime.folder import FolderRun
 from anon_runtime.inputs import Photo, find_photos
+from anon_runtime.journal import Journal
 from anon_runtime.outputs import Output, encode, identify, write_file
+from anon_runtime.scale import ScaledRun
 
 COMMAND = "from anon_runtime.cli import main; main()"
 
@@ -37,6 +43,7 @@ class Report:
     Attributes:
         ratios: of the plain loop's time over the pipeline's, by turn.
         generating: share of the wall time in which the generator works, by turn.
+        ray: ratios of one process's time over that of Ray with two actors, which have half the threads each, by turn.
         peaks: peak memory in bytes, by number of photos.
         resumed: seconds for a run that finds so many photos done, less those of a run that finds one.
         same: whether a run that was killed and resumed gave the bytes of an undisturbed one.
@@ -47,6 +54,7 @@ class Report:
     batch: int
     ratios: list[float]
     generating: list[float]
+    ray: list[float]
     rate: float
     peaks: dict[int, int]
     resumed: float
@@ -67,8 +75,8 @@ def plain_loop(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> fl
     """Seconds of what anyone would write first."""
     start = time.perf_counter()
     for photo in photos:
-        seed = identify(photo.path.read_bytes(), 0).seed
-        write_file(out / f"{photo.path.stem}.png", encode(anonymizer.anonymize(photo.path, seed=seed).image))
+        seed = identify(photo.read(), 0).seed
+        write_file(out / f"{photo.name.stem}.png", encode(anonymizer.anonymize(str(photo.path), seed=seed).image))
     return time.perf_counter() - start
 
 
@@ -94,6 +102,28 @@ def compare(engines: Path, photos: Sequence[Photo], out: Path, steps: int, turns
         shares.append(share)
         rates.append(len(some) / seconds)
     return ratios, shares, rates
+
+
+def on_ray(cluster: Cluster, photos: Sequence[Photo], out: Path) -> float:
+    """Seconds of a run on a cluster, with the start of its actors."""
+    start = time.perf_counter()
+    with Journal(out, {}, overwrite=True) as journal:
+        run = ScaledRun(cluster, Output(out), journal, stop=threading.Event(), log_attributes=False)
+        assert all(record.status == "ok" for record in run.records(photos))
+    return time.perf_counter() - start
+
+
+def compare_with_ray(engines: Path, photos: Sequence[Photo], out: Path, steps: int, turns: int) -> list[float]:
+    """One process and two actors of a local Ray in turns over parts of the photos: ratios of seconds."""
+    half = Settings(steps=steps, threads=max(1, (os.cpu_count() or 2) // 2))
+    anonymizer, part, ratios = Anonymizer.load(engines, Settings(steps=steps)), len(photos) // turns, []
+    pipeline(anonymizer, photos[:4], out / "one")
+    with connect(LOCAL, partial(Anonymizer.load, engines.absolute(), half)) as cluster:
+        for turn in tqdm(range(turns), desc="one process and Ray"):
+            some = photos[turn * part : (turn + 1) * part]
+            alone, _ = pipeline(anonymizer, some, out / "one")
+            ratios.append(alone / on_ray(replace(cluster, actors=2), some, out / "ray"))
+    return ratios
 
 
 def command(engines: Path, photos: Path, out: Path, *more: str) -> list[str]:
@@ -147,6 +177,7 @@ def measure(engines: Path, count: int, steps: int, turns: int, kills: int, scrat
     make_photos(scratch / "few", count // 10)
     found = list(find_photos([scratch / "few"], recursive=True))
     ratios, shares, rates = compare(engines, found, scratch / "compared", steps, turns)
+    ray = compare_with_ray(engines, found, scratch / "on ray", steps, turns)
     peaks = {
         count // 10: peak_of(command(engines, scratch / "few", scratch / "out few")),
         count: peak_of(command(engines, scratch / "many", scratch / "out")),
@@ -160,7 +191,7 @@ def measure(engines: Path, count: int, steps: int, turns: int, kills: int, scrat
     run_with_kills(command(engines, scratch / "many", scratch / "killed"), scratch / "killed", count, kills)
     same = digests(scratch / "killed") == digests(scratch / "out") and len(digests(scratch / "out")) == count
     batch = Anonymizer.load(engines).batch_size
-    return Report(count, steps, batch, ratios, shares, median(rates), peaks, resumed, kills, same)
+    return Report(count, steps, batch, ratios, shares, ray, median(rates), peaks, resumed, kills, same)
 
 
 def table(report: Report) -> list[str]:
@@ -170,6 +201,8 @@ def table(report: Report) -> list[str]:
         f"times as fast as a plain loop ({report.steps} steps, batches of {report.batch})":
             (f"{median(report.ratios):.2f} ({min(report.ratios):.2f}-{max(report.ratios):.2f})", "1.5"),
         "share of wall time in which the generator works": (f"{median(report.generating):.2f}", "0.9"),
+        "times as fast as one process: Ray with two actors, their start included":
+            (f"{median(report.ray):.2f} ({min(report.ray):.2f}-{max(report.ray):.2f})", ""),
         "photos a second": (f"{report.rate:.2f}", ""),
         "peak memory, " + " and ".join(f"{count} photos" for count in report.peaks):
             (f"{few / 1e9:.2f} and {many / 1e9:.2f} GB ({many / few - 1:+.1%})", "5 %"),

@@ -37,6 +37,17 @@ def coffee() -> Path:
 
 
 @pytest.fixture(scope="session")
+def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fourteen different photos of one face, in two folders; read only."""
+    folder = tmp_path_factory.mktemp("originals")
+    (folder / "deep").mkdir()
+    face = Image.open(astronaut).convert("RGB").crop((96, 0, 352, 256))
+    for i in range(14):
+        face.rotate(i - 7).save(folder / ("deep" if i % 3 == 0 else "") / f"{i}.jpg", quality=90)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's generator as a diffusers folder; read only."""
     from anon_export.demo.weights import write_demo

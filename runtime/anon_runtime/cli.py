@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 import click
 
 from .attributes import load_attributes
+from .cluster import LOCAL, connect
 from .console import Reporter, logging_to_stderr
 from .economy import LEVELS
-from .errors import AnonError
+from .errors import AnonError, UsageError
 from .inputs import find_photos
 from .outputs import ENDINGS, Output
 from .pipeline import Anonymizer
 from .portrait import Request
 from .prompt import STYLES
+from .remote import is_url
 from .runs import describe_photos, run_photos, run_request
 from .schedule import SAMPLERS
 from .settings import MAX_SEED, Settings
@@ -29,6 +32,8 @@ Examples:
                                                 command goes on after an interruption
   find . -name "*.jpg" | anon-run - -o out/     the photos of a list
   anon-run "photos/*.jpg" -o out/ --json        a JSON line each
+  anon-run s3://bucket/photos -r -o /mnt/out --ray 10.0.0.1:6379
+                                                on all machines of a Ray cluster
   anon-run photo.jpg --prompt-only              what would be painted
   anon-run --prompt "portrait of a woman" --seed 7 -o out.png
                                                 the generator alone
@@ -44,10 +49,20 @@ Exit codes:
 PATH: Any = click.Path(path_type=Path)
 
 
+class PathOrUrl(click.ParamType):
+    """A path, or the text of a URL, which a path would spoil."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
+        """Tell one from the other."""
+        return str(value) if is_url(str(value)) else Path(value)
+
+
 # fmt: off
 @click.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("inputs", nargs=-1, type=PATH, metavar="[INPUT]...")
-@click.option("-o", "--output", "out", type=PATH, metavar="OUT",
+@click.argument("inputs", nargs=-1, type=PathOrUrl(), metavar="[INPUT]...")
+@click.option("-o", "--output", "out", type=PathOrUrl(), metavar="OUT",
               help="Folder for the portraits and their journal, or a .png, .jpg or .webp file for a single one.")
 @click.option("-r", "--recursive", is_flag=True,
               help="Look into the folders of a folder, too; OUT gets the same tree.")
@@ -83,6 +98,11 @@ PATH: Any = click.Path(path_type=Path)
                    "built with --deep-reuse), 3 is 2.5 times (0.881). 0 is exact.")
 @click.option("--batch-size", type=click.IntRange(1),
               help="Photos worked on at once; a picture does not depend on it.  [default: the bundle's]")
+@click.option("--threads", type=click.IntRange(1),
+              help="Of an engine on the CPU; a picture depends on it in its last digit.  [default: one for each core]")
+@click.option("--ray", "address", is_flag=False, flag_value=LOCAL, metavar="[ADDRESS]",
+              help="Spread the run over a Ray cluster, with one engine for each GPU, or for as many cores as --threads "
+                   "says; without ADDRESS over this machine.  Put it last, or write --ray=ADDRESS.")
 @click.option("--prompt-truncate", is_flag=True, help="Cut prompts at 77 tokens, as diffusers does.")
 @click.option("--prompt-style", type=click.Choice(STYLES), default="paper", show_default=True,
               help="Write labels as the paper does (Wavy_Hair) or as words (wavy hair).")
@@ -102,16 +122,17 @@ PATH: Any = click.Path(path_type=Path)
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes; errors still show.")
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
 def command(
-    inputs: tuple[Path, ...], out: Path | None, recursive: bool, picture_format: str | None, quality: int, suffix: str,
-    rename: str, overwrite: bool, max_failures: int | None, log_attributes: bool, engines: Path, checksum: bool,
-    device: str | None, prompt: str | None, negative_prompt: str | None, fast: int, ignore: str,
-    attributes_file: Path | None, prompt_only: bool, as_json: bool, quiet: bool, **choices: Any,
+    inputs: tuple[Path | str, ...], out: Path | str | None, recursive: bool, picture_format: str | None, quality: int,
+    suffix: str, rename: str, overwrite: bool, max_failures: int | None, log_attributes: bool, engines: Path,
+    checksum: bool, device: str | None, prompt: str | None, negative_prompt: str | None, fast: int, ignore: str,
+    attributes_file: Path | None, prompt_only: bool, address: str | None, as_json: bool, quiet: bool,
+    **choices: Any,
 ) -> None:
     """Turn photos of people into portraits of people who do not exist.
 
-    INPUT is a photo, a folder of photos, a pattern in quotes, or - for a list of names on standard input. The biggest
-    face of each photo is described in words, and a new portrait is painted from the words. No pixel of a photo reaches
-    an output.
+    INPUT is a photo, a folder of photos, a pattern in quotes, a URL such as s3://bucket/folder, or - for a list of
+    names on standard input. The biggest face of each photo is described in words, and a new portrait is painted from
+    the words. No pixel of a photo reaches an output.
     """
     # fmt: on
     if bool(inputs or attributes_file) == (prompt is not None):
@@ -122,6 +143,10 @@ def command(
         raise click.UsageError("--prompt-only shows what is read from photos; it does not go with --prompt")
     if (out is None) != prompt_only:
         raise click.UsageError("give --output, or --prompt-only to paint nothing, and not both")
+    if address is not None and not (inputs and out):
+        raise click.UsageError("--ray spreads photos over machines: name photos and --output, and put --ray last")
+    if isinstance(out, str):
+        raise UsageError(f"output {out}", "a bucket has no locks for a journal", "name a folder, or mount the bucket")
     names = tuple(name.strip() for name in ignore.split(",") if name.strip())
     attributes = load_attributes(attributes_file) if attributes_file else None
     settings = Settings(ignore=names, attributes=attributes, economy=LEVELS[fast], **choices)
@@ -134,10 +159,11 @@ def command(
         output = Output.parse(out, format=picture_format, quality=quality, suffix=suffix, rename=rename)
         output.check(photos)
         if photos:
-            code = run_photos(
-                load(), photos, output, reporter,
-                overwrite=overwrite, max_failures=max_failures, log_attributes=log_attributes,
-            )  # fmt: skip
+            with nullcontext() if address is None else connect(address, load) as cluster:
+                code = run_photos(
+                    load(), photos, output, reporter, cluster=cluster,
+                    overwrite=overwrite, max_failures=max_failures, log_attributes=log_attributes,
+                )  # fmt: skip
         else:
             request = None if prompt is None else Request(prompt, negative_prompt or "", settings.seed)
             name = attributes_file.stem if attributes_file else "portrait"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from tqdm import tqdm
@@ -23,7 +23,7 @@ class Reporter:
     """Tells how a run goes: a bar on a terminal, a line now and then in a log; with ``as_json`` records on stdout."""
 
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self._as_json, self._quiet = as_json, quiet
+        self._as_json, self._quiet, self._stdout = as_json, quiet, sys.stdout
         self._bar: tqdm[Any] | None = None
         self._failed = 0
         self._start = self._told = time.monotonic()
@@ -50,7 +50,7 @@ class Reporter:
         self._failed += record.status == "error"
         _log_failure(record)
         if self._as_json:
-            _print_json(record.to_dict())
+            _print_json(record.to_dict(), self._stdout)
         self._bar.update(1)
         now = time.monotonic()
         if self._bar.disable and now - self._told > LOG_EVERY:
@@ -80,8 +80,8 @@ def show_description(record: Record, as_json: bool) -> None:
         _print_description(record)
 
 
-def _print_json(line: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(line))  # in ASCII: names of files need not be UTF-8
+def _print_json(line: Mapping[str, Any], file: TextIO | None = None) -> None:
+    click.echo(json.dumps(line), file)  # in ASCII: names of files need not be UTF-8
 
 
 def _print_description(record: Record) -> None:

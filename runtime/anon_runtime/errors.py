@@ -16,6 +16,10 @@ class AnonError(Exception):
         super().__init__(f"{what}: {why}; {fix}")
         self.what, self.why, self.fix = what, why, fix
 
+    def __reduce__(self) -> tuple[type["AnonError"], tuple[str, str, str]]:
+        """For its way from one process to another."""
+        return type(self), (self.what, self.why, self.fix)
+
 
 class UsageError(AnonError):
     """A value was asked for that has no meaning (exit code 2)."""

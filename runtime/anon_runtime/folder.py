@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from .attributes import Attributes
 from .clock import Stopwatch
 from .errors import AnonError, BackendError, GenerationError, NoFaceError, PhotoError
-from .images import decode_photo, read_file
+from .images import decode_photo
 from .inputs import Photo
-from .journal import Journal
+from .journal import Notes
 from .outputs import Identity, Output, identify
 from .pipeline import Anonymizer, Progress
 from .portrait import Description, Portrait
@@ -96,6 +96,14 @@ class Painted:
     portrait: Portrait
 
 
+class Stop(Protocol):
+    """Something that says when to end, such as an event."""
+
+    def is_set(self) -> bool:
+        """Whether it is time."""
+        ...
+
+
 class FolderRun:
     """One run over many photos.
 
@@ -103,14 +111,14 @@ class FolderRun:
         anonymizer: with the settings of the run.
         output: where portraits go.
         journal: of the output folder; without one, nothing is remembered.
-        stop: when set, the run ends after the pictures that are being painted.
+        stop: once its ``is_set`` is true, the run ends after the pictures that are being painted.
         log_attributes: write what was read from the photos into the journal.
         progress: called with evaluations done and in all, for the pictures at hand.
     """
 
     def __init__(
-        self, anonymizer: Anonymizer, output: Output, journal: Journal | None = None, *,
-        stop: threading.Event | None = None, log_attributes: bool = False, progress: Progress | None = None,
+        self, anonymizer: Anonymizer, output: Output, journal: Notes | None = None, *,
+        stop: Stop | None = None, log_attributes: bool = False, progress: Progress | None = None,
     ) -> None:  # fmt: skip
         self._anonymizer, self._output, self._journal = anonymizer, output, journal
         self._stop = stop or threading.Event()
@@ -152,7 +160,7 @@ class FolderRun:
         """Read and decode a photo, unless its portrait is there already."""
         start, identity = time.perf_counter(), None
         try:
-            content = read_file(photo.path)
+            content = photo.read()
             identity = identify(content, self._anonymizer.settings.seed)
             name = self._output.name(photo, identity)
             if self._journal is not None and self._journal.has(identity.pseudonym, name):

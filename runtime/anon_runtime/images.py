@@ -4,6 +4,8 @@ import io
 import logging
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +31,34 @@ def read_file(path: Path) -> bytes:
         PhotoError: it is missing, no regular file, unreadable, or larger than any photo.
     """
     name = str(path)
+    # Opening a named pipe would wait for someone to write into it.
+    with reading(name), os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise PhotoError(name, "this is no regular file", "name a picture")
+        check_bytes(name, status.st_size)
+        return file.read()
+
+
+def check_bytes(name: str, size: int) -> None:
+    """Refuse a file that is larger than any photo.
+
+    Raises:
+        PhotoError: it is.
+    """
+    if size > MAX_BYTES:
+        raise _too_large(name, f"{size:,} bytes are more than the limit of {MAX_BYTES:,}")
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """What goes wrong with a file, as the failure of a photo of that name.
+
+    Raises:
+        PhotoError: anything did.
+    """
     try:
-        # Opening a named pipe would wait for someone to write into it.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise PhotoError(name, "this is no regular file", "name a picture")
-            if status.st_size > MAX_BYTES:
-                raise _too_large(name, f"{status.st_size:,} bytes are more than the limit of {MAX_BYTES:,}")
-            return file.read()
+        yield
     except (FileNotFoundError, NotADirectoryError):
         raise PhotoError(name, "there is no such file", "check the path") from None
     except IsADirectoryError:

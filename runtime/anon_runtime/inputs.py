@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from .errors import UsageError
+from .images import read_file
+from .remote import Remote, is_url, parse, safe_name
 
 # Of a folder's files, those with these endings are photos; a file that is named is one whatever its ending.
 SUFFIXES = {
@@ -21,21 +23,33 @@ class Photo:
     """A photo to anonymize.
 
     Attributes:
-        path: of the file.
+        path: of the file, or its URL.
         name: relative to the folder that was asked for; its portrait goes to the same place in the output folder.
     """
 
-    path: Path
+    path: Path | Remote
     name: Path
+
+    def read(self) -> bytes:
+        """The file's content.
+
+        Raises:
+            PhotoError: it cannot be read.
+        """
+        return self.path.read() if isinstance(self.path, Remote) else read_file(self.path)
 
 
 def find_photos(
-    arguments: Iterable[Path], *, recursive: bool = False, avoid: Path | None = None, listed: BinaryIO | None = None
+    arguments: Iterable[Path | str],
+    *,
+    recursive: bool = False,
+    avoid: Path | None = None,
+    listed: BinaryIO | None = None,
 ) -> Iterator[Photo]:
     """The photos that arguments stand for, in the same order every time.
 
     Args:
-        arguments: files, folders, patterns with ``*``, ``?`` or ``[``, and ``-`` for ``listed``.
+        arguments: files, folders, patterns with ``*``, ``?`` or ``[``, URLs, and ``-`` for ``listed``.
         recursive: look into the folders of a folder, too; ``**`` in a pattern always does.
         avoid: a folder that is not looked into: where the portraits go.
         listed: names of files, a line each, or separated by NUL, as ``find -print0`` writes them.
@@ -43,8 +57,10 @@ def find_photos(
     Raises:
         UsageError: a folder or a pattern holds no photo, or a folder cannot be read.
     """
-    for argument in arguments:
-        if listed is not None and argument == Path("-"):
+    for argument in map(_source, arguments):
+        if isinstance(argument, Remote):
+            yield from _some(_remote(argument, recursive), argument)
+        elif listed is not None and argument == Path("-"):
             yield from _some(map(_alone, _read_names(listed)), argument)
         elif argument.is_dir():
             yield from _some(_walk(argument, Path(), recursive, _identity(avoid), set()), argument)
@@ -55,12 +71,27 @@ def find_photos(
             yield _alone(argument)
 
 
-def _alone(path: Path) -> Photo:
+def _source(argument: Path | str) -> Path | Remote:
+    return parse(argument) if isinstance(argument, str) and is_url(argument) else Path(argument)
+
+
+def _alone(path: Path | Remote) -> Photo:
     """A photo that was named, of whose folder nothing is known."""
-    return Photo(path, Path(path.name or "photo"))
+    name = path.path.rpartition("/")[2] if isinstance(path, Remote) else path.name
+    return Photo(path, safe_name(name))
 
 
-def _some(photos: Iterator[Photo], argument: Path) -> Iterator[Photo]:
+def _remote(source: Remote, recursive: bool) -> Iterator[Photo]:
+    files = source.files(recursive=recursive)
+    if files is None:
+        yield _alone(source)
+        return
+    for path, name in files:
+        if name.suffix.lower() in SUFFIXES:
+            yield Photo(path, name)
+
+
+def _some(photos: Iterator[Photo], argument: Path | Remote) -> Iterator[Photo]:
     empty = True
     for photo in photos:
         empty = False
@@ -70,10 +101,10 @@ def _some(photos: Iterator[Photo], argument: Path) -> Iterator[Photo]:
         raise UsageError(str(argument), "there is no photo in it", fix)
 
 
-def _read_names(stream: BinaryIO) -> Iterator[Path]:
+def _read_names(stream: BinaryIO) -> Iterator[Path | Remote]:
     content = stream.read()
     separator = b"\0" if b"\0" in content else b"\n"
-    return (Path(os.fsdecode(name)) for name in content.split(separator) if name)
+    return (_source(os.fsdecode(name)) for name in content.split(separator) if name)
 
 
 def _walk(

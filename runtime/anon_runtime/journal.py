@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,28 @@ NAME = "journal.jsonl"
 PRIVATE = ".anon-run"  # in the output folder: files that are being written
 
 
-class Journal:
+class Notes:
+    """What is known of an output folder, and what is to be added to its journal by whoever holds that.
+
+    Args:
+        out: the output folder.
+        done: pseudonyms of photos that are done, with the names of their portraits.
+    """
+
+    def __init__(self, out: Path, done: Set[tuple[str, str]]) -> None:
+        self.out, self.scratch, self.done = out, out / PRIVATE, done
+        self.entries: list[Mapping[str, Any]] = []
+
+    def has(self, identity: str, output: Path) -> bool:
+        """Whether a photo is done, and its portrait still there."""
+        return (identity, str(output)) in self.done and (self.out / output).exists()
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Note what became of a photo."""
+        self.entries.append(entry)
+
+
+class Journal(Notes):
     """An open journal; no other run can have the folder meanwhile."""
 
     def __init__(self, out: Path, common: Mapping[str, Any], *, overwrite: bool = False) -> None:
@@ -35,17 +56,16 @@ class Journal:
             UsageError: another run works on the folder, or it holds pictures of other settings.
             OutputError: the folder cannot be written.
         """
-        self.out, self.scratch = out, out / PRIVATE
+        self._found: set[tuple[str, str]] = set()
+        super().__init__(out, self._found)
         self._turn = threading.Lock()
-        self._done: set[tuple[str, str]] = set()
         try:
             out.mkdir(parents=True, exist_ok=True)
             self.scratch.mkdir(exist_ok=True)
             self.scratch.chmod(0o700)
             self._file = (out / NAME).open("ab+")
             self._claim()
-            for leftover in self.scratch.iterdir():
-                leftover.unlink()
+            self._tidy()
             intact = 0 if overwrite else self._read(common)
             self._file.truncate(intact)
             if not intact:
@@ -62,6 +82,11 @@ class Journal:
             fix = "wait for it, or choose another folder"
             raise UsageError(f"output folder {self.out}", "another run is writing into it", fix) from None
 
+    def _tidy(self) -> None:
+        """Remove what killed processes were writing."""
+        for leftover in self.scratch.iterdir():
+            leftover.unlink()
+
     def _read(self, common: Mapping[str, Any]) -> int:
         """Take in what is done; returns how many bytes hold whole lines."""
         intact = 0
@@ -73,7 +98,7 @@ class Journal:
             if number == 0:
                 self._compare(entry, common)
             elif entry["status"] == "ok":
-                self._done.add((str(entry["id"]), str(entry["output"])))
+                self._found.add((str(entry["id"]), str(entry["output"])))
             intact += len(line)
         return intact
 
@@ -98,10 +123,6 @@ class Journal:
             fix = "run with the same settings to go on, choose another folder, or begin anew with --overwrite"
             raise UsageError(f"output folder {self.out} holds pictures of another kind", why, fix)
 
-    def has(self, identity: str, output: Path) -> bool:
-        """Whether a photo is done, and its portrait still there."""
-        return (identity, str(output)) in self._done and (self.out / output).exists()
-
     def add(self, entry: Mapping[str, Any]) -> None:
         """Append what became of a photo.
 
@@ -121,6 +142,8 @@ class Journal:
 
     def close(self) -> None:
         """Put the journal on disk and let the folder go."""
+        with suppress(OSError):  # a folder that cannot be written any more
+            self._tidy()
         for step in (lambda: os.fsync(self._file.fileno()), self._file.close, self._file.close):
             with suppress(OSError):  # of a full disk, which `add` has told; the second attempt finds nothing to write
                 step()

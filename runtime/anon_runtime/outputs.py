@@ -16,6 +16,7 @@ from PIL import Image
 
 from .errors import OutputError, PhotoError, UsageError
 from .inputs import Photo
+from .remote import Remote
 
 ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
@@ -104,8 +105,8 @@ class Output:
             raise UsageError(f"output {self.root / self.file}", why, "name a folder instead")
         if self.rename == "hash" and self.file is None:
             return
-        taken: dict[Path, Path] = {}
-        originals = {os.path.realpath(photo.path) for photo in photos}
+        taken: dict[Path, Path | Remote] = {}
+        originals = {os.path.realpath(photo.path) for photo in photos if isinstance(photo.path, Path)}
         folders: dict[Path, str] = {}
         for photo in photos:
             name = self.name(photo)

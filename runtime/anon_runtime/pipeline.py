@@ -51,7 +51,7 @@ class Anonymizer:
         device: str | None = None,
         inspection: Inspection | None = None,
     ) -> None:
-        self.bundle, self._device, self._inspection = bundle, device, inspection
+        self.bundle, self.device, self._inspection = bundle, device, inspection
         self.settings = settings or Settings()
         self._engines: dict[str, Engine] = {}
         self._schedules: dict[tuple[str, int], tuple[Schedule, NoisePlan]] = {}
@@ -293,7 +293,9 @@ class Anonymizer:
         path = str(self.bundle.engine_path(role))
         if path not in self._engines:
             manifest = self.bundle.manifest
-            self._engines[path] = load_engine(manifest.target, Path(path), self._device, manifest.gpu)
+            self._engines[path] = load_engine(
+                manifest.target, Path(path), self.device, manifest.gpu, self.settings.threads
+            )
         return self._engines[path]
 
     def _embed(self, requests: Sequence[Request], settings: Settings) -> Text:

@@ -4,26 +4,30 @@ import hashlib
 import json
 import logging
 import os
+import platform
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import __version__
 from .bundle import MANIFEST
+from .cluster import Cluster
 from .console import Reporter, show_description
-from .errors import AnonError, UsageError
+from .errors import AnonError, BundleError, UsageError
 from .folder import FolderRun, Record
 from .inputs import Photo
 from .journal import Journal
 from .outputs import Output
 from .pipeline import Anonymizer
 from .portrait import Request
+from .scale import ScaledRun
 
 log = logging.getLogger(__name__)
 INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
@@ -32,8 +36,9 @@ INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
 def run_photos(
     anonymizer: Anonymizer, photos: Sequence[Photo], output: Output, reporter: Reporter, *,
     overwrite: bool = False, max_failures: int | None = None, log_attributes: bool = False,
+    cluster: Cluster | None = None,
 ) -> int:  # fmt: skip
-    """Anonymize photos; returns the exit code.
+    """Anonymize photos, on this machine or on a cluster; returns the exit code.
 
     Raises:
         AnonError: the run cannot go on, or more than ``max_failures`` photos failed.
@@ -41,9 +46,7 @@ def run_photos(
     anonymizer.check(anonymizer.settings)
     counts: Counter[str] = Counter()
     with _journal(anonymizer, output, overwrite=overwrite) as journal, _stopping() as stop:
-        run = FolderRun(
-            anonymizer, output, journal, stop=stop, log_attributes=log_attributes, progress=reporter.evaluation
-        )
+        run = _start(anonymizer, output, journal, stop, log_attributes, reporter, cluster)
         start = time.perf_counter()
         with reporter.bar(len(photos)):
             for record in run.records(photos):
@@ -59,6 +62,33 @@ def run_photos(
         log.warning("interrupted; the same command goes on where it ended")
         return INTERRUPTED
     return 3 if counts["error"] else 0
+
+
+def _start(
+    anonymizer: Anonymizer, output: Output, journal: Journal | None, stop: threading.Event, log_attributes: bool,
+    reporter: Reporter, cluster: Cluster | None,
+) -> FolderRun | ScaledRun:  # fmt: skip
+    if cluster is None:
+        progress = reporter.evaluation
+        return FolderRun(anonymizer, output, journal, stop=stop, log_attributes=log_attributes, progress=progress)
+    if journal is None:
+        raise UsageError("--ray", "a single portrait is no work for a cluster", "name a folder for the output")
+    load = partial(_load_same, cluster.load, output, describe_run(anonymizer, output))
+    return ScaledRun(replace(cluster, load=load), output, journal, stop=stop, log_attributes=log_attributes)
+
+
+def _load_same(load: Callable[[], Anonymizer], output: Output, common: Mapping[str, Any]) -> Anonymizer:
+    """Open a bundle on another machine, which has to paint the same pictures.
+
+    Raises:
+        BundleError: it would not.
+    """
+    anonymizer = load()
+    own = describe_run(anonymizer, output)
+    if changed := [name for name in common if own.get(name) != common[name]]:
+        why = "; ".join(f"{name} is {common[name]} here and {own.get(name)} there" for name in changed)
+        raise BundleError(f"{anonymizer.bundle.path} on {platform.node()}", why, "give all machines the same one")
+    return anonymizer
 
 
 @contextmanager
@@ -77,6 +107,8 @@ def describe_run(anonymizer: Anonymizer, output: Output) -> dict[str, Any]:
     # Above one, a picture does not depend on the size of its batch; of one, it differs by a last digit.
     settings["batched"] = anonymizer.batch_size > 1
     del settings["batch_size"]
+    # Sums of large networks depend on it in their last digit, and it is the machine's if nobody says.
+    settings["threads"] = anonymizer.settings.threads or os.cpu_count()
     if settings["attributes"] is not None:
         settings["attributes"] = _digest(json.dumps(settings["attributes"], sort_keys=True).encode())
     engines = _digest((anonymizer.bundle.path / MANIFEST).read_bytes())

@@ -23,6 +23,7 @@ class Settings:
         sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
         economy: what evaluations may leave out; one of `economy.LEVELS`, of which the first is exact.
         batch_size: pictures painted at once; a picture does not depend on it.
+        threads: of engines on the CPU; a picture depends on it in its last digit, so that a folder keeps to one number.
         prompt_truncate: cut prompts at 77 tokens, as diffusers does, instead of reading all of them.
         prompt_style: ``paper`` or ``natural``; see `prompt.write_prompts`.
         ignore: attributes that no prompt mentions.
@@ -42,6 +43,7 @@ class Settings:
     sampler: str | None = None
     economy: Economy = LEVELS[0]
     batch_size: int | None = None
+    threads: int | None = None
     prompt_truncate: bool = False
     prompt_style: str = "paper"
     ignore: tuple[str, ...] = ()
@@ -63,6 +65,8 @@ class Settings:
             _choice("sampler", self.sampler, SAMPLERS)
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size}", "a batch holds at least one", "use 1 or more")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"{self.threads} threads", "engines need at least one", "use 1 or more")
         _choice("prompt style", self.prompt_style, STYLES)
         _choice("no_face", self.no_face, ("error", "skip"))
         for name in self.ignore:

@@ -9,9 +9,9 @@ def test_everything_is_measured(demo_bundle: Path, tmp_path: Path) -> None:
     report = folder.measure(demo_bundle, 20, steps=1, turns=1, kills=1, scratch=tmp_path)
     assert report.same and len(folder.digests(tmp_path / "killed")) == 20
     assert list(report.peaks) == [2, 20] and min(report.peaks.values()) > 50e6
-    assert min(report.ratios) > 0 and 0 < min(report.generating) <= 1 and report.rate > 0
+    assert min(report.ratios + report.ray) > 0 and 0 < min(report.generating) <= 1 and report.rate > 0
     lines = folder.table(report)
-    assert len(lines) == 8 and all(line.count("|") == 4 for line in lines)
+    assert len(lines) == 9 and all(line.count("|") == 4 for line in lines)
 
 
 def test_other_bytes_would_be_seen(tmp_path: Path) -> None:

@@ -45,17 +45,6 @@ def quick(anonymizer: Anonymizer) -> Anonymizer:
     return own
 
 
-@pytest.fixture(scope="session")
-def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fourteen different photos of one face, in two folders; read only."""
-    folder = tmp_path_factory.mktemp("originals")
-    (folder / "deep").mkdir()
-    face = Image.open(astronaut).convert("RGB").crop((96, 0, 352, 256))
-    for i in range(14):
-        face.rotate(i - 7).save(folder / ("deep" if i % 3 == 0 else "") / f"{i}.jpg", quality=90)
-    return folder
-
-
 @pytest.fixture
 def photos(originals: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(originals, tmp_path / "photos"))
@@ -394,9 +383,9 @@ def arguments(bundle: Path, photos: Path, out: Path) -> list[str]:
     return [str(photos), "-r", "-o", str(out), "--engines", str(bundle), *quick]
 
 
-def start(bundle: Path, photos: Path, out: Path) -> subprocess.Popen[str]:
+def start(bundle: Path, photos: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     code = "from anon_runtime.cli import main; main()"
-    command = [sys.executable, "-c", code, *arguments(bundle, photos, out)]
+    command = [sys.executable, "-c", code, *arguments(bundle, photos, out), *more]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 

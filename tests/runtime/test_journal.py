@@ -83,6 +83,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     with Journal(tmp_path, COMMON) as journal:
         assert list(journal.scratch.iterdir()) == []
         assert journal.scratch.stat().st_mode & 0o077 == 0
+        (journal.scratch / ".anon-run-y").write_bytes(b"an actor on another machine was killed")
     assert not (tmp_path / PRIVATE).exists()
 
 

@@ -31,7 +31,9 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(target: str, path: Path, device: str | None = None, gpu: str | None = None) -> Engine:
+def load_engine(
+    target: str, path: Path, device: str | None = None, gpu: str | None = None, threads: int | None = None
+) -> Engine:
     """Load one engine file with the backend of a bundle's target.
 
     Args:
@@ -39,6 +41,7 @@ def load_engine(target: str, path: Path, device: str | None = None, gpu: str | N
         path: of the engine.
         device: one of the target's `DEVICES`; None is the best one that the installed library was made for.
         gpu: the architecture that the engine was built for, such as ``sm_89``.
+        threads: of an engine on the CPU; None is one for each core. Sums depend on it in their last digit.
 
     Raises:
         BackendError: the target is unknown, its library or the device is not there, or it cannot read the file.
@@ -50,8 +53,15 @@ def load_engine(target: str, path: Path, device: str | None = None, gpu: str | N
         why = f"engines for {target} run on: {', '.join(DEVICES[target])}"
         raise BackendError(f"device {device}", why, "use that, or build the bundle for another --target")
     module = importlib.import_module(_MODULES[target], __name__)
-    engine: Engine = module.load(path, target, device, gpu)
+    engine: Engine = module.load(path, target, device, gpu, threads)
     return engine
+
+
+def needs_gpu(target: str, device: str | None) -> bool:
+    """Whether `load_engine` puts engines of a target on a GPU; of ``device`` None, as it is on this machine."""
+    if target == "onnxruntime" and device is None:
+        device = importlib.import_module(_MODULES[target], __name__).default_device()
+    return (device or DEVICES[target][0]) != "cpu"
 
 
 def cache_folder() -> Path:

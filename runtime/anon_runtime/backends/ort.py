@@ -19,12 +19,13 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 SMALL = 2**26
 
 
-def session_arguments(path: Path) -> dict[str, Any]:
+def session_arguments(path: Path, threads: int | None = None) -> dict[str, Any]:
     """What ``onnxruntime.InferenceSession`` is given for an engine, beside its providers."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads or 0  # 0 is one for each core
     # With free shapes, a plan of the memory is kept beside the memory itself: half a gigabyte more for the UNet.
     options.enable_mem_pattern = False
     # Every engine has threads of its own. Those that wait for work in a loop take the cores from the engine at work:
@@ -37,20 +38,21 @@ def session_arguments(path: Path) -> dict[str, Any]:
 
 
 class _OrtEngine:
-    def __init__(self, path: Path, device: str | None) -> None:
+    def __init__(self, path: Path, device: str | None, threads: int | None) -> None:
         try:
             import onnxruntime as ort
         except ImportError:
             fix = "install exactly one of `anon-engines[cpu]` and `anon-engines[gpu]`"
             raise BackendError(str(path), "onnxruntime is not installed", fix) from None
         available = ort.get_available_providers()
-        device = device or ("cuda" if PROVIDERS["cuda"] in available else "cpu")
+        device = device or default_device()
         if PROVIDERS[device] not in available:
             fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use --device cpu"
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
         self._path, self._ort = path, ort
         try:
-            self._session = ort.InferenceSession(str(path), providers=_providers(device), **session_arguments(path))
+            arguments = session_arguments(path, threads)
+            self._session = ort.InferenceSession(str(path), providers=_providers(device), **arguments)
         except Exception as error:  # onnxruntime's exceptions share no base class.
             raise cannot_load(path, "onnxruntime", error) from None
         # Without a driver or a library of CUDA, onnxruntime logs a line and takes the CPU.
@@ -79,6 +81,13 @@ class _OrtEngine:
         return [value.numpy() for value in binding.get_outputs()]
 
 
+def default_device() -> str:
+    """The best one that the installed onnxruntime was made for."""
+    import onnxruntime as ort
+
+    return "cuda" if PROVIDERS["cuda"] in ort.get_available_providers() else "cpu"
+
+
 def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
     """Providers with their options; fp32 engines stay fp32, without TF32's 10 bits."""
     cpu: tuple[str, dict[str, Any]] = (PROVIDERS["cpu"], {})
@@ -92,6 +101,6 @@ def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
     return [(PROVIDERS["tensorrt"], kept), cuda, cpu]
 
 
-def load(path: Path, _target: str, device: str | None, _gpu: str | None) -> Engine:
+def load(path: Path, _target: str, device: str | None, _gpu: str | None, threads: int | None = None) -> Engine:
     """Load an ONNX file into onnxruntime; see `load_engine`."""
-    return _OrtEngine(path, device)
+    return _OrtEngine(path, device, threads)

@@ -11,15 +11,16 @@ from . import Arrays, Engine, cannot_load, cannot_run
 
 
 class _OpenVinoEngine:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int | None) -> None:
         try:
             import openvino
         except ImportError:
             raise BackendError(str(path), "openvino is not installed", "install `anon-engines[openvino]`") from None
         self._path = path
         try:
-            # The plugin would otherwise round to bfloat16 where the processor can.
-            self._model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            # The plugin would otherwise round to bfloat16 where the processor can. No threads are all cores.
+            options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(threads or 0)}
+            self._model = openvino.Core().compile_model(path, "CPU", options)
         except Exception as error:  # OpenVINO's exceptions share no base class.
             raise cannot_load(path, "openvino", error) from None
 
@@ -32,6 +33,6 @@ class _OpenVinoEngine:
         return {output.get_any_name(): np.array(array) for output, array in results.items()}
 
 
-def load(path: Path, _target: str, _device: str | None, _gpu: str | None) -> Engine:
+def load(path: Path, _target: str, _device: str | None, _gpu: str | None, threads: int | None = None) -> Engine:
     """Load an OpenVINO model (an .xml file with its .bin) on the CPU."""
-    return _OpenVinoEngine(path)
+    return _OpenVinoEngine(path, threads)

@@ -162,7 +162,7 @@ class _TensorRtEngine:
         self._buffers, self._graph, self._runs, self._shapes = {}, None, 0, {}
 
 
-def load(path: Path, target: str, _device: str | None, gpu: str | None) -> Engine:
+def load(path: Path, target: str, _device: str | None, gpu: str | None, _threads: int | None = None) -> Engine:
     """Load a TensorRT plan.
 
     Raises:

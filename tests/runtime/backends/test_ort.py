@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from anon_runtime import Anonymizer
+from anon_runtime import Anonymizer, Settings
 from anon_runtime.backends import load_engine
 from anon_runtime.errors import BackendError
 
@@ -24,6 +24,11 @@ def test_a_device_that_the_library_was_not_made_for(demo_bundle: Path) -> None:
         with pytest.raises(BackendError, match=r"no (CUDA|Tensorrt)ExecutionProvider; install `anon-engines\[gpu\]`"):
             load_engine("onnxruntime", graph(demo_bundle), device)
     assert load_engine("onnxruntime", graph(demo_bundle), "cpu") is not None
+
+
+def test_threads_of_a_bundle(demo_bundle: Path) -> None:
+    engine: Any = Anonymizer.load(demo_bundle, Settings(threads=3)).engine("face_detector")
+    assert engine._session.get_session_options().intra_op_num_threads == 3
 
 
 def test_devices_that_a_target_does_not_know(demo_bundle: Path) -> None:
