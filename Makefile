@@ -49,7 +49,9 @@ $(VENV)/bin/python:
 
 $(FACER_VENV)/.installed: pyproject.toml constraints-facer.txt
 	$(PYTHON) -m venv $(FACER_VENV)
-	$(FACER_VENV)/bin/pip install --quiet --constraint constraints-facer.txt --editable '.[cpu,export,facer,deepface,test]'
+	$(FACER_VENV)/bin/pip install --quiet --constraint constraints-facer.txt --editable '.[cpu,export,facer,deepface,evaluate,evaluate-torchvision,test]'
+	# It asks for numpy 1, Pillow 10 and torch 2.2, and works with what is here: the tests compare its own calls.
+	$(FACER_VENV)/bin/pip install --quiet --no-deps facenet-pytorch==2.6.0
 	@touch $@
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -57,5 +59,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,export,demo,reference,bench,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,export,demo,reference,bench,evaluate,test]'
 	@touch $@ $(VENV)/.installed-demo
