@@ -24,7 +24,7 @@ EPILOG = """\
 examples:
   python -m benchmarks.evaluate photos ours=out -o report
         photos/ against out/, a folder that anon-run wrote
-  python -m benchmarks.evaluate photos ours=out DeepPrivacy2=dp2 --labels labels.csv --baselines blur,pixelate,mask -o report
+  python -m benchmarks.evaluate photos ours=out dp2=dp2 --labels labels.csv --baselines blur,mask -o report
         two methods and the classic ones, with labels
   python -m benchmarks.evaluate photos ours=out --tables reid,attributes -o report
         only some of the tables
@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                              "their figures beside those of all")  # fmt: skip
     parser.add_argument("--tables", default=",".join(TABLES), help="which ones; default: %(default)s")
     parser.add_argument("--baselines", default="", metavar="KINDS",
-                        help=f"make and evaluate the classic methods, too: {','.join(baselines.BASELINES)}")  # fmt: skip
+                        help=f"make and evaluate classic methods, too: {','.join(baselines.BASELINES)}")  # fmt: skip
     parser.add_argument("--engines", type=Path, default=Path("engines/demo"), metavar="BUNDLE",
                         help="the bundle whose face engines read pictures; default: %(default)s")  # fmt: skip
     parser.add_argument("--show-originals", action="store_true", help="show the originals on the contact sheet, too")

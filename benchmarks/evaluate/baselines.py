@@ -49,10 +49,8 @@ def hide_faces(picture: Pixels, boxes: Sequence[tuple[float, ...]], hide: Hide) 
     image = Image.fromarray(picture)
     for x, y, width, height in boxes:
         left, top = max(0, int(x - MARGIN * width)), max(0, int(y - MARGIN * height))
-        right, bottom = (
-            min(side, round(end))
-            for side, end in zip(image.size, (x + (1 + MARGIN) * width, y + (1 + MARGIN) * height))
-        )
+        right = min(image.width, round(x + (1 + MARGIN) * width))
+        bottom = min(image.height, round(y + (1 + MARGIN) * height))
         image.paste(hide(image.crop((left, top, right, bottom))), (left, top))
     return image
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..plots import LINE, OURS_COLOUR, THEIR_COLOUR, plt, save
 from .identity import BINS, DEPTH
+from .labels import HELD_OUT
 
 Figures = Mapping[str, Any]
 
@@ -33,11 +34,14 @@ def _cmc(encoder: str, own: Figures, gallery: int, path: Path) -> Path:
     figure, axes = plt.subplots(figsize=(7, 4.5))
     ranks = np.arange(1, DEPTH + 1)
     for method, row in own["methods"].items():
-        axes.plot(ranks, 100 * np.array(row["cmc"]), label=method)
+        (line,) = axes.plot(ranks, 100 * np.array(row["cmc"]["all"]), label=method)
+        if HELD_OUT in row["cmc"]:
+            held_out = 100 * np.array(row["cmc"][HELD_OUT])
+            axes.plot(ranks, held_out, ":", color=line.get_color(), label=f"{method} ({HELD_OUT})")
     axes.plot(ranks, 100 * np.minimum(ranks / gallery, 1), "--", color=LINE, label="guessing")
     axes.set(xlabel=f"rank K of {gallery} originals", ylabel="own original among the first K, %", title=encoder)
     axes.set(ylim=(-2, 102), xlim=(1, DEPTH))
-    axes.legend()
+    axes.legend(fontsize=8)
     save(figure, path)
     return path
 

@@ -1,6 +1,6 @@
 """The evaluation: originals, methods and networks in, one dictionary of figures out.
 
-Whatever a row lacks, a package or a file of weights, is written where its figures would be; the other rows are computed.
+Whatever a row lacks, a package or a file of weights, is written where its figures would be; the others are computed.
 """
 
 import logging
@@ -144,7 +144,11 @@ def evaluate_identity(study: Study) -> Figures:
                         group: _plain(identity.figures(ranking.of(mask)))
                         for group, mask in _masks(study, method).items()
                     },
-                    "cmc": identity.cmc(ranking),
+                    "cmc": {
+                        name: identity.cmc(ranking.of(mask))
+                        for name, mask in {"all": np.ones(len(ranking.same), bool), **_masks(study, method)}.items()
+                        if name in ("all", HELD_OUT)
+                    },
                     "same": np.histogram(np.clip(ranking.same, -1, 1), identity.BINS)[0].tolist(),
                     "different": ranking.different.tolist(),
                 }

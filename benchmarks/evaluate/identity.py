@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from .cache import Vector
 
@@ -65,8 +66,7 @@ def similarity(a: Vector, b: Vector, metric: str) -> Vector:
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if metric == "euclidean":
-        squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-        return 1 - np.sqrt(np.maximum(squares, 0))
+        return 1 - cdist(a, b)
     return (a / _norm(a)) @ (b / _norm(b)).T
 
 
@@ -111,11 +111,15 @@ class Interval:
 def bootstrap(values: Vector, resamples: int = 2000, seed: int = 0) -> Interval:
     """The mean of values (n,) and its percentile bootstrap interval (Efron and Tibshirani, 1993, chapter 13).
 
-    Pictures are drawn with replacement. Where all values are equal, the interval has no width.
+    Pictures are drawn with replacement. Where all are hits or none is, that shows no spread, and the exact limit of a
+    binomial share takes its place (Clopper and Pearson, 1934).
     """
     n, rng = len(values), np.random.default_rng(seed)
     if n == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
+    limit = 1 - (0.05 / 2) ** (1 / n)
+    if (values == 0).all() or (values == 1).all():
+        return Interval(float(values[0]), *((0.0, limit) if values[0] == 0 else (1 - limit, 1.0)), n)
     means = [values[rng.integers(n, size=n)].mean() for _ in range(resamples)]
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high), n)

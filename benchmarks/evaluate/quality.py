@@ -5,7 +5,9 @@ distance, between data sets and between each picture and its original. Networks 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,13 +146,15 @@ class VisualDna:
         files = (f"Mugs/{self.extractor}/activation_ranges.json",), (f"Mugs/{self.extractor}/weights.pth",)
         paths = need_repository(self.name, self.repository, *files)
         import vdna
-        from vdna.networks import get_feature_extractor
+        from huggingface_hub import hf_hub_download
+        from vdna.networks import get_feature_extractor, mugs_vit
         from vdna.utils.settings import DataSettings, ExtractionSettings
         from vdna.vdnas import get_vdna
 
         settings = ExtractionSettings(device="cpu", num_workers=0, verbose=False, n_sample_images=0)
         self._vdna, self._data, self._empty = vdna, DataSettings, get_vdna
-        with loading(self.name, *paths):
+        local = partial(hf_hub_download, local_files_only=True)  # the package would ask the hub for newer ones
+        with loading(self.name, *paths), mock.patch.object(mugs_vit, "hf_hub_download", local):
             self._network = get_feature_extractor(self.extractor, settings)
 
     def describe(self, picture: Pixels) -> Any:
