@@ -68,6 +68,7 @@ class Dlib:
 
     def locate(self, picture: Pixels) -> Points | None:
         """Corners of the box and five landmarks; pictures are doubled first, so that faces of 40 pixels are found."""
+        picture = np.ascontiguousarray(picture)  # dlib takes no other
         boxes = self._detector(picture, 1)
         if not boxes:
             return None
@@ -86,7 +87,7 @@ class Dlib:
         for x, y in marks:
             parts.append(self._dlib.point(x, y))
         shape = self._dlib.full_object_detection(self._dlib.rectangle(left, top, right, bottom), parts)
-        return np.array(self._network.compute_face_descriptor(picture, shape))
+        return np.array(self._network.compute_face_descriptor(np.ascontiguousarray(picture), shape))
 
 
 class Clip:

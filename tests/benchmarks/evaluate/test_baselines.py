@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from benchmarks.evaluate.baselines import BASELINES, NO_FACE, blur, hide_faces, make, mask, pixelate
 from benchmarks.evaluate.pairs import Picture
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -17,6 +17,7 @@ def noise(height: int, width: int) -> Image.Image:
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
 
 
+@settings(deadline=None)
 @given(st.integers(16, 90), st.integers(16, 90), st.sampled_from([2, 8, 16]))
 def test_pixelation_leaves_blocks_of_one_colour(height: int, width: int, blocks: int) -> None:
     made = np.asarray(pixelate(noise(height, width), blocks))
