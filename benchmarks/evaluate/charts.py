@@ -31,7 +31,7 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
 
 
 def _cmc(encoder: str, own: Figures, gallery: int, path: Path) -> Path:
-    figure, axes = plt.subplots(figsize=(7, 4.5))
+    figure, axes = plt.subplots(figsize=(9, 4.5))
     ranks = np.arange(1, DEPTH + 1)
     for method, row in own["methods"].items():
         (line,) = axes.plot(ranks, 100 * np.array(row["cmc"]["all"]), label=method)
@@ -41,7 +41,7 @@ def _cmc(encoder: str, own: Figures, gallery: int, path: Path) -> Path:
     axes.plot(ranks, 100 * np.minimum(ranks / gallery, 1), "--", color=LINE, label="guessing")
     axes.set(xlabel=f"rank K of {gallery} originals", ylabel="own original among the first K, %", title=encoder)
     axes.set(ylim=(-2, 102), xlim=(1, DEPTH))
-    axes.legend(fontsize=8)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=8)
     save(figure, path)
     return path
 
@@ -72,7 +72,7 @@ def _attributes(read: Figures, path: Path) -> Path:
     """A group of bars an attribute, one bar a method; what the predictor gets on the originals is a line."""
     methods = {method: row["all"]["attributes"] for method, row in read.items() if method != "originals"}
     names = sorted({name for aucs in methods.values() for name in aucs})
-    figure, axes = plt.subplots(figsize=(8, 1.5 + 0.14 * len(names) * max(len(methods), 2)))
+    figure, axes = plt.subplots(figsize=(8, 2 + 0.05 * len(names) * max(len(methods), 4)))
     thick, rows = 0.8 / max(len(methods), 1), np.arange(len(names))
     for place, (method, aucs) in enumerate(methods.items()):
         axes.barh(rows + place * thick, [aucs.get(name, np.nan) for name in names], thick, label=method)
@@ -85,7 +85,7 @@ def _attributes(read: Figures, path: Path) -> Path:
     axes.set_yticks(rows + 0.4 - thick / 2, names, fontsize=8)
     axes.set(xlabel="AUC of what is read from the anonymized picture", xlim=(0.3, 1), ylim=(-0.5, len(names)))
     axes.invert_yaxis()
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.04), ncols=4, fontsize=8)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=4, fontsize=8)
     save(figure, path)
     return path
 

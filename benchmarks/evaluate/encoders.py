@@ -17,7 +17,7 @@ from tqdm import tqdm
 from anon_export.faces import Weights
 
 from .cache import Cache, Vector
-from .needs import data_of, digest, loading, need_packages, need_repository, need_weights, torch_home
+from .needs import Repository, data_of, digest, loading, need, torch_home
 from .pairs import Method, Picture
 
 Pixels = NDArray[np.uint8]
@@ -54,7 +54,7 @@ class Dlib:
     name, metric = "dlib ResNet", "euclidean"
 
     def __init__(self) -> None:
-        packages = need_packages(self.name, "dlib-bin", "face-recognition-models")
+        packages, _ = need(self.name, "dlib-bin", "face-recognition-models")
         import dlib
 
         folder = "face_recognition_models", "models"
@@ -94,14 +94,16 @@ class Clip:
     """CLIP ViT-B/32 (Radford et al., 2021) on whole pictures, as transformers loads it."""
 
     name, metric = "CLIP ViT-B/32", "cosine"
-    repository = "openai/clip-vit-base-patch32"
+    repository = Repository(
+        "openai/clip-vit-base-patch32",
+        (("config.json",), ("preprocessor_config.json",), ("pytorch_model.bin", "model.safetensors")),
+    )
 
     def __init__(self) -> None:
-        weights = "pytorch_model.bin", "model.safetensors"
-        paths = need_repository(self.name, self.repository, ("config.json",), ("preprocessor_config.json",), weights)
+        packages, paths = need(self.name, "transformers", repository=self.repository)
         from transformers import CLIPImageProcessor, CLIPModel
 
-        self.version = f"{need_packages(self.name, 'transformers')} {digest(*paths)}"
+        self.version = f"{packages} {digest(*paths)}"
         with loading(self.name, paths[2]):
             self._processor = CLIPImageProcessor.from_pretrained(paths[0].parent)
             self._model: Any = CLIPModel.from_pretrained(paths[0].parent).eval()
@@ -133,9 +135,9 @@ class FaceNet:
 
     def __init__(self, data: str) -> None:
         self.name = f"FaceNet, {data}"
-        packages = need_packages(self.name, "facenet-pytorch")
         name, megabytes = self.trained[data]
-        path = need_weights(self.name, Weights((name,), megabytes, _FACENET, lambda: torch_home() / "checkpoints"))
+        weights = Weights((name,), megabytes, _FACENET, lambda: torch_home() / "checkpoints")
+        packages, (path,) = need(self.name, "facenet-pytorch", weights=[weights])
         from facenet_pytorch import MTCNN, InceptionResnetV1, extract_face, fixed_image_standardization
 
         self.version = f"{packages} {digest(path)}"

@@ -19,7 +19,7 @@ from ..scores import FEWEST
 from . import anonymity, identity, quality, utility
 from .cache import Cache, Vector
 from .encoders import ENCODERS, Embedder
-from .labels import HELD_OUT, Labels, Mask, make_groups
+from .labels import HELD_OUT, Labels, Mask, age_bands, make_groups
 from .needs import MissingError
 from .pairs import Method, Picture
 from .predictors import DeepFaceDemography, FaceEngines, HSEmotion, Predictor, Reader
@@ -124,7 +124,12 @@ def _masks(study: Study, method: Method) -> dict[str, Mask]:
 
 def evaluate_identity(study: Study) -> Figures:
     """Table I: re-identification by every encoder."""
-    found: Figures = {"chance": identity.chance(len(study.originals))}
+    truth, known = study.truth, "guessing, ethnicity, sex and age band known"
+    cells = list(zip(truth.ethnicity, truth.sex, age_bands(truth.age), strict=True))
+    guesses = {"guessing": identity.chance(len(cells)), known: identity.chance_within(cells)}
+    if study.held_out is not None:
+        guesses[f"{known} ({HELD_OUT})"] = identity.chance_within(cells, study.held_out)
+    found: Figures = {"chance": guesses}
     for name, make in ENCODERS.items():
         encoder = attempt(make)
         if isinstance(encoder, dict):

@@ -5,6 +5,7 @@ exactly as similar as that one, all orders are equally likely, and every figure 
 look the same to an encoder give what guessing gives.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -136,6 +137,18 @@ def chance(gallery: int) -> dict[str, float]:
     depth = min(DEPTH, gallery)
     found = {f"Re-ID@{k}": min(k / gallery, 1) for k in KS}
     return found | {f"mAP@{DEPTH}": float((1 / np.arange(1, depth + 1)).sum() / gallery)}
+
+
+def chance_within(cells: Sequence[object], chosen: NDArray[np.bool_] | None = None) -> dict[str, float]:
+    """What guessing gives whoever knows in which cell somebody is, such as ethnicity, sex and age band.
+
+    Args:
+        cells: of the originals.
+        chosen: whose chances are averaged.
+    """
+    sizes = Counter(cells)
+    each = [chance(sizes[cell]) for i, cell in enumerate(cells) if chosen is None or chosen[i]]
+    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
 
 
 def cmc(ranking: Ranking) -> list[float]:

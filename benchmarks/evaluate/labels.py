@@ -101,6 +101,16 @@ def make_groups(ethnicity: Sequence[str], sex: Sequence[str], age: Vector) -> di
     groups = {f"ethnicity: {name}": np.array([own == name for own in ethnicity]) for name in ETHNICITIES}
     groups |= {f"sex: {name}": np.array([own == name for own in sex]) for name in ("woman", "man")}
     for first, last in AGES:
-        title = f"age: {first} and over" if last == AGES[-1][1] else f"age: {first} to {last}"
-        groups[title] = (age >= first) & (age < last + 1)
+        groups[_band(first, last)] = (age >= first) & (age < last + 1)
     return {name: mask for name, mask in groups.items() if mask.any()}
+
+
+def age_bands(age: Vector) -> list[str]:
+    """The band of each age (n,); empty where unknown."""
+    return [
+        next((_band(first, last) for first, last in AGES if first <= years < last + 1), "") for years in age.tolist()
+    ]
+
+
+def _band(first: int, last: int) -> str:
+    return f"age: {first} and over" if last == AGES[-1][1] else f"age: {first} to {last}"

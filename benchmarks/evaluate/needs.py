@@ -1,11 +1,13 @@
 """Packages and weights that a row of a table needs: where they come from, and one kind of error if they are absent."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -19,64 +21,81 @@ class MissingError(AnonError):
     """A package or a file that a row needs is not on this machine; the other rows do without it."""
 
 
+TORCHVISION = {"clean-fid", "facenet-pytorch", "torch-fidelity", "vdna"}  # packages that import it
+_BESIDE = "beside a torchvision that fits torch"
 # How each package is installed; facenet-pytorch asks for versions of others that are long gone, and works with newer.
 INSTALL = {
-    "clean-fid": "pip install 'anon-engines[evaluate-torchvision]' beside a torchvision that fits torch",
+    "clean-fid": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
     "deepface": "pip install 'anon-engines[deepface]'",
     "dlib-bin": "pip install 'anon-engines[evaluate]'",
     "face-recognition-models": "pip install 'anon-engines[evaluate]'",
-    "facenet-pytorch": "pip install --no-deps facenet-pytorch==2.6.0 beside a torchvision that fits torch",
+    "facenet-pytorch": f"pip install --no-deps facenet-pytorch==2.6.0 {_BESIDE}",
     "hsemotion-onnx": "pip install 'anon-engines[evaluate]'",
-    "torch-fidelity": "pip install 'anon-engines[evaluate-torchvision]' beside a torchvision that fits torch",
-    "vdna": "pip install 'anon-engines[evaluate-torchvision]' beside a torchvision that fits torch",
+    "torch-fidelity": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
+    "transformers": "pip install 'anon-engines[export]'",
+    "vdna": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
 }
 
 
-def need_packages(row: str, *packages: str) -> str:
-    """Names and versions of packages, for keys of caches.
+class Found(NamedTuple):
+    """Names and versions of packages, for keys of caches, and files in the order of the weights."""
+
+    packages: str
+    paths: list[Path]
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Files of a repository of the Hugging Face hub; each may have several names."""
+
+    name: str
+    files: tuple[tuple[str, ...], ...]
+
+
+def need(row: str, *packages: str, weights: Sequence[Weights] = (), repository: Repository | None = None) -> Found:
+    """Everything that a row needs.
 
     Raises:
-        MissingError: one is not installed.
+        MissingError: lists all that is missing: packages and how to install them, files and where they go.
     """
-    for package in packages:
-        try:
-            distribution(package)
-        except PackageNotFoundError:
-            raise MissingError(row, f"missing: package {package}", INSTALL[package]) from None
-    if {"facenet-pytorch", "clean-fid", "torch-fidelity", "vdna"} & {*packages} and find_spec("torchvision") is None:
-        raise MissingError(row, "missing: package torchvision", "install the version that fits torch, see the docs")
-    return " ".join(f"{package} {version(package)}" for package in packages)
+    lacks = [(f"package {name}", INSTALL[name]) for name in packages if not _installed(name)]
+    if {*packages} & TORCHVISION and find_spec("torchvision") is None:
+        lacks.append(("package torchvision", "install the version that fits torch"))
+    paths = [one.find() for one in weights]
+    for one, path in zip(weights, paths, strict=True):
+        if path is None:
+            what = f"weights {one.names[0]} ({one.megabytes} MB)"
+            lacks.append((what, f"download {one.address}/{one.names[0]} and put it into {one.folder()}"))
+    if repository is not None:
+        stored, absent = _stored(repository)
+        paths += stored
+        lacks += absent
+    if lacks:
+        whats, fixes = zip(*lacks, strict=True)
+        raise MissingError(row, f"missing: {', '.join(whats)}", "; ".join(dict.fromkeys(fixes)))
+    return Found(" ".join(f"{name} {version(name)}" for name in packages), [path for path in paths if path is not None])
 
 
-def need_weights(row: str, weights: Weights) -> Path:
-    """A file of weights.
-
-    Raises:
-        MissingError: says which file, how large it is, where it comes from and where it goes.
-    """
-    path = weights.find()
-    if path is None:
-        name = weights.names[0]
-        what = f"missing: weights {name} ({weights.megabytes} MB)"
-        raise MissingError(row, what, f"download {weights.address}/{name} and put it into {weights.folder()}")
-    return path
+def _installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
-def need_repository(row: str, repository: str, *files: tuple[str, ...]) -> list[Path]:
-    """Files of a repository of the Hugging Face hub, from its cache on this machine; each may have several names.
-
-    Raises:
-        MissingError: they were never downloaded.
-    """
+def _stored(repository: Repository) -> tuple[list[Path | None], list[tuple[str, str]]]:
+    """Paths in the hub's cache on this machine, and what is not there."""
     from huggingface_hub import constants, try_to_load_from_cache
 
-    found = [[try_to_load_from_cache(repository, name) for name in names] for names in files]
+    found = [[try_to_load_from_cache(repository.name, name) for name in names] for names in repository.files]
     paths = [next((Path(path) for path in one if isinstance(path, str)), None) for one in found]
-    if absent := [" or ".join(names) for names, path in zip(files, paths, strict=True) if path is None]:
-        what = f"missing: {', '.join(absent)} of {repository}"
-        fix = f"run `hf download {repository} {' '.join(names[0] for names in files)}`"
-        raise MissingError(row, what, f"{fix}, which puts them into {constants.HF_HUB_CACHE}")
-    return [path for path in paths if path is not None]
+    absent = [" or ".join(names) for names, path in zip(repository.files, paths, strict=True) if path is None]
+    if not absent:
+        return paths, []
+    command = f"`hf download {repository.name} {' '.join(names[0] for names in repository.files)}`"
+    fix = f"run {command}, which puts them into {constants.HF_HUB_CACHE}"
+    return paths, [(f"{', '.join(absent)} of {repository.name}", fix)]
 
 
 def data_of(package: str, *parts: str) -> Path:

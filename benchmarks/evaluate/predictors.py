@@ -18,7 +18,7 @@ from anon_runtime.bundle import MANIFEST
 from anon_runtime.portrait import Description
 
 from .cache import Cache, Vector
-from .needs import digest, loading, need_packages, need_weights
+from .needs import digest, loading, need
 from .pairs import Picture
 
 Pixels = NDArray[np.uint8]
@@ -78,12 +78,9 @@ class DeepFaceDemography:
     )
 
     def __init__(self) -> None:
-        packages = need_packages(self.name, "deepface")
         home = Path(os.getenv("DEEPFACE_HOME", str(Path.home())))
-        paths = [
-            need_weights(self.name, Weights((name,), megabytes, _DEEPFACE, lambda: home / ".deepface" / "weights"))
-            for name, megabytes in self.files
-        ]
+        weights = [Weights((n,), size, _DEEPFACE, lambda: home / ".deepface" / "weights") for n, size in self.files]
+        packages, paths = need(self.name, "deepface", weights=weights)
         os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "pytorch")
         self.version = f"{packages} {digest(*paths)}"
         with loading(self.name, *paths):
@@ -110,11 +107,9 @@ class HSEmotion:
     columns = (*emotions, "valence", "arousal")
 
     def __init__(self) -> None:
-        packages = need_packages(self.name, "hsemotion-onnx")
         address = "https://github.com/HSE-asavchenko/face-emotion-recognition/raw/main/models/affectnet_emotions/onnx"
-        path = need_weights(
-            self.name, Weights((f"{self.model}.onnx",), 16, address, lambda: Path.home() / ".hsemotion")
-        )
+        weights = Weights((f"{self.model}.onnx",), 16, address, lambda: Path.home() / ".hsemotion")
+        packages, (path,) = need(self.name, "hsemotion-onnx", weights=[weights])
         self.version = f"{packages} {digest(path)}"
         with loading(self.name, path), contextlib.redirect_stdout(io.StringIO()):
             from hsemotion_onnx.facial_emotions import HSEmotionRecognizer

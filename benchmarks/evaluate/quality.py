@@ -18,7 +18,7 @@ from anon_export.faces import Weights
 from .cache import Cache, Vector
 from .identity import bootstrap
 from .labels import Mask
-from .needs import digest, hub_checkpoints, loading, need_packages, need_repository, need_weights
+from .needs import Repository, digest, hub_checkpoints, loading, need
 from .pairs import Method, Picture
 
 Pixels = NDArray[np.uint8]
@@ -44,9 +44,9 @@ class CleanFid:
     name = "FID (clean-fid)"
 
     def __init__(self) -> None:
-        packages = need_packages(self.name, "clean-fid")
         address = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics"
-        path = need_weights(self.name, Weights(("inception-2015-12-05.pt",), 92, address, hub_checkpoints))
+        weights = Weights(("inception-2015-12-05.pt",), 92, address, hub_checkpoints)
+        packages, (path,) = need(self.name, "clean-fid", weights=[weights])
         from cleanfid import fid
         from cleanfid.inception_torchscript import InceptionV3W
         from cleanfid.resize import build_resizer
@@ -76,10 +76,9 @@ class TorchFidelity:
     name = "FID (torch-fidelity)"
 
     def __init__(self) -> None:
-        packages = need_packages(self.name, "torch-fidelity")
         address = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0"
         weights = Weights(("weights-inception-2015-12-05-6726825d.pth",), 91, address, hub_checkpoints)
-        path = need_weights(self.name, weights)
+        packages, (path,) = need(self.name, "torch-fidelity", weights=[weights])
         from torch_fidelity import metric_fid
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -138,13 +137,14 @@ def measure_fid(
 class VisualDna:
     """Visual DNA of Mugs ViT-B/16 (Ramtoula et al., 2023), by the authors' package."""
 
-    name, repository = "Visual DNA", "bramtoula/visual-dna-models"
-    extractor, distribution = "mugs_vit_base", "histogram-1000"
+    name, extractor, distribution = "Visual DNA", "mugs_vit_base", "histogram-1000"
+    repository = Repository(
+        "bramtoula/visual-dna-models",
+        ((f"Mugs/{extractor}/activation_ranges.json",), (f"Mugs/{extractor}/weights.pth",)),
+    )
 
     def __init__(self) -> None:
-        need_packages(self.name, "vdna")
-        files = (f"Mugs/{self.extractor}/activation_ranges.json",), (f"Mugs/{self.extractor}/weights.pth",)
-        paths = need_repository(self.name, self.repository, *files)
+        _, paths = need(self.name, "vdna", repository=self.repository)
         import vdna
         from huggingface_hub import hf_hub_download
         from vdna.networks import get_feature_extractor, mugs_vit

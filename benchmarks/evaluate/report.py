@@ -71,8 +71,8 @@ def _overview(figures: Figures) -> Iterator[str]:
 def identity_table(figures: Figures) -> Iterator[str]:
     """Table I."""
     yield "## Re-identification (the paper's Table I)\n\nPercent; lower is more anonymous.\n"
-    chance = figures["reid"]["chance"]
-    rows = [["", "guessing", "", "", *(_percent(chance[name]) for name in REID)]]
+    chance = figures["reid"]["chance"].items()
+    rows = [["", guess, "", "", *(_percent(own[name]) for name in REID)] for guess, own in chance]
     for encoder, own in figures["reid"].items():
         if encoder == "chance":
             continue

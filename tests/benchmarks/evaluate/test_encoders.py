@@ -112,7 +112,7 @@ def test_clip_is_transformers(hub: Path, astronaut: Path, coffee: Path) -> None:
     """Stand-in weights in CLIP's architecture, where the hub would have put them, against the processor's own steps."""
     from transformers import CLIPConfig, CLIPModel
 
-    folder = hub / f"models--{Clip.repository.replace('/', '--')}" / "snapshots" / "0123456789"
+    folder = hub / f"models--{Clip.repository.name.replace('/', '--')}" / "snapshots" / "0123456789"
     folder.mkdir(parents=True)
     (folder.parents[1] / "refs").mkdir()
     (folder.parents[1] / "refs" / "main").write_text(folder.name)
@@ -153,7 +153,6 @@ def test_what_clip_lacks_is_said(hub: Path) -> None:
 
 def test_what_facenet_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("benchmarks.evaluate.encoders.need_packages", lambda *_: "")
     for data, name in (
         ("VGGFace2", "20180402-114759-vggface2.pt"),
         ("CASIA-WebFace", "20180408-102900-casia-webface.pt"),

@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 import torch
-from benchmarks.evaluate.identity import BINS, DEPTH, KS, Ranking, bootstrap, chance, cmc, figures, rank, similarity
+from benchmarks.evaluate.identity import (
+    BINS,
+    DEPTH,
+    KS,
+    Ranking,
+    bootstrap,
+    chance,
+    chance_within,
+    cmc,
+    figures,
+    rank,
+    similarity,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
@@ -132,6 +144,15 @@ def test_no_hit_at_all_does_not_mean_none_is_possible(n: int) -> None:
     none, all_of_them = bootstrap(np.zeros(n)), bootstrap(np.ones(n))
     assert (none.value, none.low, all_of_them.value, all_of_them.high) == (0, 0, 1, 1)
     assert (1 - none.high) ** n == pytest.approx(0.025) and all_of_them.low**n == pytest.approx(0.025)
+
+
+def test_whoever_knows_more_guesses_better() -> None:
+    cells = ["a", "a", "b", "a", "a"]
+    found = chance_within(cells)
+    assert found["Re-ID@1"] == pytest.approx((4 * 1 / 4 + 1) / 5) and found["Re-ID@5"] == 1
+    assert found["mAP@50"] == pytest.approx((4 * (1 + 1 / 2 + 1 / 3 + 1 / 4) / 4 + 1) / 5)
+    assert chance_within(cells, np.array([False, False, True, False, False]))["Re-ID@1"] == 1
+    assert chance_within(["all"] * 5) == chance(5)
 
 
 def test_the_curve_only_rises() -> None:

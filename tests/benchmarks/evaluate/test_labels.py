@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.evaluate.labels import Labels, make_groups, read_names
+from benchmarks.evaluate.labels import Labels, age_bands, make_groups, read_names
 from benchmarks.evaluate.pairs import Picture
 
 from anon_runtime.errors import UsageError
@@ -54,3 +54,4 @@ def test_groups() -> None:
         "ethnicity: asian": [1], "ethnicity: white": [0, 3], "sex: woman": [1, 3], "sex: man": [0],
         "age: 0 to 19": [0], "age: 20 to 39": [1], "age: 60 and over": [3],
     }  # fmt: skip
+    assert age_bands(np.array([19.9, 20, np.nan, 80])) == ["age: 0 to 19", "age: 20 to 39", "", "age: 60 and over"]

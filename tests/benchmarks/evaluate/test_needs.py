@@ -1,39 +1,47 @@
 from pathlib import Path
 
 import pytest
-from benchmarks.evaluate.needs import INSTALL, MissingError, digest, loading, need_packages, need_weights
+from benchmarks.evaluate.needs import MissingError, Repository, digest, loading, need
+from huggingface_hub import constants
 
 from anon_export.faces import Weights
 from anon_runtime.errors import AnonError
 from benchmarks.evaluate import needs
 
 
-def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(INSTALL, "no-such-package", "pip install it")
-    with pytest.raises(MissingError, match="row: missing: package no-such-package; pip install it"):
-        need_packages("row", "numpy", "no-such-package")
-    assert need_packages("row", "numpy").startswith("numpy 2")
+def weights(folder: Path) -> Weights:
+    return Weights(("a.pt",), 107, "https://example.org/files", lambda: folder)
 
 
-def test_torchvision_is_needed_beside_those_that_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(needs, "distribution", lambda _: None)
-    monkeypatch.setattr(needs, "find_spec", lambda _: None)
-    with pytest.raises(MissingError, match="torchvision"):
-        need_packages("row", "vdna")
-
-
-def test_missing_weights_say_where_from_and_where_to(tmp_path: Path) -> None:
-    weights = Weights(("a.pt",), 107, "https://example.org/files", lambda: tmp_path / "folder")
+def test_all_that_is_missing_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages with how to install them, files with where they come from and where they go."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setitem(needs.INSTALL, "no-such-package", "pip install it")
+    repository = Repository("owner/model", (("config.json",), ("a.bin", "b.bin")))
     with pytest.raises(MissingError) as caught:
-        need_weights("row", weights)
-    fix = f"download https://example.org/files/a.pt and put it into {tmp_path}/folder"
-    assert str(caught.value) == f"row: missing: weights a.pt (107 MB); {fix}"
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "a.pt").write_bytes(b"1")
-    path = need_weights("row", weights)
+        need("row", "numpy", "no-such-package", weights=[weights(tmp_path / "folder")], repository=repository)
+    assert str(caught.value) == (
+        "row: missing: package no-such-package, weights a.pt (107 MB), config.json, a.bin or b.bin of owner/model; "
+        f"pip install it; download https://example.org/files/a.pt and put it into {tmp_path}/folder; "
+        f"run `hf download owner/model config.json a.bin`, which puts them into {tmp_path}"
+    )
+
+
+def test_what_is_there_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(b"1")
+    packages, paths = need("row", "numpy", "pillow", weights=[weights(tmp_path)])
+    assert packages.startswith("numpy 2") and " pillow " in packages and paths == [path]
     before = digest(path)
     path.write_bytes(b"2")
     assert digest(path) != before
+
+
+def test_torchvision_is_needed_beside_those_that_import_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs, "find_spec", lambda _: None)
+    monkeypatch.setattr(needs, "_installed", lambda _: True)
+    with pytest.raises(MissingError, match="missing: package torchvision"):
+        need("row", "vdna")
 
 
 def test_damaged_weights_are_one_line(tmp_path: Path) -> None:

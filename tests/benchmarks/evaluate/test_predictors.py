@@ -83,6 +83,5 @@ def test_what_hsemotion_lacks_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_deepface_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
-    monkeypatch.setattr("benchmarks.evaluate.predictors.need_packages", lambda *_: "")
     with pytest.raises(MissingError, match=r"facial_expression_model_weights.pth.*https://"):
         DeepFaceDemography()

@@ -1,12 +1,14 @@
 """Stand-in weights in the evaluation packages' own architectures, where the packages look for theirs."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
 import torch
+from benchmarks.evaluate.predictors import DeepFaceDemography
 from benchmarks.evaluate.quality import VisualDna
 from huggingface_hub import constants
 
@@ -73,12 +75,26 @@ def inceptions(checkpoints: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def deepface(stand_ins: Path) -> Path:
+    """DeepFace's emotion and gender networks; race is among the stand-ins of the face engines."""
+    from deepface.models.demography.pytorch import Emotion, Gender
+
+    folder = Path(os.environ["DEEPFACE_HOME"]) / ".deepface" / "weights"
+    torch.manual_seed(1)
+    for module, (name, _) in ((Emotion, DeepFaceDemography.files[0]), (Gender, DeepFaceDemography.files[2])):
+        network = module.base_model()
+        initialise(network)
+        torch.save(network.state_dict(), folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def mugs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Mugs ViT-B/16 and the ranges of its neurons, in a cache of the Hugging Face hub."""
     from vdna.networks.mugs_vit import vit_base
 
     hub = tmp_path_factory.mktemp("hub")
-    repository = hub / f"models--{VisualDna.repository.replace('/', '--')}"
+    repository = hub / f"models--{VisualDna.repository.name.replace('/', '--')}"
     folder = repository / "snapshots" / "0123456789" / "Mugs" / VisualDna.extractor
     folder.mkdir(parents=True)
     (repository / "refs").mkdir()

@@ -1,30 +1,13 @@
 """DeepFace's emotion, gender and race against its own networks."""
 
-import os
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 from benchmarks.evaluate.predictors import DeepFaceDemography
 
-from anon_export.demo.generator import initialise
 
-
-@pytest.fixture(scope="module")
-def deepface(stand_ins: Path) -> DeepFaceDemography:
-    from deepface.models.demography.pytorch import Emotion, Gender
-
-    folder = Path(os.environ["DEEPFACE_HOME"]) / ".deepface" / "weights"
-    torch.manual_seed(1)
-    for module, (name, _) in ((Emotion, DeepFaceDemography.files[0]), (Gender, DeepFaceDemography.files[2])):
-        network = module.base_model()
-        initialise(network)
-        torch.save(network.state_dict(), folder / name)
-    return DeepFaceDemography()
-
-
-def test_a_reading_is_deepfaces_networks(deepface: DeepFaceDemography, photos: list[np.ndarray]) -> None:
+def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[np.ndarray]) -> None:
     """The networks themselves on the steps that its documentation names: grey 48 x 48; letterboxed 224 x 224, BGR."""
     import cv2
     from deepface.models.demography.pytorch import Emotion, Gender, Race
@@ -41,7 +24,7 @@ def test_a_reading_is_deepfaces_networks(deepface: DeepFaceDemography, photos: l
             Race.load_model().eval()(whole)[0].numpy(),
             Gender.load_model().eval()(whole)[0].numpy(),
         ]
-    found = deepface.read(crop)
+    found = DeepFaceDemography().read(crop)
     assert found.shape == (len(DeepFaceDemography.columns),)
     np.testing.assert_allclose(found, np.concatenate(expected), atol=2e-3)
     assert found.std() > 0.01, "all the same: the comparison says nothing"
