@@ -15,7 +15,7 @@ from anon_runtime.errors import AnonError, UsageError
 from . import baselines, charts, report, sheet
 from .evaluation import TABLES, Study, evaluate
 from .labels import Labels, read_names
-from .pairs import Method, find_pictures, pair
+from .pairs import Method, Picture, find_pictures, pair
 
 DESCRIPTION = """\
 Measure how anonymous, useful and good anonymized pictures are, as the paper does in its Tables I, II and III, and who
@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> None:
         read_names(options.held_out, originals) if options.held_out else None,
         options.engines, options.output / "cache",
     )  # fmt: skip
-    figures = evaluate(study, tables) | {"unreadable originals": broken}
+    figures = evaluate(study, tables) | {"unreadable": broken}
     write(options.output, figures, study, options.show_originals)
 
 
@@ -120,11 +120,11 @@ def choose(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _method(text: str, originals: Sequence[object]) -> Method:
+def _method(text: str, originals: Sequence[Picture]) -> Method:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
         raise UsageError(text, "it is not NAME=FOLDER", "such as ours=out")
-    return pair(name, originals, Path(folder))  # type: ignore[arg-type]
+    return pair(name, originals, Path(folder))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer
+from anon_runtime.errors import UsageError
 from anon_runtime.faces import DETECTORS, detect
 from anon_runtime.outputs import encode, write_file
 
@@ -59,6 +60,9 @@ def make(kinds: Sequence[str], originals: Sequence[Picture], anonymizer: Anonymi
     """Apply the methods of some kinds to all faces that the bundle's detector finds; writes PNG files.
 
     An original without a face gives no picture: what is not found cannot be hidden.
+
+    Raises:
+        UsageError: no face is found in any.
     """
     hides = {name: hide for kind in kinds for name, hide in BASELINES[kind].items()}
     pairs: dict[str, dict[int, Picture]] = {name: {} for name in hides}
@@ -74,4 +78,7 @@ def make(kinds: Sequence[str], originals: Sequence[Picture], anonymizer: Anonymi
             path = folder / name.replace(", ", "-") / f"{original.name}.png"
             write_file(path, encode(hide_faces(picture, boxes, hide)))
             pairs[name][index] = Picture(original.name, path)
+    if hides and len(missing) == len(originals):
+        why = f"no face was found in any of {len(originals)} originals"
+        raise UsageError(f"--baselines {','.join(kinds)}", why, "give photos of faces, or leave it out")
     return [Method(name, pairs[name], missing) for name in hides]

@@ -59,6 +59,8 @@ def lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _overview(figures: Figures) -> Iterator[str]:
     yield f"\n{figures['originals']} originals.\n"
+    yield from (f"- {name} cannot be read and is left out: {why}" for name, why in figures["unreadable"].items())
+    yield ""
     rows = []
     for name, method in figures["methods"].items():
         reasons = "; ".join(f"{count} x {reason}" for reason, count in method["reasons"].items())

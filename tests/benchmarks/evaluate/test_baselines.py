@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from anon_runtime import Anonymizer
+from anon_runtime.errors import UsageError
 from anon_runtime.images import read_photo
 
 
@@ -59,6 +60,8 @@ def test_pictures_without_a_face_give_none(
         changed = (made != own).any(axis=2)
         assert 0.02 < changed.mean() < 0.3, "the face and nothing but it"
     assert make([], originals, anonymizer, tmp_path) == []
+    with pytest.raises(UsageError, match="no face was found in any of 1"):
+        make(["mask"], originals[1:], anonymizer, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["blur", "pixelate"])

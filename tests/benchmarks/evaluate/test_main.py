@@ -33,6 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, astronaut: Path) -> Path:
         shutil.copy(root / "photos" / f"{i:02}.png", root / "same" / f"{i:02}.png")
         shutil.copy(root / "photos" / f"{i:02}.png", root / "shuffled" / f"{(i + 5) % FACES:02}.png")
     (root / "shuffled" / "03.png").unlink()
+    (root / "photos" / "damaged.png").write_bytes(b"no picture")
     (root / "labels.csv").write_text("\n".join(rows))
     (root / "held-out").write_text("\n".join(f"{i:02}" for i in range(10)))
     return root
@@ -73,7 +74,9 @@ def test_the_report_has_every_row_or_says_what_it_lacks(out: Path) -> None:
     assert all(title in text for title in (*report.UTILITY, *report.QUALITY)), "Tables II and III"
     assert "hf download openai/clip-vit-base-patch32" in text and "enet_b0_8_va_mtl.onnx" in text
     assert "Inner face, 21 attributes: 5_o_Clock_Shadow, " in text and "Outer face, 17 attributes: Bald, " in text
-    assert f"{FACES} originals" in text and "there is no picture of it" in text
+    assert f"{FACES} originals" in text and "damaged cannot be read and is left out: not a picture" in text
+    assert "guessing, ethnicity, sex and age band known (held out)" in text
+    assert "there is no picture of it" in text
     assert "Labels were given for Male, age, ethnicity" in text
 
 
