@@ -12,7 +12,7 @@ EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors') $(a
 
 help:
 	@echo "make demo   build the demo engines and anonymize a photograph"
-	@echo "make test   run all tests; test-facer runs only those against facer and DeepFace"
+	@echo "make test   run all tests; test-facer runs only those that need torchvision: facer, DeepFace, evaluation"
 	@echo "make lint   run ruff and mypy"
 	@echo "make bench  compare the demo engines' speed with PyTorch and other runtimes"
 	@echo "make clean  remove .venv, engines and results"
@@ -47,9 +47,11 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anon-engines needs Python 3.11 or newer; say which with `make PYTHON=python3.11 ...`")'
 	$(PYTHON) -m venv $(VENV)
 
+# facenet-pytorch asks for numpy 1, Pillow 10 and torch 2.2, and works with newer ones: the tests compare its own calls.
 $(FACER_VENV)/.installed: pyproject.toml constraints-facer.txt
 	$(PYTHON) -m venv $(FACER_VENV)
-	$(FACER_VENV)/bin/pip install --quiet --constraint constraints-facer.txt --editable '.[cpu,export,facer,deepface,test]'
+	$(FACER_VENV)/bin/pip install --quiet --constraint constraints-facer.txt --editable '.[cpu,export,facer,deepface,evaluate,evaluate-torchvision,test]'
+	$(FACER_VENV)/bin/pip install --quiet --no-deps facenet-pytorch==2.6.0
 	@touch $@
 
 $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -57,5 +59,5 @@ $(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,ray,export,demo,reference,bench,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,ray,export,demo,reference,bench,evaluate,test]'
 	@touch $@ $(VENV)/.installed-demo

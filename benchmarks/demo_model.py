@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.stats import rankdata
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -31,7 +30,8 @@ from anon_runtime.faces import DETECTORS, detect
 from anon_runtime.portrait import Description
 from anon_runtime.prompt import write_prompts
 
-FEWEST = 10  # photos of either kind, below which an attribute is not scored
+from .scores import column_aucs
+
 NAMED = ("Male", "Smiling", "Young", "Black_Hair", "Blond_Hair", "Gray_Hair")
 # Pictures of scikit-image's that show nobody; one is a cat's face.
 EMPTY = ("brick.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png", "horse.png",
@@ -59,24 +59,11 @@ class Figure(NamedTuple):
         return f"| {self.what} | {self.value:.3f} | {goal} | {verdict} |"
 
 
-def auc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative (Mann and Whitney's U)."""
-    positives = int(labels.sum())
-    above = rankdata(scores)[labels].sum() - positives * (positives + 1) / 2
-    return float(above / (positives * (len(labels) - positives)))
-
-
 def attribute_aucs(truth: Photos, read: Sequence[Attributes]) -> dict[str, float]:
     """AUC of every attribute that has enough photos of both kinds."""
-    found = {}
-    for column, name in enumerate(CELEBA):
-        labels = truth.attributes[:, column].numpy()
-        judged = ~np.isnan(labels)
-        positive = labels[judged] > 0.5
-        if min(positive.sum(), (~positive).sum()) >= FEWEST:
-            scores = np.array([float(person[name]) for person in read])
-            found[name] = auc(positive, scores[judged])
-    return found
+    return column_aucs(
+        CELEBA, truth.attributes.numpy(), np.array([[float(person[name]) for name in CELEBA] for person in read])
+    )
 
 
 def detector_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:

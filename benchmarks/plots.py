@@ -20,11 +20,11 @@ def draw(report: dict[str, Any], folder: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.6 * len(pairs) + 2.2), sharey=True)
     _ratios(left, pairs)
     _rates(right, pairs, report["flops"]["unet"], report["sgemm"])
-    _save(figure, folder / "speed.png")
+    save(figure, folder / "speed.png")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
     _stages(left, report["pictures"])
     _batches(right, report["batches"])
-    _save(figure, folder / "pictures.png")
+    save(figure, folder / "pictures.png")
 
 
 def _ratios(axes: Axes, pairs: list[dict[str, Any]]) -> None:
@@ -67,7 +67,8 @@ def _colour(name: str) -> str:
     return OURS_COLOUR if name.startswith("anon") else THEIR_COLOUR
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a figure as PNG and forget it."""
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)

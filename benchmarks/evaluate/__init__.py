@@ -1,0 +1,1 @@
+"""The paper's evaluation for any anonymizer's output: re-identification, utility, quality, and k-anonymity."""

@@ -1,0 +1,214 @@
+"""Identity encoders: a picture of a face -> a vector that is alike for pictures of one person.
+
+The networks, their weights and their preprocessing are the packages' own. What is written here is the protocol: a face
+that an encoder's detector does not find in an anonymized picture is cropped where the face of its original is, as an
+attacker who sees where the face must be would crop it; if the original shows none either, the whole picture is the
+crop. Both are counted.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from anon_export.faces import Weights
+
+from .cache import Cache, Vector
+from .needs import Repository, data_of, digest, loading, need, torch_home
+from .pairs import Method, Picture
+
+Pixels = NDArray[np.uint8]
+Points = NDArray[np.float64]  # (k, 2): x and y as shares of the picture's width and height
+
+
+class Encoder(Protocol):
+    """An identity encoder.
+
+    Attributes:
+        name: of its row.
+        version: packages and weights that an embedding depends on.
+        metric: see `identity.similarity`.
+    """
+
+    name: str
+    version: str
+    metric: str
+
+    def locate(self, picture: Pixels) -> Points | None:
+        """Where the biggest face is; None if there is none, and no points if the whole picture is looked at."""
+
+    def embed(self, picture: Pixels, points: Points | None) -> Vector:
+        """The vector (d,) of a face; of the whole picture where there are no points."""
+
+
+class Dlib:
+    """dlib's ResNet on faces that its own detector and five landmarks align (King, 2017); weights in the public domain.
+
+    The networks are those of the package face-recognition-models, which cannot be imported with a current setuptools;
+    its files are found without.
+    """
+
+    name, metric = "dlib ResNet", "euclidean"
+
+    def __init__(self) -> None:
+        packages, _ = need(self.name, "dlib-bin", "face-recognition-models")
+        import dlib
+
+        folder = "face_recognition_models", "models"
+        landmarks = data_of("face-recognition-models", *folder, "shape_predictor_5_face_landmarks.dat")
+        network = data_of("face-recognition-models", *folder, "dlib_face_recognition_resnet_model_v1.dat")
+        self.version = f"{packages} {digest(landmarks, network)}"
+        self._dlib, self._detector = dlib, dlib.get_frontal_face_detector()
+        with loading(self.name, landmarks, network):
+            self._shape = dlib.shape_predictor(str(landmarks))
+            self._network = dlib.face_recognition_model_v1(str(network))
+
+    def locate(self, picture: Pixels) -> Points | None:
+        """Corners of the box and five landmarks; pictures are doubled first, so that faces of 40 pixels are found."""
+        picture = np.ascontiguousarray(picture)  # dlib takes no other
+        boxes = self._detector(picture, 1)
+        if not boxes:
+            return None
+        shape = self._shape(picture, max(boxes, key=lambda box: box.area()))
+        box = shape.rect
+        points = [(box.left(), box.top()), (box.right(), box.bottom()), *((p.x, p.y) for p in shape.parts())]
+        return np.array(points, np.float64) / picture.shape[1::-1]
+
+    def embed(self, picture: Pixels, points: Points | None) -> Vector:
+        """128 numbers; the same person is closer than 0.6."""
+        if points is None:
+            chip = np.asarray(Image.fromarray(picture).resize((150, 150), Image.Resampling.BILINEAR))
+            return np.array(self._network.compute_face_descriptor(chip))
+        (left, top), (right, bottom), *marks = (points * picture.shape[1::-1]).round().astype(int).tolist()
+        parts = self._dlib.points()
+        for x, y in marks:
+            parts.append(self._dlib.point(x, y))
+        shape = self._dlib.full_object_detection(self._dlib.rectangle(left, top, right, bottom), parts)
+        return np.array(self._network.compute_face_descriptor(np.ascontiguousarray(picture), shape))
+
+
+class Clip:
+    """CLIP ViT-B/32 (Radford et al., 2021) on whole pictures, as transformers loads it."""
+
+    name, metric = "CLIP ViT-B/32", "cosine"
+    repository = Repository(
+        "openai/clip-vit-base-patch32",
+        (("config.json",), ("preprocessor_config.json",), ("pytorch_model.bin", "model.safetensors")),
+    )
+
+    def __init__(self) -> None:
+        packages, paths = need(self.name, "transformers", repository=self.repository)
+        from transformers import CLIPImageProcessor, CLIPModel
+
+        self.version = f"{packages} {digest(*paths)}"
+        with loading(self.name, paths[2]):
+            self._processor = CLIPImageProcessor.from_pretrained(paths[0].parent)
+            self._model: Any = CLIPModel.from_pretrained(paths[0].parent).eval()
+
+    def locate(self, picture: Pixels) -> Points:
+        """Nothing is looked for."""
+        return np.empty((0, 2))
+
+    def embed(self, picture: Pixels, points: Points | None) -> Vector:
+        """512 numbers."""
+        import torch
+
+        with torch.no_grad():
+            inputs = self._processor(images=picture, return_tensors="pt")
+            return np.asarray(self._model.get_image_features(**inputs)[0])
+
+
+_FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9"
+
+
+class FaceNet:
+    """FaceNet's Inception-ResNet (Schroff et al., 2015) on crops of MTCNN, both of the package facenet-pytorch."""
+
+    metric = "cosine"
+    trained = {
+        "VGGFace2": ("20180402-114759-vggface2.pt", 107),
+        "CASIA-WebFace": ("20180408-102900-casia-webface.pt", 111),
+    }
+
+    def __init__(self, data: str) -> None:
+        self.name = f"FaceNet, {data}"
+        name, megabytes = self.trained[data]
+        weights = Weights((name,), megabytes, _FACENET, lambda: torch_home() / "checkpoints")
+        packages, (path,) = need(self.name, "facenet-pytorch", weights=[weights])
+        from facenet_pytorch import MTCNN, InceptionResnetV1, extract_face, fixed_image_standardization
+
+        self.version = f"{packages} {digest(path)}"
+        self._detector, self._crop, self._standardize = MTCNN(), extract_face, fixed_image_standardization
+        with loading(self.name, path):
+            self._network = InceptionResnetV1(pretrained=data.lower()).eval()
+
+    def locate(self, picture: Pixels) -> Points | None:
+        """Corners of the largest box."""
+        boxes, _ = self._detector.detect(Image.fromarray(picture))
+        return None if boxes is None else np.array(boxes[0], np.float64).reshape(2, 2) / picture.shape[1::-1]
+
+    def embed(self, picture: Pixels, points: Points | None) -> Vector:
+        """512 numbers, as ``InceptionResnetV1(MTCNN(picture))`` gives them."""
+        import torch
+
+        corners = np.array([[0, 0], [1, 1]]) if points is None else points
+        box = (corners * picture.shape[1::-1]).ravel()
+        with torch.no_grad():
+            face = self._standardize(self._crop(Image.fromarray(picture), box, image_size=160, margin=0))
+            return np.asarray(self._network(face[None])[0])
+
+
+ENCODERS: dict[str, Callable[[], Encoder]] = {
+    "CLIP ViT-B/32": Clip,
+    "FaceNet, VGGFace2": lambda: FaceNet("VGGFace2"),
+    "FaceNet, CASIA-WebFace": lambda: FaceNet("CASIA-WebFace"),
+    "dlib ResNet": Dlib,
+}
+
+
+class Embedded(NamedTuple):
+    """Vectors (n, d), and which of the n pictures show no face to the encoder's detector."""
+
+    vectors: Vector
+    faceless: NDArray[np.bool_]
+
+
+class Embedder:
+    """Embeds pictures, each once: what an encoder said of a picture is kept in a cache."""
+
+    def __init__(self, encoder: Encoder, cache: Cache) -> None:
+        self._encoder, self._cache = encoder, cache
+
+    def originals(self, pictures: Sequence[Picture]) -> Embedded:
+        """The gallery."""
+        return self._embed([(picture, None) for picture in pictures], "originals")
+
+    def method(self, originals: Sequence[Picture], method: Method) -> Embedded:
+        """The queries, in the order of the method's pairs."""
+        return self._embed([(picture, originals[i]) for i, picture in method.pairs.items()], method.name)
+
+    def _embed(self, pictures: Sequence[tuple[Picture, Picture | None]], what: str) -> Embedded:
+        vectors, faceless = [], []
+        for picture, original in tqdm(pictures, desc=f"{self._encoder.name}: {what}", unit="picture"):
+            points = self._locate(picture)
+            faceless.append(points is None)
+            key = picture.digest
+            if points is None and original is not None:
+                points, key = self._locate(original), f"{picture.digest} {original.digest}"
+            vectors.append(self._cache.get(key, lambda p=picture, at=points: self._encoder.embed(p.pixels(), at)))
+        self._cache.save()
+        return Embedded(np.stack(vectors), np.array(faceless, bool))
+
+    def _locate(self, picture: Picture) -> Points | None:
+        """NaN in the cache stands for no face, as an array without points says that none is looked for."""
+        nowhere = np.full((1, 2), np.nan)
+
+        def find() -> Points:
+            points = self._encoder.locate(picture.pixels())
+            return nowhere if points is None else points
+
+        points = self._cache.get(f"face {picture.digest}", find)
+        return None if np.isnan(points).any() else points

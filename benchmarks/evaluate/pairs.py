@@ -1,0 +1,172 @@
+"""Which anonymized picture belongs to which original."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anon_runtime.errors import PhotoError, UsageError
+from anon_runtime.images import read_file, read_photo
+from anon_runtime.inputs import find_photos
+from anon_runtime.journal import NAME as JOURNAL
+from anon_runtime.outputs import identify
+
+SIDE = 1024  # longest side in pixels that anything here looks at: CelebA-HQ's
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture file.
+
+    Attributes:
+        name: its path in its folder, without the ending.
+        path: of the file.
+    """
+
+    name: str
+    path: Path
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the file's content, 128 bits in hexadecimal digits."""
+        return hashlib.sha256(read_file(self.path)).hexdigest()[:32]
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """Upright, uint8 (height, width, 3), RGB; pictures larger than `SIDE` are scaled down to it.
+
+        Raises:
+            PhotoError: it cannot be read.
+        """
+        photo = read_photo(self.path)
+        if max(photo.shape[:2]) <= SIDE:
+            return photo
+        image = Image.fromarray(photo)
+        image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+        return np.asarray(image)
+
+
+@dataclass(frozen=True)
+class Method:
+    """What one anonymizer made of the originals.
+
+    Attributes:
+        name: of the anonymizer.
+        pairs: index of an original -> its anonymized picture.
+        missing: name of an original without one -> the reason.
+        extra: pictures that belong to no original.
+    """
+
+    name: str
+    pairs: Mapping[int, Picture]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    extra: int = 0
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many originals have no picture, by reason."""
+        return dict(Counter(self.missing.values()))
+
+
+def find_pictures(folder: Path) -> tuple[list[Picture], dict[str, str]]:
+    """Pictures of a folder and of all folders in it that can be read, and why the others cannot.
+
+    Raises:
+        UsageError: there is none, or two differ in nothing but their ending.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"folder {folder}", "there is no such folder", "check the path")
+    found: dict[str, Picture] = {}
+    for photo in find_photos([folder], recursive=True):
+        name = photo.name.with_suffix("").as_posix()
+        if name in found:
+            why = f"{found[name].path.name} and {photo.name.name} have one name"
+            raise UsageError(f"folder {folder}", why, "pictures are paired by name without ending: rename one of them")
+        found[name] = Picture(name, photo.path)
+    broken = {}
+    for picture in found.values():
+        try:
+            read_photo(picture.path)
+        except PhotoError as error:
+            broken[picture.name] = error.why
+    return [picture for picture in found.values() if picture.name not in broken], broken
+
+
+def pair(name: str, originals: Sequence[Picture], folder: Path) -> Method:
+    """Pair originals with the pictures of a folder: by the journal of ``anon-run`` if it has one, else by name.
+
+    Raises:
+        UsageError: the folder holds no picture, none of an original, or a journal that is none.
+    """
+    pictures, broken = find_pictures(folder)
+    by_name = {picture.name: picture for picture in pictures}
+    journal = folder / JOURNAL
+    links = Links.read(journal) if journal.is_file() else None
+    pairs, missing = {}, {}
+    for index, original in enumerate(originals):
+        told = original.name if links is None else links.output(original)
+        if told in by_name:
+            pairs[index] = by_name[told]
+        elif told in broken:
+            missing[original.name] = f"its picture cannot be read: {broken[told]}"
+        else:
+            missing[original.name] = (links and links.failure(original)) or "there is no picture of it"
+    if not pairs:
+        why = f"none of its {len(pictures)} pictures belongs to an original such as {originals[0].path.name}"
+        raise UsageError(
+            f"{name}={folder}", why, "pair by the same names, whatever the ending, or by anon-run's journal"
+        )
+    return Method(name, pairs, missing, len({picture.path for picture in pictures} - {p.path for p in pairs.values()}))
+
+
+@dataclass(frozen=True)
+class Links:
+    """A journal of ``anon-run``: outputs, and reasons of those that have none, by the photo's name and pseudonym."""
+
+    seed: int
+    outputs: Mapping[str, str]
+    reasons: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> "Links":
+        """Read a journal; a line that was cut off by a kill is no line.
+
+        Raises:
+            UsageError: it is no journal.
+        """
+        try:
+            first, *lines = (json.loads(line) for line in path.read_bytes().split(b"\n")[:-1])
+            seed = int(first["run"]["seed"])
+            outputs, reasons = {}, {}
+            for line in lines:
+                keys = [key for key in (_stem(line.get("input")), line["id"]) if key]
+                if line["status"] == "ok":
+                    outputs |= dict.fromkeys(keys, _stem(line["output"]))
+                else:
+                    reasons |= dict.fromkeys(keys, f"{line['status']} in the run: {line['reason'].split(';')[0]}")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            fix = "restore the file, or delete it to pair by name"
+            raise UsageError(str(path), "this is no journal of anon-run", fix) from None
+        return cls(seed, outputs, reasons)
+
+    def output(self, original: Picture) -> str | None:
+        """The name of an original's portrait."""
+        return self._of(original, self.outputs)
+
+    def failure(self, original: Picture) -> str | None:
+        """Why an original has none."""
+        return self._of(original, self.reasons)
+
+    def _of(self, original: Picture, table: Mapping[str, str]) -> str | None:
+        return table.get(original.name) or table.get(identify(read_file(original.path), self.seed).pseudonym)
+
+
+def _stem(name: Any) -> str:
+    return Path(str(name)).with_suffix("").as_posix() if name else ""

@@ -1,0 +1,154 @@
+"""What networks read from a face: attributes, ethnicity, sex, age, emotion, valence and arousal."""
+
+import contextlib
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from anon_export.faces import Weights
+from anon_runtime import Anonymizer
+from anon_runtime.attributes import CELEBA, ETHNICITIES
+from anon_runtime.bundle import MANIFEST
+from anon_runtime.portrait import Description
+
+from .cache import Cache, Vector
+from .needs import digest, loading, need
+from .pairs import Picture
+
+Pixels = NDArray[np.uint8]
+BOX = ("x", "y", "width", "height")
+
+
+class Predictor(Protocol):
+    """Networks that read a face.
+
+    Attributes:
+        name: of its columns.
+        version: packages and weights that a reading depends on.
+        columns: what each number of a reading is.
+    """
+
+    name: str
+    version: str
+    columns: tuple[str, ...]
+
+    def read(self, face: Pixels) -> Vector:
+        """A reading (k,) of a crop that shows a face."""
+
+
+class FaceEngines:
+    """The bundle's face engines. They also find the face that the other predictors are shown."""
+
+    columns = (*CELEBA, *ETHNICITIES, "Age", *BOX)
+
+    def __init__(self, anonymizer: Anonymizer) -> None:
+        self.name = f"face engines of {anonymizer.bundle.path.name}"
+        self.version = f"bundle {digest(anonymizer.bundle.path / MANIFEST)}"
+        self._anonymizer = anonymizer
+
+    def find(self, picture: Pixels) -> Vector:
+        """A reading; NaN where no face is found."""
+        (result,) = self._anonymizer.describe_all([picture])
+        if not isinstance(result, Description):
+            return np.full(len(self.columns), np.nan)
+        own = result.attributes
+        ethnicity = [float(own["Ethnic"] == name) for name in ETHNICITIES]
+        return np.array([*(float(own[name]) for name in CELEBA), *ethnicity, float(own["Age"]), *(result.face or ())])
+
+
+_DEEPFACE = "https://github.com/serengil/deepface_models/releases/download/v1.0"
+
+
+class DeepFaceDemography:
+    """DeepFace's emotion, gender and race networks (Serengil and Ozpinar, 2021), by its own ``analyze``."""
+
+    name = "DeepFace"
+    emotions = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    columns = (*emotions, *ETHNICITIES, "Woman", "Man")
+    files = (
+        ("facial_expression_model_weights.pth", 6),
+        ("race_model_single_batch.pth", 537),
+        ("gender_model_weights.pth", 537),
+    )
+
+    def __init__(self) -> None:
+        home = Path(os.getenv("DEEPFACE_HOME", str(Path.home())))
+        weights = [Weights((n,), size, _DEEPFACE, lambda: home / ".deepface" / "weights") for n, size in self.files]
+        packages, paths = need(self.name, "deepface", weights=weights)
+        os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "pytorch")
+        self.version = f"{packages} {digest(*paths)}"
+        with loading(self.name, *paths):
+            from deepface import DeepFace
+
+            self._deepface = DeepFace
+            for model in ("Emotion", "Gender", "Race"):
+                DeepFace.build_model(model, task="facial_attribute")
+
+    def read(self, face: Pixels) -> Vector:
+        """Probabilities, 0..1."""
+        bgr = np.ascontiguousarray(face[..., ::-1])
+        actions = ("emotion", "race", "gender")
+        (found,) = self._deepface.analyze(bgr, actions=actions, detector_backend="skip", silent=True)
+        scores = found["emotion"] | found["race"] | found["gender"]
+        return np.array([scores[column] for column in self.columns]) / 100
+
+
+class HSEmotion:
+    """HSEmotion's EfficientNet-B0 for emotion, valence and arousal (Savchenko, 2022), by the package hsemotion-onnx."""
+
+    name, model = "HSEmotion", "enet_b0_8_va_mtl"
+    emotions = ("Anger", "Contempt", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise")
+    columns = (*emotions, "valence", "arousal")
+
+    def __init__(self) -> None:
+        address = "https://github.com/HSE-asavchenko/face-emotion-recognition/raw/main/models/affectnet_emotions/onnx"
+        weights = Weights((f"{self.model}.onnx",), 16, address, lambda: Path.home() / ".hsemotion")
+        packages, (path,) = need(self.name, "hsemotion-onnx", weights=[weights])
+        self.version = f"{packages} {digest(path)}"
+        with loading(self.name, path), contextlib.redirect_stdout(io.StringIO()):
+            from hsemotion_onnx.facial_emotions import HSEmotionRecognizer
+
+            self._recognizer: Any = HSEmotionRecognizer(self.model)
+
+    def read(self, face: Pixels) -> Vector:
+        """Probabilities, then valence and arousal in -1..1."""
+        _, scores = self._recognizer.predict_emotions(face, logits=False)
+        return np.asarray(scores, np.float64)
+
+
+class Reader:
+    """Reads pictures, each once; NaN where the bundle's detector finds no face."""
+
+    def __init__(self, engines: FaceEngines, cache: Cache) -> None:
+        self._engines, self._cache = engines, cache
+
+    def engines(self, pictures: Sequence[Picture], what: str) -> Vector:
+        """Readings (n, k) of the bundle's face engines."""
+        bar = tqdm(pictures, desc=f"{self._engines.name}: {what}", unit="picture")
+        found = [self._find(picture) for picture in bar]
+        self._cache.save()
+        return np.stack(found) if found else np.empty((0, len(self._engines.columns)))
+
+    def others(self, predictor: Predictor, pictures: Sequence[Picture], what: str) -> Vector:
+        """Readings (n, k) of another predictor, of the face that the bundle's detector finds."""
+        rows = []
+        for picture in tqdm(pictures, desc=f"{predictor.name}: {what}", unit="picture"):
+            x, y, width, height = self._find(picture)[-len(BOX) :]
+            if np.isnan(x):
+                rows.append(np.full(len(predictor.columns), np.nan))
+                continue
+            at = slice(int(y), max(int(y) + 1, round(y + height))), slice(int(x), max(int(x) + 1, round(x + width)))
+            key = f"{predictor.version} {picture.digest}"
+            rows.append(self._cache.get(key, lambda p=picture, at=at: predictor.read(p.pixels()[at])))
+        self._cache.save()
+        return np.stack(rows) if rows else np.empty((0, len(predictor.columns)))
+
+    def _find(self, picture: Picture) -> Vector:
+        key = f"{self._engines.version} {picture.digest}"
+        return self._cache.get(key, lambda: self._engines.find(picture.pixels()))

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from benchmarks.evaluate.anonymity import IGNORABLE, as_attributes, best_to_ignore, count, in_decades
+from benchmarks.evaluate.predictors import FaceEngines
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anon_runtime.attributes import CELEBA, ETHNICITIES, Attributes
+
+
+def person(age: int = 34, home: str = "white", **present: float) -> Attributes:
+    return {"Ethnic": home, "Age": age} | {name: present.get(name, 0.0) for name in CELEBA}
+
+
+def test_a_case_by_hand() -> None:
+    people = [person(), person(Smiling=0.4), person(Smiling=0.6), person(age=36), person(home="black")]
+    found = count(people)
+    assert (found.people, found.prompts, found.alone, found.fewer_than_five, found.median) == (5, 4, 3, 5, 1)
+    assert count(people, ["Smiling"]).alone == 2, "the first three are alike without it"
+    assert count([in_decades(p) for p in people], ["Smiling"]).alone == 1, "34 and 36 are both 30"
+    assert count([person()] * 5).fewer_than_five == 0
+
+
+def test_a_group_shares_its_prompts_with_everybody() -> None:
+    people = [person(), person(), person(age=50)]
+    assert count(people, among=np.array([True, False, True])).alone == 1
+    assert count(people, among=np.array([True, False, True])).people == 2
+    assert count(people, among=np.zeros(3, bool)).people == 0
+
+
+def test_the_most_telling_attribute_comes_first() -> None:
+    people = [person(Smiling=i % 2, Bald=float(i == 0)) for i in range(8)]
+    (first, left), (second, last), *_ = best_to_ignore(people)
+    assert count(people).alone == 1 and first == "Bald" and left.alone == 0
+    assert second == "Smiling" and last.prompts == 1
+
+
+def test_whoever_reads_less_tells_fewer_apart() -> None:
+    rng = np.random.default_rng(0)
+    people = [person(**{name: rng.random() for name in CELEBA}) for _ in range(30)]
+    steps = best_to_ignore(people)
+    prompts = [count(people).prompts, *(left.prompts for _, left in steps)]
+    assert sorted(name for name, _ in steps) == sorted(IGNORABLE) and prompts == sorted(prompts, reverse=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 99), st.sampled_from(ETHNICITIES), st.booleans()), min_size=1, max_size=40))
+def test_counts_agree_with_each_other(facts: list[tuple[int, str, bool]]) -> None:
+    people = [person(age, home, Male=float(male)) for age, home, male in facts]
+    found = count(people)
+    assert found.prompts == len(set(facts)) and found.alone == sum(facts.count(fact) == 1 for fact in facts)
+    assert found.alone <= found.fewer_than_five <= found.people
+
+
+def test_readings_are_attributes_again() -> None:
+    row = np.zeros(len(FaceEngines.columns))
+    row[FaceEngines.columns.index("Smiling")] = 0.7
+    row[FaceEngines.columns.index("black")] = 1
+    row[FaceEngines.columns.index("Age")] = 41
+    (own,) = as_attributes(np.stack([row, np.full(len(row), np.nan)]))
+    assert own == person(41, "black", Smiling=pytest.approx(0.7))

@@ -1,0 +1,161 @@
+"""The command, from two folders to a report."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.evaluate.__main__ import main
+from benchmarks.evaluate.encoders import ENCODERS, Dlib
+from benchmarks.evaluate.report import lines
+from huggingface_hub import constants
+from PIL import Image, ImageEnhance
+
+from benchmarks.evaluate import report
+
+FACES = 12
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, astronaut: Path) -> Path:
+    """``photos``: twelve pictures of one face; ``same``: copies; ``shuffled``: copies under each other's names."""
+    root = tmp_path_factory.mktemp("evaluate")
+    for name in ("photos", "same", "shuffled"):
+        (root / name).mkdir()
+    rows = ["file,ethnicity,Male,age"]
+    with Image.open(astronaut) as photo:
+        face = photo.convert("RGB").crop((70, 0, 430, 360)).resize((160, 160))
+    for i in range(FACES):
+        ImageEnhance.Color(face.rotate(2 * i - 12)).enhance(0.2 * i).save(root / "photos" / f"{i:02}.png")
+        rows.append(f"{i:02}.png,white,0,{30 + i}")
+    for i in range(FACES):
+        shutil.copy(root / "photos" / f"{i:02}.png", root / "same" / f"{i:02}.png")
+        shutil.copy(root / "photos" / f"{i:02}.png", root / "shuffled" / f"{(i + 5) % FACES:02}.png")
+    (root / "shuffled" / "03.png").unlink()
+    (root / "photos" / "damaged.png").write_bytes(b"no picture")
+    (root / "labels.csv").write_text("\n".join(rows))
+    (root / "held-out").write_text("\n".join(f"{i:02}" for i in range(10)))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def nothing_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def out(folders: Path, demo_bundle: Path) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "HF_HUB_CACHE", str(folders))
+        patch.setenv("TORCH_HOME", str(folders))
+        patch.setenv("HOME", str(folders))
+        assert main(arguments(folders, demo_bundle)) == 0
+    return folders / "report"
+
+
+def arguments(folders: Path, bundle: Path) -> list[str]:
+    return [
+        str(folders / "photos"), f"same={folders / 'same'}", f"shuffled={folders / 'shuffled'}",
+        "--labels", str(folders / "labels.csv"), "--held-out", str(folders / "held-out"), "--baselines", "mask",
+        "--engines", str(bundle), "-o", str(folders / "report"),
+    ]  # fmt: skip
+
+
+def test_the_report_has_every_row_or_says_what_it_lacks(out: Path) -> None:
+    figures = json.loads((out / "report.json").read_text())
+    for name in (*ENCODERS, "DeepFace", "HSEmotion", "FID (clean-fid)", "FID (torch-fidelity)", "Visual DNA"):
+        table = next(figures[table] for table in ("reid", "utility", "quality") if name in figures[table])
+        assert "methods" in table[name] or "missing: " in table[name]["missing"]
+    text = (out / "report.md").read_text()
+    assert all(f"| {name} |" in text for name in ENCODERS), "Table I"
+    assert all(title in text for title in (*report.UTILITY, *report.QUALITY)), "Tables II and III"
+    assert "hf download openai/clip-vit-base-patch32" in text and "enet_b0_8_va_mtl.onnx" in text
+    assert "Inner face, 21 attributes: 5_o_Clock_Shadow, " in text and "Outer face, 17 attributes: Bald, " in text
+    assert f"{FACES} originals" in text and "damaged cannot be read and is left out: not a picture" in text
+    assert "guessing, ethnicity, sex and age band known (held out)" in text
+    assert "there is no picture of it" in text
+    assert "Labels were given for Male, age, ethnicity" in text
+
+
+def test_copies_are_re_identified_and_strangers_pairs_are_not(out: Path) -> None:
+    found = json.loads((out / "report.json").read_text())["reid"]["dlib ResNet"]["methods"]
+    assert found["same"]["all"]["Re-ID@1"]["value"] == 1
+    assert found["shuffled"]["all"]["Re-ID@1"]["value"] == 0 and found["shuffled"]["all"]["Re-ID@1"]["of"] == FACES - 1
+    assert found["mask"]["no face"] == FACES
+    assert found["same"]["groups"]["held out"]["mAP@50"]["of"] == 10
+    assert found["same"]["cmc"]["all"] == found["same"]["cmc"]["held out"] == [1] * 50
+    assert sum(found["same"]["different"]) == FACES * (FACES - 1) and sum(found["same"]["same"]) == FACES
+
+
+def test_utility_of_copies_is_the_originals(out: Path) -> None:
+    found = json.loads((out / "report.json").read_text())["utility"]["face engines"]
+    assert found["same"]["all"] == found["originals"]["all"]
+    assert found["mask"]["no face"] == FACES and found["mask"]["all"]["gender accuracy"]["value"] == 0
+
+
+def test_the_files(out: Path) -> None:
+    names = {path.name for path in out.iterdir()}
+    assert {"report.md", "report.json", "contact-sheet.html", "cache", "baselines", "cmc-dlib-resnet.png",
+            "similarities-dlib-resnet.png", "attributes.png", "k-anonymity.png"} == names  # fmt: skip
+    assert (out / "contact-sheet.html").read_text().count("<img") == 2 * FACES + FACES - 1
+
+
+def test_a_second_run_embeds_nothing(
+    out: Path, folders: Path, demo_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> np.ndarray:
+        raise AssertionError("it is in the cache")
+
+    monkeypatch.setattr(Dlib, "embed", refuse)
+    monkeypatch.setattr(Dlib, "locate", refuse)
+    before = json.loads((out / "report.json").read_text())
+    assert main([*arguments(folders, demo_bundle), "--show-originals"]) == 0
+    after = json.loads((out / "report.json").read_text())
+    assert after["reid"]["dlib ResNet"] == before["reid"]["dlib ResNet"] and after["attributes"] == before["attributes"]
+    assert (out / "contact-sheet.html").read_text().count("<img") == 3 * FACES + FACES - 1
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ([], "no method is named"),
+        (["same"], "not NAME=FOLDER"),
+        (["a=nowhere"], "no such folder"),
+        (["--tables", "reid,fid", "--baselines", "mask"], "unknown: fid"),
+        (["--baselines", "hat"], "unknown: hat"),
+        (["{photos}={photos}", "{photos}={photos}"], "the name is taken"),
+        (["a={photos}", "--labels", "nowhere.csv"], "No such file"),
+        (["--baselines", "mask", "--engines", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], why: str
+) -> None:
+    filled = [text.replace("{photos}", str(folders / "photos")) for text in more]
+    assert main([str(folders / "photos"), *filled, "-o", str(tmp_path / "out")]) in (1, 2)
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("evaluate: error: ") and why in told
+
+
+def test_without_a_bundle_the_other_rows_run(folders: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    options = ["--engines", str(tmp_path / "nowhere"), "--tables", "reid,utility,attributes", "-o", str(out)]
+    assert main([str(folders / "photos"), f"same={folders / 'same'}", *options]) == 0
+    figures = json.loads((out / "report.json").read_text())
+    assert figures["reid"]["dlib ResNet"]["methods"]["same"]["all"]["Re-ID@1"]["value"] == 1
+    assert "nowhere" in figures["utility"]["face engines"]["missing"] and "missing" in figures["attributes"]
+    assert "nowhere" in (out / "report.md").read_text()
+
+
+def test_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("NAME=ANONYMIZED", "--rename hash", "biometric", "examples:", "--held-out"))
+
+
+def test_bars_do_not_break_a_table() -> None:
+    assert lines(["a", "b"], [["x|y", "two\nlines"]])[-1] == "| x\\|y | two lines |"

@@ -1,0 +1,123 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from benchmarks.evaluate.labels import Labels
+from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion
+from benchmarks.evaluate.utility import (
+    INNER,
+    OUTER,
+    Truth,
+    find_truth,
+    from_deepface,
+    from_engines,
+    from_hsemotion,
+    true_emotions,
+    true_valence,
+)  # fmt: skip
+from sklearn.metrics import roc_auc_score
+
+from anon_runtime.attributes import CELEBA, ETHNICITIES
+
+N = 60
+
+
+def readings(seed: int = 0) -> np.ndarray:
+    """Of the face engines, made up: scores, one ethnicity each, ages."""
+    rng = np.random.default_rng(seed)
+    found = rng.random((N, len(FaceEngines.columns)))
+    first = len(CELEBA)
+    found[:, first : first + len(ETHNICITIES)] = np.eye(len(ETHNICITIES))[rng.integers(len(ETHNICITIES), size=N)]
+    found[:, FaceEngines.columns.index("Age")] = rng.integers(1, 90, N)
+    return found
+
+
+def everyone() -> np.ndarray:
+    return np.ones(N, bool)
+
+
+def test_the_split_is_21_and_17_attributes() -> None:
+    assert (len(INNER), len(OUTER)) == (21, 17) and not {*INNER} & {*OUTER}
+    assert {*CELEBA} - {*INNER, *OUTER} == {"Attractive", "Blurry"}
+
+
+def test_what_is_unchanged_is_read_again() -> None:
+    reading = readings()
+    truth = find_truth(None, reading)
+    found = from_engines(truth, range(N), reading, everyone())
+    assert found["inner AUC"] == {"value": 1, "of": 21} and found["outer AUC"] == {"value": 1, "of": 17}
+    assert found["ethnicity accuracy"]["value"] == found["gender accuracy"]["value"] == 1
+    assert truth.labelled == frozenset()
+
+
+def test_wrong_pairs_are_worse() -> None:
+    reading = readings()
+    truth = find_truth(None, reading)
+    wrong = from_engines(truth, np.roll(np.arange(N), 1).tolist(), reading, everyone())
+    assert wrong["inner AUC"]["value"] < 0.6 and wrong["ethnicity accuracy"]["value"] < 0.5
+
+
+def test_auc_is_scikit_learns() -> None:
+    truth, reading = find_truth(None, readings(0)), readings(1)
+    mask = np.arange(N) % 3 > 0
+    found = from_engines(truth, range(N), reading, mask)["attributes"]
+    for column, name in enumerate(CELEBA):
+        expected = roc_auc_score(truth.attributes[mask, column] > 0.5, reading[mask, column])
+        assert found[name] == pytest.approx(expected)
+
+
+def test_a_picture_without_a_face_counts() -> None:
+    reading = readings()
+    truth = find_truth(None, reading)
+    seen = reading.copy()
+    seen[: N // 2] = np.nan
+    found = from_engines(truth, range(N), seen, everyone())
+    assert found["gender accuracy"]["value"] == found["ethnicity accuracy"]["value"] == 0.5
+    assert 0.5 < found["inner AUC"]["value"] < 0.9
+    nothing = from_engines(truth, range(N), np.full_like(seen, np.nan), everyone())
+    assert nothing["inner AUC"]["value"] == 0.5 and nothing["gender accuracy"]["value"] == 0
+
+
+def test_labels_come_first() -> None:
+    rows: Sequence[dict[str, str]] = [{"Male": str(i % 2), "ethnicity": "white", "age": "30"} for i in range(N)]
+    truth = find_truth(Labels(rows), readings())
+    assert truth.labelled == {"Male", "ethnicity", "age"} and truth.ethnicity == ["white"] * N
+    assert truth.sex[:2] == ["woman", "man"]
+    np.testing.assert_array_equal(
+        truth.attributes[:, CELEBA.index("Smiling")], readings()[:, CELEBA.index("Smiling")] > 0.5
+    )
+
+
+def test_unknown_people_are_not_scored() -> None:
+    truth = Truth(np.full((N, 40), np.nan), [""] * N, [""] * N, np.full(N, np.nan), frozenset())
+    found = from_engines(truth, range(N), readings(), everyone())
+    assert found["inner AUC"] == {"value": None, "of": 0} and found["gender accuracy"]["of"] == 0
+
+
+def test_emotions_of_deepface() -> None:
+    rng = np.random.default_rng(0)
+    reading = rng.random((N, len(DeepFaceDemography.columns)))
+    emotions = true_emotions(DeepFaceDemography.emotions, None, reading)
+    assert (emotions.sum(axis=1) == 1).all()
+    truth = find_truth(None, readings())
+    same = from_deepface(truth, emotions, range(N), reading, everyone())
+    wrong = from_deepface(truth, emotions, np.roll(np.arange(N), 1).tolist(), reading, everyone())
+    assert same["emotion AUC"]["value"] > 0.8 > 0.65 > wrong["emotion AUC"]["value"]
+    told = Labels([{"emotion": "Happy"}, {"emotion": ""}, {"emotion": "bored"}])
+    found = true_emotions(DeepFaceDemography.emotions, told, reading[:3])
+    assert found[0].argmax() == 3 and np.isnan(found[1:]).all()
+
+
+def test_valence_and_arousal_by_hand() -> None:
+    reading = np.zeros((N, len(HSEmotion.columns)))
+    reading[:, -2:] = [0.5, -0.5]
+    emotions = true_emotions(HSEmotion.emotions, None, reading)
+    true = true_valence(None, reading)
+    made = reading.copy()
+    made[:, -2] = 0.7
+    found = from_hsemotion(emotions, true, range(N), made, everyone())
+    assert found["VA MSE"]["value"] == pytest.approx(0.02)
+    made[:] = np.nan
+    assert from_hsemotion(emotions, true, range(N), made, everyone())["VA MSE"]["value"] == pytest.approx(0.25)
+    told = Labels([{"valence": "1", "arousal": "0"}] * N)
+    assert true_valence(told, reading).tolist() == [[1, 0]] * N

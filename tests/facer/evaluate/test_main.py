@@ -1,0 +1,41 @@
+"""The command with every package and stand-in weights: no row is missing but those that need what cannot be made up."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from benchmarks.evaluate.__main__ import main
+from benchmarks.evaluate.encoders import ENCODERS
+from benchmarks.evaluate.quality import INCEPTIONS, CleanFid, TorchFidelity
+from huggingface_hub import constants
+from PIL import Image
+
+from anon_runtime.bundle import Bundle
+
+
+def test_every_row_runs_where_its_weights_are(
+    facenet: Path, inceptions: Path, mugs: Path, deepface: Path, bundle: Bundle, photos: list[np.ndarray],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """All but CLIP and HSEmotion, which are tested where torchvision is not needed. FID is of few features: fast."""
+    for network in (CleanFid, TorchFidelity):
+        monkeypatch.setattr(network, "features", lambda self, p, whole=network.features: whole(self, p)[:16])
+    for name in ("photos", "other"):
+        (tmp_path / name).mkdir()
+    for i, photo in enumerate(photos[:2]):
+        Image.fromarray(photo[:256, :256]).save(tmp_path / "photos" / f"{i}.png")
+        Image.fromarray(photo[:256, :256][:, ::-1]).save(tmp_path / "other" / f"{i}.png")
+    out = tmp_path / "report"
+    arguments = [str(tmp_path / "photos"), f"other={tmp_path / 'other'}", "--engines", str(bundle.path), "-o", str(out)]
+    assert main(arguments) == 0
+    found = json.loads((out / "report.json").read_text())
+    for name in ENCODERS:
+        assert ("missing" in found["reid"][name]) == name.startswith("CLIP")
+    for name in (*INCEPTIONS, "Visual DNA"):
+        assert found["quality"][name]["other"]["all"]["of"] == 2
+    assert found["quality"]["Visual DNA"]["other"]["all"]["picture"] > 0
+    assert "other" in found["utility"]["DeepFace"] and "other" in found["utility"]["face engines"]
+    assert constants.HF_HUB_CACHE in found["reid"]["CLIP ViT-B/32"]["missing"]
+    text = (out / "report.md").read_text()
+    assert all(f"| {encoder} | other | 2 |" in text for encoder in ENCODERS if not encoder.startswith("CLIP"))

@@ -1,0 +1,36 @@
+"""DeepFace's emotion, gender and race against its own networks."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmarks.evaluate.predictors import DeepFaceDemography
+
+
+def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[np.ndarray]) -> None:
+    """The networks themselves on the steps that its documentation names: grey 48 x 48; letterboxed 224 x 224, BGR."""
+    import cv2
+    from deepface.models.demography.pytorch import Emotion, Gender, Race
+
+    from anon_runtime.warp import letterbox
+
+    crop = photos[0][58:176, 180:271]
+    boxed = letterbox(crop, 224)[..., ::-1].astype(np.float32) / 255
+    grey = cv2.resize(cv2.cvtColor(boxed, cv2.COLOR_BGR2GRAY), (48, 48))
+    whole = torch.from_numpy(np.ascontiguousarray(boxed.transpose(2, 0, 1)))[None]
+    with torch.no_grad():
+        expected = [
+            Emotion.load_model().eval()(torch.from_numpy(grey)[None, None])[0].numpy(),
+            Race.load_model().eval()(whole)[0].numpy(),
+            Gender.load_model().eval()(whole)[0].numpy(),
+        ]
+    found = DeepFaceDemography().read(crop)
+    assert found.shape == (len(DeepFaceDemography.columns),)
+    np.testing.assert_allclose(found, np.concatenate(expected), atol=2e-3)
+    assert found.std() > 0.01, "all the same: the comparison says nothing"
+
+
+def test_labels_are_deepfaces(stand_ins: Path) -> None:
+    from deepface.models.demography.DemographyUtils import EMOTION_LABELS, GENDER_LABELS, RACE_LABELS
+
+    assert list(DeepFaceDemography.columns) == [*EMOTION_LABELS, *RACE_LABELS, *GENDER_LABELS]
