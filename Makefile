@@ -23,6 +23,7 @@ demo: $(DEMO)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m ray
 	$(MAKE) test-facer
 
 test-facer: $(FACER_VENV)/.installed

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks import folder
 
 
+@pytest.mark.ray
 def test_everything_is_measured(demo_bundle: Path, tmp_path: Path) -> None:
     report = folder.measure(demo_bundle, 20, steps=1, turns=1, kills=1, scratch=tmp_path)
     assert report.same and len(folder.digests(tmp_path / "killed")) == 20

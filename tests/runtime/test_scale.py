@@ -31,6 +31,7 @@ from anon_runtime.outputs import Output
 from anon_runtime.runs import run_photos
 from anon_runtime.scale import DEATHS, Painter, Result
 
+pytestmark = pytest.mark.ray
 QUICK = Settings(steps=1, guidance_scale=1, batch_size=2, threads=1)
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
