@@ -15,7 +15,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "te
 
 # Bytes of weights up to which they are copied into layouts of the processor's when an engine is loaded. For a small
 # network that takes a moment, and calls of the demo's a sixth to a quarter less time. For Stable Diffusion's UNet it
-# takes ten times as long as loading it, gains less than Winograd's form does, and the copies are no pages that processes
+# takes ten times as long as loading it and gains less than Winograd's form does; the copies are no pages that processes
 # share.
 SMALL = 2**26
 
