@@ -18,6 +18,7 @@ from anon_runtime.backends import trt
 from anon_runtime.bundle import Bundle, EngineSpec, TensorSpec
 from anon_runtime.errors import AnonError, BackendError, UsageError
 
+pytestmark = pytest.mark.packages
 pytest.importorskip(trt.RTX_LIBRARIES)
 runtime = pytest.importorskip("cuda.bindings.runtime")
 HAS_GPU = runtime.cudaGetDeviceCount()[0] == runtime.cudaError_t.cudaSuccess

@@ -12,6 +12,7 @@ import pytest
 from anon_runtime.backends import load_engine, trt
 from anon_runtime.errors import BackendError
 
+pytestmark = pytest.mark.packages
 runtime = pytest.importorskip("cuda.bindings.runtime")
 
 
