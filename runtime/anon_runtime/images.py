@@ -109,7 +109,7 @@ def load_photo(
         return Decoded(_check_array(source))
     if isinstance(source, Image.Image):
         with decoding("the given image"):
-            return _decode(source, "the given image")
+            return _decode(source, "the given image", ours=False)
     return decode_photo(read_file(Path(source)), str(source), more_formats=more_formats)
 
 
@@ -136,10 +136,7 @@ def decode_photo(content: bytes, name: str, *, more_formats: bool = False) -> De
                 fix += "; --more-formats takes BMP, GIF, PPM and TIFF, too"
             raise PhotoError(name, "not a picture in a known format", fix) from None
         with image:
-            _check_size(name, *image.size)
-            reduction = _reduction(image)
-            image.draft(None, (image.width // reduction, image.height // reduction))  # JPEG decodes a part only
-            return _decode(image, name, reduction)
+            return _decode(image, name, ours=True)
 
 
 @contextmanager
@@ -192,24 +189,40 @@ def _too_large(name: str, why: str) -> PhotoError:
     return PhotoError(name, why, "scale it down first if it really is a photograph")
 
 
-def _decode(image: Image.Image, name: str, drafted: int = 1) -> Decoded:
+def _decode(image: Image.Image, name: str, *, ours: bool) -> Decoded:
+    """Decode a picture whose header was read; nothing of it is changed unless it is ours."""
     _check_size(name, *image.size)
     # An MPO file is a JPEG photo with further views (depth, preview) behind it: the first one is the photo.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise PhotoError(name, f"it is animated or has pages ({frames} frames)", "extract the frames as pictures first")
-    if image.mode != "RGB" or "transparency" in image.info:
-        kind = image.mode if image.mode != "RGB" else "transparent"
+    if kind := _unusual(image):
         log.warning("%s: its %s pixels were converted to 8-bit RGB; the original is unchanged", name, kind)
-    left = _reduction(image)  # 1 if the decoder has reduced it
-    if left > 1:
-        image = image.convert(_REDUCIBLE.get(image.mode, image.mode)).reduce(left)
-    pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)), dtype=np.uint8)
-    return Decoded(pixels, max(drafted, left))
+    reduction = _reduction(image)
+    if ours:  # JPEG's decoder takes a part of the work and of the memory then
+        image.draft(None, (image.width // reduction, image.height // reduction))
+    if (left := _reduction(image)) > 1:
+        averaged = _AVERAGED.get(image.mode, image.mode)
+        image = (image if averaged == image.mode else image.convert(averaged)).reduce(left)
+    if ours:
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture is hundreds of megabytes
+    else:
+        image = ImageOps.exif_transpose(image)
+    return Decoded(np.asarray(_to_rgb(image), dtype=np.uint8), reduction)
 
 
-# Pillow does not average indices into a palette, nor bits, nor 16-bit integers.
-_REDUCIBLE = {"P": "RGBA", "PA": "RGBA", "1": "L", "I;16": "I", "I;16B": "I", "I;16L": "I"}
+def _unusual(image: Image.Image) -> str | None:
+    """What the pixels of a picture are called if they are not 8-bit RGB; before they are decoded."""
+    if image.mode != "RGB":
+        return image.mode
+    if "transparency" in image.info:
+        return "transparent"
+    tiles = getattr(image, "tile", ())
+    return "16-bit" if any(";16" in str(tile[3]) for tile in tiles) else None  # Pillow takes 8 of them by itself
+
+
+# Pillow does not average indices into a palette, nor bits, nor 16-bit integers: what they become before.
+_AVERAGED = {"P": "RGBA", "PA": "RGBA", "1": "L", "I;16": "I", "I;16B": "I", "I;16L": "I"}
 
 
 def _reduction(image: Image.Image) -> int:

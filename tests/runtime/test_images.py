@@ -168,12 +168,18 @@ def test_a_given_image_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def bomb(width: int, height: int) -> bytes:
     """A PNG whose header announces a huge picture that is not there."""
+    return png(width, height, 8, b"\0")
+
+
+def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
+    """An RGB PNG of so many bits a channel."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def jpeg() -> bytes:
@@ -291,6 +297,12 @@ def test_every_conversion_is_noted(caplog: pytest.LogCaptureFixture) -> None:
         caplog.clear()
         decode_photo(buffer.getvalue(), "a", more_formats=True)
         assert "converted" in caplog.text, mode
+    caplog.clear()
+    decode_photo(png(32, 32, 16, bytes(1 + 32 * 6) * 32), "a")
+    assert "16-bit" in caplog.text
+    caplog.clear()
+    decode_photo(png(32, 32, 8, bytes(1 + 32 * 3) * 32), "a")
+    assert caplog.text == ""
 
 
 def test_arrays_are_checked() -> None:
