@@ -474,6 +474,36 @@ def test_corrupt_files_among_the_photos(
     assert caught.value.exit_code == 1
 
 
+def test_the_first_ctrl_c_is_the_first_also_after_too_many_failures(
+    quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a second one ends the process at once."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(Reporter, "summary", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    (photos / "0.jpg").write_bytes(b"broken")
+    with pytest.raises(AnonError, match="--max-failures is 0"):
+        run(quick, photos, tmp_path / "out", max_failures=0)
+    assert ended == []
+
+
+def test_an_interrupted_run_that_began_anew_says_how_it_goes_on(
+    quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = Reporter.record
+
+    def interrupt(reporter: Reporter, what: Any) -> None:
+        record(reporter, what)
+        if not caplog.records:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Reporter, "record", interrupt)
+    assert run(quick, photos, tmp_path / "out", overwrite=True) == 130
+    assert "the same command without --overwrite goes on" in caplog.text
+    done = len(pictures(tmp_path / "out"))
+    assert run(quick, photos, tmp_path / "out") == 0 and 0 < done < 14 == len(entries(tmp_path / "out"))
+
+
 def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
     """Over the whole fault corpus: no output is its input, nor near it, nor has a piece of it."""
     for name, content in corrupt_files().items():
