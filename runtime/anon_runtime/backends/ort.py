@@ -40,11 +40,7 @@ def session_arguments(path: Path, threads: int | None = None) -> dict[str, Any]:
 
 class _OrtEngine:
     def __init__(self, path: Path, device: str | None, threads: int | None) -> None:
-        try:
-            import onnxruntime as ort
-        except ImportError:
-            fix = "install exactly one of `anon-engines[cpu]` and `anon-engines[gpu]`"
-            raise BackendError(str(path), "onnxruntime is not installed", fix) from None
+        ort = import_onnxruntime()
         available = ort.get_available_providers()
         device = device or default_device()
         if PROVIDERS[device] not in available:
@@ -84,9 +80,21 @@ class _OrtEngine:
 
 def default_device() -> str:
     """The best one that the installed onnxruntime was made for."""
-    import onnxruntime as ort
+    return "cuda" if PROVIDERS["cuda"] in import_onnxruntime().get_available_providers() else "cpu"
 
-    return "cuda" if PROVIDERS["cuda"] in ort.get_available_providers() else "cpu"
+
+def import_onnxruntime() -> Any:
+    """The package.
+
+    Raises:
+        BackendError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        fix = "install exactly one of `anon-engines[cpu]` and `anon-engines[gpu]`"
+        raise BackendError("target onnxruntime", f"onnxruntime cannot be imported ({error})", fix) from None
+    return onnxruntime
 
 
 def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
