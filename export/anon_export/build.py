@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anon_runtime import Anonymizer
 from anon_runtime.backends import load_engine
-from anon_runtime.backends.trt import Cuda
+from anon_runtime.backends.cuda import Cuda
 from anon_runtime.bundle import (
     MANIFEST,
     Bundle,
