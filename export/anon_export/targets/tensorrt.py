@@ -63,6 +63,8 @@ def convert(target: str, spec: EngineSpec, ranges: Mapping[str, Range], gpu: str
     _add_profile(builder, config, spec, ranges)
     if target == "tensorrt-rtx":
         config.num_compute_capabilities = 1
+        # Memory that is ours, or runs could not be captured in a CUDA graph.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         config.set_compute_capability(getattr(trt.ComputeCapability, str(gpu).upper().replace("_", "")), 0)
     with _timing_cache(config, f"{target}-{trt.__version__}-{gpu}"):
         plan = builder.build_serialized_network(network, config)
