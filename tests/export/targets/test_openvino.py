@@ -11,6 +11,7 @@ from anon_runtime.backends import load_engine
 from anon_runtime.bundle import Bundle
 from anon_runtime.errors import AnonError, BackendError
 
+pytestmark = pytest.mark.packages
 openvino = pytest.importorskip("openvino")
 
 
