@@ -31,6 +31,12 @@ SD15 = {
     "num_train_timesteps": 1000, "steps_offset": 1,
 }  # fmt: skip
 samplers = pytest.mark.parametrize("sampler", ["dpmpp_sde", "dpmpp_2m_sde"])
+# Where a processor lacks AVX2, torch takes logarithm, sine and cosine from the C library, not the polynomials that the
+# runtime computes everywhere, and multiplies the angle by 2 pi in double precision. Angles up to 2 pi are rounded to
+# steps of 8 * 2**-24, once on that way and twice on ours; with the functions' own errors that is 16 * 2**-24 at most,
+# and a normal number is sine or cosine times a radius of at most sqrt(-2 log 2**-24) < 6.
+SAME_FUNCTIONS = torch.backends.cpu.get_cpu_capability() != "DEFAULT"
+ROUNDING = 0 if SAME_FUNCTIONS else 6 * 16 * 2.0**-24
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +117,8 @@ def test_all_noise_is_bit_equal(table_files: dict[str, Path], seed: int, steps: 
     """The tree on our own normal numbers."""
     schedule = load_schedule(table_files["linspace"], "dpmpp_sde", steps)
     ours = noises.draw_tree(noises.plan_tree(schedule), seed, size)
-    np.testing.assert_array_equal(ours, exactness.brownian_noise(schedule, seed, size))
+    # A query is a sum of a few dozen numbers, whose weights' squares add up to 1.
+    np.testing.assert_allclose(ours, exactness.brownian_noise(schedule, seed, size), rtol=0, atol=8 * ROUNDING)
 
 
 def test_one_wrong_node_is_noticed(table_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,11 +153,14 @@ def test_cut_seeds_are_numpys(seed: int, depth: int, data: st.DataObject) -> Non
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**64 - 1), size=st.one_of(st.integers(1, 100), st.integers(100, 65536)))
 def test_normal_numbers_are_bit_equal(seed: int, size: int) -> None:
-    assert exactness.normals(seed, size) == (0, 0, 1)
+    _, difference, _ = exactness.normals(seed, size)
+    assert difference <= ROUNDING
 
 
 def test_a_million_normal_numbers_are_bit_equal() -> None:
-    assert all(exactness.normals(seed, 65536) == (0, 0, 1) for seed in exactness.random_seeds(16))
+    found = [exactness.normals(seed, 65536) for seed in exactness.random_seeds(16)]
+    assert all(difference <= ROUNDING for _, difference, _ in found)
+    assert not SAME_FUNCTIONS or all(same == 1 for _, _, same in found), "a zero has its sign as well"
 
 
 def test_another_seed_gives_other_numbers() -> None:
@@ -164,6 +174,16 @@ def test_many_seeds_at_once_are_each_seed_alone(seeds: list[int], size: int) -> 
     together = [v if v.ndim == 1 else noises.interleave(v.copy()) for v in noises.seeded_normals(seeds, size)]
     for values, seed in zip(together, seeds, strict=True):
         np.testing.assert_array_equal(values, noises.NormalStream(seed).draw(size))
+
+
+class TorchStream:
+    """`noise.NormalStream` from torch itself."""
+
+    def __init__(self, seed: int) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, size: int) -> np.ndarray:
+        return torch.randn(size, generator=self._generator).numpy()
 
 
 def cheap_unet(sample: torch.Tensor, timestep: Any, encoder_hidden_states: torch.Tensor, **_: Any) -> tuple:
@@ -184,7 +204,10 @@ def test_the_loop_follows_diffusers(
     batch: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """On one network and torch's normal numbers for both sides."""
     monkeypatch.setattr(wide[1].pipeline.unet, "forward", cheap_unet)
+    monkeypatch.setattr(noises, "NormalStream", TorchStream)
+    monkeypatch.setattr(noises, "seeded_normals", exactness.torch_normals)
     shared = share_networks(wide[0].bundle, wide[1])
     choices = Settings(sampler=sampler, steps=steps, guidance_scale=guidance_scale)
     assert exactness.loop(shared, wide[1], choices, batch) <= 1e-5
