@@ -1,5 +1,6 @@
 """ONNX graphs on onnxruntime: on the CPU, or through its CUDA or TensorRT provider."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from numpy.typing import NDArray
 
 from ..errors import BackendError
 from . import Arrays, Engine, cache_folder, cannot_load, cannot_run
+
+# onnxruntime's builds (1.32 for Linux does) tell Microsoft what they run on what, with a number that is kept for the
+# machine, from the moment that they are imported. Whoever wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
