@@ -28,9 +28,10 @@ from tqdm import tqdm
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.cluster import LOCAL, Cluster, connect
 from anon_runtime.folder import FolderRun
+from anon_runtime.identity import identify
 from anon_runtime.inputs import Photo, find_photos
 from anon_runtime.journal import Journal
-from anon_runtime.outputs import Output, encode, identify, write_file
+from anon_runtime.outputs import Output, encode, write_file
 from anon_runtime.scale import ScaledRun
 
 COMMAND = "from anon_runtime.cli import main; main()"
@@ -107,7 +108,7 @@ def compare(engines: Path, photos: Sequence[Photo], out: Path, steps: int, turns
 def on_ray(cluster: Cluster, photos: Sequence[Photo], out: Path) -> float:
     """Seconds of a run on a cluster, with the start of its actors."""
     start = time.perf_counter()
-    with Journal(out, {}, overwrite=True) as journal:
+    with Journal(out, {}, b"", overwrite=True) as journal:
         run = ScaledRun(cluster, Output(out), journal, stop=threading.Event(), log_attributes=False)
         assert all(record.status == "ok" for record in run.records(photos))
     return time.perf_counter() - start
@@ -118,7 +119,8 @@ def compare_with_ray(engines: Path, photos: Sequence[Photo], out: Path, steps: i
     half = Settings(steps=steps, threads=max(1, (os.cpu_count() or 2) // 2))
     anonymizer, part, ratios = Anonymizer.load(engines, Settings(steps=steps)), len(photos) // turns, []
     pipeline(anonymizer, photos[:4], out / "one")
-    with connect(LOCAL, partial(Anonymizer.load, engines.absolute(), half)) as cluster:
+    load = partial(Anonymizer.load, engines.absolute(), half)
+    with connect(LOCAL, load, load()) as cluster:
         for turn in tqdm(range(turns), desc="one process and Ray"):
             some = photos[turn * part : (turn + 1) * part]
             alone, _ = pipeline(anonymizer, some, out / "one")

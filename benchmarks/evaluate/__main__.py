@@ -11,6 +11,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import AnonError, UsageError
+from anon_runtime.identity import read_seed
 
 from . import baselines, charts, report, sheet
 from .evaluation import TABLES, Study, evaluate
@@ -58,6 +59,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help=f"make and evaluate classic methods, too: {','.join(baselines.BASELINES)}")  # fmt: skip
     parser.add_argument("--engines", type=Path, default=Path("engines/demo"), metavar="BUNDLE",
                         help="the bundle whose face engines read pictures; default: %(default)s")  # fmt: skip
+    parser.add_argument("--seed-file", type=Path, metavar="FILE", help="of runs with --rename hash")
     parser.add_argument("--show-originals", action="store_true", help="show the originals on the contact sheet, too")
     return parser.parse_args(arguments)
 
@@ -75,7 +77,10 @@ def run(options: argparse.Namespace) -> None:
         logging.warning("%s is left out: %s", name, why)
     if not originals:
         raise UsageError(f"folder {options.originals}", "no picture in it can be read", "give a folder of photos")
-    methods = [_method(text, originals) for text in options.methods]
+    if options.seed_file and not options.seed_file.is_file():
+        raise UsageError(f"--seed-file {options.seed_file}", "there is no such file", "name that of the run")
+    seed = read_seed(options.seed_file)[0] if options.seed_file else None
+    methods = [_method(text, originals, seed) for text in options.methods]
     options.output.mkdir(parents=True, exist_ok=True)
     if kinds:
         methods += baselines.make(kinds, originals, Anonymizer.load(options.engines), options.output / "baselines")
@@ -120,11 +125,11 @@ def choose(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _method(text: str, originals: Sequence[Picture]) -> Method:
+def _method(text: str, originals: Sequence[Picture], seed: int | None) -> Method:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
         raise UsageError(text, "it is not NAME=FOLDER", "such as ours=out")
-    return pair(name, originals, Path(folder))
+    return pair(name, originals, Path(folder), seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

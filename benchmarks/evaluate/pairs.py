@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anon_runtime.errors import PhotoError, UsageError
+from anon_runtime.identity import identify
 from anon_runtime.images import read_file, read_photo
 from anon_runtime.inputs import find_photos
 from anon_runtime.journal import NAME as JOURNAL
-from anon_runtime.outputs import identify
 
 SIDE = 1024  # longest side in pixels that anything here looks at: CelebA-HQ's
 
@@ -99,16 +99,22 @@ def find_pictures(folder: Path) -> tuple[list[Picture], dict[str, str]]:
     return [picture for picture in found.values() if picture.name not in broken], broken
 
 
-def pair(name: str, originals: Sequence[Picture], folder: Path) -> Method:
+def pair(name: str, originals: Sequence[Picture], folder: Path, seed: int | None = None) -> Method:
     """Pair originals with the pictures of a folder: by the journal of ``anon-run`` if it has one, else by name.
 
+    Args:
+        name: of the method.
+        originals: the photos.
+        folder: with the pictures.
+        seed: of the run, without which pseudonyms cannot be traced back to photos.
+
     Raises:
-        UsageError: the folder holds no picture, none of an original, or a journal that is none.
+        UsageError: the folder holds no picture, none of an original, or a journal that is none or hides names.
     """
     pictures, broken = find_pictures(folder)
     by_name = {picture.name: picture for picture in pictures}
     journal = folder / JOURNAL
-    links = Links.read(journal) if journal.is_file() else None
+    links = Links.read(journal, seed) if journal.is_file() else None
     pairs, missing = {}, {}
     for index, original in enumerate(originals):
         told = original.name if links is None else links.output(original)
@@ -130,22 +136,23 @@ def pair(name: str, originals: Sequence[Picture], folder: Path) -> Method:
 class Links:
     """A journal of ``anon-run``: outputs, and reasons of those that have none, by the photo's name and pseudonym."""
 
-    seed: int
+    seed: int | None
     outputs: Mapping[str, str]
     reasons: Mapping[str, str]
 
     @classmethod
-    def read(cls, path: Path) -> "Links":
-        """Read a journal; a line that was cut off by a kill is no line.
+    def read(cls, path: Path, seed: int | None) -> "Links":
+        """Read a journal, from where it was last begun anew; a line that was cut off by a kill is no line.
 
         Raises:
-            UsageError: it is no journal.
+            UsageError: it is no journal, or one without names, and there is no seed.
         """
         try:
-            first, *lines = (json.loads(line) for line in path.read_bytes().split(b"\n")[:-1])
-            seed = int(first["run"]["seed"])
+            lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+            begun = max(number for number, line in enumerate(lines) if "run" in line)
+            hidden = lines[begun]["run"].get("rename") == "hash"
             outputs, reasons = {}, {}
-            for line in lines:
+            for line in lines[begun + 1 :]:
                 keys = [key for key in (_stem(line.get("input")), line["id"]) if key]
                 if line["status"] == "ok":
                     outputs |= dict.fromkeys(keys, _stem(line["output"]))
@@ -154,6 +161,8 @@ class Links:
         except (ValueError, KeyError, TypeError, AttributeError):
             fix = "restore the file, or delete it to pair by name"
             raise UsageError(str(path), "this is no journal of anon-run", fix) from None
+        if hidden and seed is None:
+            raise UsageError(str(path), "it hides the names of photos", "give the run's --seed-file")
         return cls(seed, outputs, reasons)
 
     def output(self, original: Picture) -> str | None:
@@ -165,7 +174,9 @@ class Links:
         return self._of(original, self.reasons)
 
     def _of(self, original: Picture, table: Mapping[str, str]) -> str | None:
-        return table.get(original.name) or table.get(identify(read_file(original.path), self.seed).pseudonym)
+        if self.seed is None:
+            return table.get(original.name)
+        return table.get(identify(read_file(original.path), self.seed).pseudonym)
 
 
 def _stem(name: Any) -> str:

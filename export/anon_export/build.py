@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anon_runtime import Anonymizer
 from anon_runtime.backends import load_engine
-from anon_runtime.backends.trt import Cuda
+from anon_runtime.backends.cuda import Cuda
 from anon_runtime.bundle import (
     MANIFEST,
     Bundle,
@@ -86,11 +86,6 @@ def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
         else:
             engines |= _make(step, work, folder, report)
     work.pipeline.cache_clear()
-    defaults = old.manifest.defaults if old is not None else Defaults()
-    if not any(step.kept for step in work.steps if step.component.name == "unet") and not work.gpu:
-        report("defaults", "measuring")
-        unet = load_engine(plan.target, folder / engines["unet"].path)
-        defaults = measure_defaults(unet, engines["unet"], work.generator.latent_shape)
     return Manifest(
         name=plan.name,
         source=work.source,
@@ -103,14 +98,24 @@ def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
         files={},
         key=work.key,
         gpu=work.gpu,
-        defaults=defaults,
+        defaults=_defaults(work, folder, engines["unet"], report),
     )
+
+
+def _defaults(work: Work, folder: Path, unet: EngineSpec, report: Report) -> Defaults:
+    """Of the bundle that was there if its UNet is the same; otherwise measured, or what a GPU's engines are for."""
+    if work.gpu:
+        return Defaults(batch_size=work.plan.batch_size.best)
+    if work.old is not None and any(step.kept for step in work.steps if step.component.name == "unet"):
+        return work.old.manifest.defaults
+    report("defaults", "measuring")
+    engine = load_engine(work.plan.target, folder / unet.path)
+    return measure_defaults(engine, unet, work.generator.latent_shape)
 
 
 def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, EngineSpec]:
     """Export and convert one component; its entries for the manifest."""
     component, target = step.component, TARGETS[work.plan.target]
-    ranges = work.plan.shapes(work.generator)
     report(component.name, "exporting")
     specs = component.export(folder / component.name)
     engines: dict[str, EngineSpec] = {}
@@ -124,7 +129,7 @@ def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, Eng
             graph = Path(spec.path)
             verify.check_engine(load_engine("onnxruntime", graph, "cpu"), spec, graph, role)
         report(component.name, "converting")
-        made = target.convert(spec, ranges.ranges(spec), work.gpu)
+        made = target.convert(spec, work.plan.shapes.ranges(spec), work.gpu)
         engines[role] = replace(made, path=Path(made.path).relative_to(folder).as_posix(), key=step.key)
     return engines
 

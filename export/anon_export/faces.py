@@ -148,7 +148,7 @@ def _build_detector(folder: Path) -> dict[str, EngineSpec]:
     with cpu_only(), loaded_by("facer", "facer's weights", AGAIN):
         from facer.face_detection import RetinaFaceDetector
 
-        net = RetinaFaceDetector("mobilenet", model_path=str(find_weights()["detector"])).net
+        net = RetinaFaceDetector("mobilenet", model_path=str(WEIGHTS["detector"].find())).net
     inputs = {"image": seeded(2, 3, 320, 256).sigmoid() * 255}
     axes = {"image": {0: "batch", 2: "height", 3: "width"}}
     outputs: Sequence[str] = ("boxes", "scores", "landmarks")
@@ -160,7 +160,7 @@ def _build_attributes(folder: Path) -> dict[str, EngineSpec]:
     with cpu_only(), loaded_by("facer", "facer's weights", AGAIN):
         from facer.face_attribute import FaRLFaceAttribute
 
-        net = FaRLFaceAttribute("celeba/224", model_path=str(find_weights()["attributes"])).net
+        net = FaRLFaceAttribute("celeba/224", model_path=str(WEIGHTS["attributes"].find())).net
     inputs, axes = {"image": seeded(2, 3, 224, 224)}, {"image": {0: "batch"}}
     return {"face_attributes": export_graph(Attributes(net), inputs, axes, ("probabilities",), folder / "model.onnx")}
 
@@ -195,9 +195,9 @@ def _build_demography(folder: Path) -> dict[str, EngineSpec]:
 
 
 def _export_deepface(role: str, path: Path, classes: int) -> EngineSpec:
-    weights = find_weights()[role]
+    weights = WEIGHTS[role].find()
     output = f"{role}_probabilities"
-    if weights.suffix == ".onnx":
+    if weights is not None and weights.suffix == ".onnx":
         return _adopt_graph(weights, path, output, classes)
     os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "pytorch")
     with loaded_by("DeepFace", "DeepFace's weights", AGAIN):

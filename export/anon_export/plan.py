@@ -7,6 +7,7 @@ from anon_runtime.bundle import Generator
 from anon_runtime.errors import UsageError
 
 from .sources import ALIASES, Model
+from .targets import TARGETS
 from .targets.shapes import Range, Shapes
 
 # SD 1.5 takes the paper's prompts in up to three windows of 77 tokens.
@@ -106,13 +107,13 @@ class Plan:
     @property
     def forms(self) -> dict[str, Form]:
         """How the generator's graphs are written, by role."""
-        ours = self.target == "onnxruntime"
+        ours, one_size = self.target == "onnxruntime", TARGETS[self.target].one_size
         wanted = ours if self.winograd is None else self.winograd
         precisions = {"text_encoder": self.precision, "unet": self.precision, "vae_decoder": self.vae_precision}
         return {
             role: Form(
                 precision,
-                self.static,
+                self.static or one_size,
                 fused=ours,
                 winograd=wanted and precision != "fp16" and role != "text_encoder",
                 deep=self.deep_reuse and role == "unet",
@@ -140,7 +141,7 @@ class Plan:
         )
         return replace(generator, height=self.height or generator.height, width=self.width or generator.width)
 
-    def shapes(self, generator: Generator) -> Shapes:
+    @property
+    def shapes(self) -> Shapes:
         """What the engines are asked for."""
-        _, rows, columns = generator.latent_shape
-        return Shapes(self.batch_size, self.text_windows, rows, columns)
+        return Shapes(self.batch_size, self.text_windows)

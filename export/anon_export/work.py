@@ -106,7 +106,7 @@ def prepare(plan: Plan, scratch: Path) -> Work:
     )
     source, generator = model.source(), plan.generator(model)
     tools = {tool: version(tool) for tool in TOOLS} | target.tools()
-    ranges = str(plan.shapes(generator)) if gpu else ""
+    ranges = str(plan.shapes) if gpu else ""
     common = {"target": plan.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": engine_code()}
     pipeline = cache(lambda: _load(model))
     components = [*generator_components(model, source, pipeline, generator.latent_shape, plan.forms), *faces]

@@ -8,6 +8,6 @@ from .pipeline import Anonymizer
 from .portrait import Portrait, Request
 from .settings import Settings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["AnonError", "Anonymizer", "Portrait", "Request", "Settings", "__version__"]

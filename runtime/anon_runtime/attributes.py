@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .backends import Engine
+from .backends import Engine, check_finite
 from .errors import UsageError
 from .faces import Face
 from .warp import Floats, Pixels, align, letterbox
@@ -64,13 +64,19 @@ def read_attributes(engines: Mapping[str, Engine], photos: Sequence[Pixels], fac
 
     Returns:
         For each face ``Ethnic``, ``Age`` and the 40 CelebA scores in alphabetical order.
+
+    Raises:
+        GenerationError: a network returned NaN or infinity.
     """
     aligned = np.stack([farl_crop(photo, face) for photo, face in zip(photos, faces, strict=True)])
     boxed = np.stack([deepface_crop(photo, face) for photo, face in zip(photos, faces, strict=True)])
     scores = engines["face_attributes"]({"image": aligned})["probabilities"]
+    check_finite(scores, "face_attributes", "on a photo")
     outputs = {}
-    for engine in {id(engines[role]): engines[role] for role in ("face_age", "face_race")}.values():
+    for role, engine in {id(engines[role]): (role, engines[role]) for role in ("face_age", "face_race")}.values():
         outputs.update(engine({"image": np.ascontiguousarray(boxed)}))
+        for array in outputs.values():
+            check_finite(array, role, "on a photo")
     # The expected value over the classes 0..100, as DeepFace computes it.
     ages = (np.asarray(outputs["age_probabilities"], np.float64) * np.arange(101)).sum(axis=1)
     races = np.argmax(outputs["race_probabilities"], axis=1)

@@ -1,9 +1,10 @@
 """The command ``anon-run``: options to settings, results to files, errors to messages and exit codes."""
 
+import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,16 @@ from .cluster import LOCAL, connect
 from .console import Reporter, logging_to_stderr
 from .economy import LEVELS
 from .errors import AnonError, UsageError
+from .identity import MAX_SEED, read_seed
 from .inputs import find_photos
 from .outputs import ENDINGS, Output
 from .pipeline import Anonymizer
 from .portrait import Request
 from .prompt import STYLES
 from .remote import is_url
-from .runs import describe_photos, run_photos, run_request
+from .runs import INTERRUPTED, describe_photos, run_photos, run_request
 from .schedule import SAMPLERS
-from .settings import MAX_SEED, Settings
+from .settings import Settings
 
 EPILOG = """\b
 Examples:
@@ -40,23 +42,26 @@ Examples:
 
 \b
 Exit codes:
-  0  every photo came out
+  0  no photo failed (with --no-face skip, some may have been skipped)
   1  the run could not go on (engines, output folder, --max-failures)
   2  wrong usage
   3  one or more photos failed; the others are done
   130  interrupted; what was painted is kept
 """
 PATH: Any = click.Path(path_type=Path)
+log = logging.getLogger(__name__)
 
 
 class PathOrUrl(click.ParamType):
-    """A path, or the text of a URL, which a path would spoil."""
+    """A path, or the text of a URL or of a lone dash, which a path would spoil."""
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
         """Tell one from the other."""
-        return str(value) if is_url(str(value)) else Path(value)
+        if str(value) == "":
+            self.fail("it is empty", param, ctx)
+        return str(value) if is_url(str(value)) or value == "-" else Path(value)
 
 
 # fmt: off
@@ -70,9 +75,11 @@ class PathOrUrl(click.ParamType):
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and WebP.")
 @click.option("--suffix", default="", metavar="TEXT", help="Put between a photo's name and the ending.")
 @click.option("--rename", type=click.Choice(("none", "hash")), default="none", show_default=True,
-              help="Name portraits like their photos, or by pseudonyms made from the photo's content and --seed; "
-                   "then no name of a photo is in the journal, either.")
-@click.option("--overwrite", is_flag=True, help="Do again what OUT's journal says is done, and begin a new journal.")
+              help="Name portraits like their photos, or by pseudonyms made from the photo's content and a secret seed "
+                   "(see --seed-file); then no name of a photo is in the journal, either.")
+@click.option("--overwrite", is_flag=True,
+              help="Do the photos again, and replace whatever lies under their portraits' names. In a folder, what "
+                   "earlier runs made of other photos counts as done no more.")
 @click.option("--max-failures", type=click.IntRange(0), metavar="N", help="End the run when more photos have failed.")
 @click.option("--log-attributes", is_flag=True,
               help="Write what is read from faces into the journal; it is personal data.")
@@ -85,9 +92,12 @@ class PathOrUrl(click.ParamType):
                    "[default: the GPU if onnxruntime-gpu is installed, else the CPU; tensorrt for its own bundles]")
 @click.option("--prompt", help="Paint this prompt; no photo and no face engines are needed.")
 @click.option("--negative-prompt", help="What to avoid; only with --prompt.")
-@click.option("--seed", type=click.IntRange(0, MAX_SEED), default=0, show_default=True,
+@click.option("--seed", type=click.IntRange(0, MAX_SEED), envvar="ANON_RUN_SEED", show_envvar=True,
               help="A photo's own seed is made from this one and its content, whatever its name and place; "
-                   "--prompt takes it as it is.")
+                   "--prompt takes it as it is. Others on the machine can see a command's options.  [default: 0]")
+@click.option("--seed-file", type=PATH, metavar="FILE",
+              help="Read --seed from this file; if there is none, make it, with a secret seed in it. Keep it, and keep "
+                   "it away from the portraits: whoever has it and a photo can find the photo's portrait.")
 @click.option("--steps", type=click.IntRange(1), help="Steps of the sampler.  [default: the bundle's, 15]")
 @click.option("--guidance-scale", type=float,
               help="How closely to follow the prompt; 1 turns guidance off.  [default: the bundle's, 7.5]")
@@ -126,7 +136,7 @@ def command(
     suffix: str, rename: str, overwrite: bool, max_failures: int | None, log_attributes: bool, engines: Path,
     checksum: bool, device: str | None, prompt: str | None, negative_prompt: str | None, fast: int, ignore: str,
     attributes_file: Path | None, prompt_only: bool, address: str | None, as_json: bool, quiet: bool,
-    **choices: Any,
+    seed: int | None, seed_file: Path | None, **choices: Any,
 ) -> None:
     """Turn photos of people into portraits of people who do not exist.
 
@@ -146,36 +156,70 @@ def command(
     if address is not None and not (inputs and out):
         raise click.UsageError("--ray spreads photos over machines: name photos and --output, and put --ray last")
     if isinstance(out, str):
-        raise UsageError(f"output {out}", "a bucket has no locks for a journal", "name a folder, or mount the bucket")
+        raise UsageError(f"output {out}", "it has to be a folder or a file", "name a path, or mount the bucket")
+    if rename == "hash" and not inputs:
+        raise click.UsageError("--rename hash hides names of photos; name some")
     names = tuple(name.strip() for name in ignore.split(",") if name.strip())
     attributes = load_attributes(attributes_file) if attributes_file else None
-    settings = Settings(ignore=names, attributes=attributes, economy=LEVELS[fast], **choices)
     reporter = Reporter(as_json=as_json, quiet=quiet)
     with logging_to_stderr(quiet=quiet):
+        choices |= {"seed": _choose_seed(seed, seed_file, out), "ignore": names, "attributes": attributes}
+        settings = Settings(economy=LEVELS[fast], **choices)
         photos = list(find_photos(inputs, recursive=recursive, avoid=out, listed=sys.stdin.buffer))
         load = partial(Anonymizer.load, engines, settings, checksum=checksum, device=device)
         if out is None:
             sys.exit(describe_photos(load(), photos, as_json=as_json))
         output = Output.parse(out, format=picture_format, quality=quality, suffix=suffix, rename=rename)
         output.check(photos)
+        if output.file is not None and (suffix or rename != "none" or log_attributes):
+            raise click.UsageError("--suffix, --rename and --log-attributes are for a folder; --output names a file")
         if photos:
-            with nullcontext() if address is None else connect(address, load) as cluster:
-                code = run_photos(
-                    load(), photos, output, reporter, cluster=cluster,
-                    overwrite=overwrite, max_failures=max_failures, log_attributes=log_attributes,
-                )  # fmt: skip
+            anonymizer = load()
+            code = run_photos(
+                anonymizer, photos, output, reporter,
+                overwrite=overwrite, max_failures=max_failures, log_attributes=log_attributes,
+                connected=None if address is None else connect(address, load, anonymizer),
+            )  # fmt: skip
         else:
             request = None if prompt is None else Request(prompt, negative_prompt or "", settings.seed)
-            name = attributes_file.stem if attributes_file else "portrait"
-            code = run_request(load(), request, output, name, reporter)
+            name = attributes_file.name if attributes_file else "portrait"
+            code = run_request(load(), request, output, name, reporter, overwrite=overwrite)
     sys.exit(code)
 
 
+def _choose_seed(seed: int | None, file: Path | None, out: Path | None) -> int:
+    """The seed of a run, from where it is kept."""
+    if file is None:
+        return seed or 0
+    if seed is not None:
+        raise click.UsageError("give --seed (or ANON_RUN_SEED) or --seed-file, and not both")
+    if out is not None and file.resolve().is_relative_to(out.resolve()):
+        why = "it would lie among the portraits, and tell whose they are"
+        raise UsageError(f"seed file {file}", why, "keep it somewhere else")
+    found, made = read_seed(file)
+    if made:
+        log.info("made a secret seed in %s; keep it, and keep it away from the portraits", file)
+    return found
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: an error that was foreseen becomes one line and an exit code."""
+    """Entry point: errors and Ctrl-C become one line and an exit code."""
     warnings.filterwarnings("ignore", module="PIL")  # of photos that are damaged a little, and decoded all the same
     try:
-        command(arguments)
+        sys.exit(command(arguments, standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
     except AnonError as error:
         click.echo(f"anon-run: error: {error}", err=True)
         sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("anon-run: interrupted; what was painted is kept", err=True)
+        sys.exit(INTERRUPTED)
+    except SystemExit:
+        raise
+    except BaseException as error:  # a panic of a native extension is no Exception
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        click.echo(f"anon-run: internal error ({type(error).__name__} in {where}: {error}); please report it", err=True)
+        sys.exit(1)

@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, redi
 from dataclasses import dataclass
 from typing import Any
 
-from .backends import needs_gpu
 from .errors import UsageError
 from .pipeline import Anonymizer
 
@@ -39,8 +38,13 @@ class Cluster:
 
 
 @contextmanager
-def connect(address: str, load: Callable[[], Anonymizer]) -> Iterator[Cluster]:
+def connect(address: str, load: Callable[[], Anonymizer], anonymizer: Anonymizer) -> Iterator[Cluster]:
     """A cluster that runs already, or with `LOCAL` one of this machine, which is gone afterwards with all its files.
+
+    Args:
+        address: of the cluster.
+        load: opens the bundle in each actor.
+        anonymizer: what it gives on this machine.
 
     Raises:
         UsageError: Ray is not installed, there is no such cluster, or it has no room for an actor.
@@ -67,7 +71,7 @@ def connect(address: str, load: Callable[[], Anonymizer]) -> Iterator[Cluster]:
             ray.data.DataContext.get_current().enable_progress_bars = False
             for name in ("ray", "ray.data"):
                 logging.getLogger(name).setLevel(logging.ERROR)
-            yield _find_room(load, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+            yield _find_room(load, anonymizer, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         finally:
             ray.shutdown()
 
@@ -103,10 +107,11 @@ def _silent() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _find_room(load: Callable[[], Anonymizer], nodes: Sequence[dict[str, float]]) -> Cluster:
+def _find_room(
+    load: Callable[[], Anonymizer], anonymizer: Anonymizer, nodes: Sequence[dict[str, float]]
+) -> Cluster:  # fmt: skip
     """One actor a GPU, or one for as many cores as an engine has threads, or else one a machine."""
-    anonymizer = load()
-    if needs_gpu(anonymizer.bundle.manifest.target, anonymizer.device):
+    if anonymizer.device != "cpu":
         share, resources = "a GPU", {"num_gpus": 1.0}
         actors = sum(int(node.get("GPU", 0)) for node in nodes)
     else:

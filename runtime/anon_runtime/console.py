@@ -13,6 +13,7 @@ import click
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from .errors import OutputError
 from .folder import Record
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,12 @@ def show_description(record: Record, as_json: bool) -> None:
 
 
 def _print_json(line: Mapping[str, Any], file: TextIO | None = None) -> None:
-    click.echo(json.dumps(line), file)  # in ASCII: names of files need not be UTF-8
+    try:
+        click.echo(json.dumps(line, allow_nan=False), file)  # in ASCII: names of files need not be UTF-8
+    except BrokenPipeError:
+        raise  # whoever read it has had enough
+    except OSError as error:
+        raise OutputError("standard output", error.strerror or str(error), "make room, or write to a file") from None
 
 
 def _print_description(record: Record) -> None:

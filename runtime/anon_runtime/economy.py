@@ -6,7 +6,6 @@ al., 2023), since they change slowly from one noise level to the next.
 """
 
 from dataclasses import dataclass
-from math import inf
 
 from .schedule import Schedule
 
@@ -17,12 +16,12 @@ class Economy:
 
     Attributes:
         sampler: used unless the user names one; None is the bundle's.
-        guided: sigmas between which guidance acts.
+        guided: sigmas between which guidance acts; None is everywhere.
         period: of so many evaluations in a row, one runs the whole UNet.
     """
 
     sampler: str | None = None
-    guided: tuple[float, float] = (0.0, inf)
+    guided: tuple[float, float] | None = None
     period: int = 1
 
 
@@ -52,11 +51,10 @@ def plan_evaluations(schedule: Schedule, economy: Economy, *, guidance: bool = T
         economy: what to save.
         guidance: whether there is a negative prompt at all.
     """
-    low, high = economy.guided
     plan: list[Evaluation] = []
     since, kept = economy.period, False  # evaluations since the last whole one, and whether that one was guided
     for sigma in schedule.sigmas / schedule.alphas:
-        guided = bool(guidance and low <= sigma <= high)
+        guided = guidance and (economy.guided is None or bool(economy.guided[0] <= sigma <= economy.guided[1]))
         whole = since >= economy.period or (guided and not kept)
         since, kept = (1, guided) if whole else (since + 1, kept)
         plan.append(Evaluation(guided, whole))

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .backends import Arrays, Engine
+from .backends import Arrays, Engine, check_finite
 from .warp import Floats, Pixels, fit
 
 
@@ -72,6 +72,8 @@ def detect(
     for (height, width, _), members in by_shape.items():
         batch = np.stack([scaled[i][0].transpose(2, 0, 1) for i in members]).astype(np.float32)
         outputs = engine({detector.input: batch})
+        for array in outputs.values():
+            check_finite(array, "face_detector", "on a photo")
         for row, i in enumerate(members):
             own = {name: array[row] for name, array in outputs.items()}
             corners, scores, landmarks = detector.decode(own, height, width, threshold or detector.threshold)

@@ -4,6 +4,7 @@ Photos are read and decoded, described in words, painted, and written, each stag
 fails for one photo, unless no other could do better: a damaged bundle, a full disk.
 """
 
+import os
 import threading
 import time
 from collections import Counter
@@ -13,16 +14,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .attributes import Attributes
 from .clock import Stopwatch
 from .errors import AnonError, BackendError, GenerationError, NoFaceError, PhotoError
-from .images import decode_photo
+from .identity import Identity, identify, identify_source
+from .images import Decoded, decode_photo
 from .inputs import Photo
 from .journal import Notes
-from .outputs import Identity, Output, identify
+from .outputs import Output
 from .pipeline import Anonymizer, Progress
 from .portrait import Description, Portrait
 from .threads import in_background, in_order
@@ -74,7 +73,7 @@ class Loaded:
 
     photo: Photo
     identity: Identity
-    pixels: NDArray[np.uint8]
+    decoded: Decoded
     seconds: float
 
 
@@ -165,8 +164,13 @@ class FolderRun:
             name = self._output.name(photo, identity)
             if self._journal is not None and self._journal.has(identity.pseudonym, name):
                 return Record(str(photo.path), str(self._output.root / name), "done", None, identity.seed)
-            pixels = decode_photo(content, str(photo.path), more_formats=self._anonymizer.settings.more_formats)
-            return Loaded(photo, identity, pixels, time.perf_counter() - start)
+            if self._is_of_another(photo, identity, name):
+                why = f"{name} is the portrait of another photo of that name"
+                raise PhotoError(
+                    str(photo.path), why, "run them into different folders, or replace it with --overwrite"
+                )
+            decoded = decode_photo(content, str(photo.path), more_formats=self._anonymizer.settings.more_formats)
+            return Loaded(photo, identity, decoded, time.perf_counter() - start)
         except Exception as error:
             return self._failure(photo, identity, error)
 
@@ -186,7 +190,7 @@ class FolderRun:
                     yield self._failure(item.photo, item.identity, result)
 
     def _describe_some(self, items: Sequence[Loaded]) -> Sequence[Description | PhotoError]:
-        return self._anonymizer.describe_all([item.pixels for item in items])
+        return self._anonymizer.describe_decoded([item.decoded for item in items])
 
     def _paint(
         self, described: Iterable[Described | Record], batch: int
@@ -252,16 +256,19 @@ class FolderRun:
         p, name, start = item.portrait, self._output.name(item.photo, item.identity), time.perf_counter()
         try:
             with self.clock("write"):
-                self._output.write(name, p.image, self._journal.scratch if self._journal else None)
+                digest = self._output.write(
+                    name, p.image, self._journal.scratch if self._journal else None, replace=self._may_replace(name)
+                )
         except PhotoError as error:
             return self._failure(item.photo, item.identity, error)
         seconds = {"write": time.perf_counter() - start}
         record = Record.of(p, str(item.photo.path), self._output.root / name, seconds)
-        self._note(item.photo, item.identity, record, output=str(name))
+        self._note(item.photo, item.identity, record, output=str(name), sha256=digest)
         return record
 
     def _failure(self, photo: Photo, identity: Identity | None, error: Exception) -> Record:
         """The record of a photo that has no portrait."""
+        stays = "" if self._clear(photo, identity) else "; the file under its portrait's name stays"
         match error:
             case GenerationError():
                 shown = PhotoError(f"{photo.path}: {error.what}", error.why, error.fix)
@@ -273,11 +280,42 @@ class FolderRun:
                 shown = PhotoError(str(photo.path), f"internal error ({type(error).__name__}: {error})", INTERNAL)
         skipped = isinstance(error, NoFaceError) and self._anonymizer.settings.no_face == "skip"
         seed = identity.seed if identity else None
-        record = Record(str(photo.path), None, "skipped" if skipped else "error", str(shown), seed)
+        record = Record(str(photo.path), None, "skipped" if skipped else "error", f"{shown}{stays}", seed)
         # What a library says may hold the photo's name.
         why = f"internal error ({type(error).__name__})" if shown.fix == INTERNAL else shown.why
-        self._note(photo, identity, record, reason=f"{why}; {shown.fix}")
+        self._note(photo, identity, record, reason=f"{why}; {shown.fix}{stays}")
         return record
+
+    def _clear(self, photo: Photo, identity: Identity | None) -> bool:
+        """See to it that no portrait lies under the name of a photo that has none; false if a file has to stay.
+
+        What no run wrote stays, and the portrait of a photo in another place, and all where not even the photo's
+        content is known: a disk that goes away in the night takes no portraits with it.
+        """
+        if identity is None and self._output.rename == "hash":
+            return True
+        name = self._output.name(photo, identity)
+        if not os.path.lexists(self._output.root / name):
+            return True
+        ours = self._journal is None or self._journal.lists(name)
+        if identity is None or not ours or self._is_of_another(photo, identity, name):
+            return False
+        if self._journal is not None and self._journal.has(identity.pseudonym, name):
+            return False  # a copy of the photo fared better
+        self._output.remove(name)
+        return True
+
+    def _is_of_another(self, photo: Photo, identity: Identity, name: Path) -> bool:
+        if self._journal is None or self._journal.overwrite or self._output.rename == "hash":
+            return False
+        return self._journal.is_of_another(name, identity.pseudonym, self._source(photo))
+
+    def _may_replace(self, name: Path) -> bool:
+        return self._journal is None or self._journal.overwrite or self._journal.lists(name)
+
+    def _source(self, photo: Photo) -> str:
+        place = os.path.abspath(photo.path) if isinstance(photo.path, Path) else str(photo.path)  # noqa: PTH100
+        return identify_source(place, self._anonymizer.settings.seed)
 
     def _note(self, photo: Photo, identity: Identity | None, record: Record, **facts: str) -> None:
         """The record's line in the journal: no attributes unless they were asked for, no names if those are hidden."""
@@ -286,6 +324,8 @@ class FolderRun:
         entry: dict[str, Any] = {"id": identity.pseudonym if identity else None, "status": record.status, **facts}
         if self._output.rename != "hash":
             entry["input"] = str(photo.name)
+            if record.status == "ok":
+                entry["source"] = self._source(photo)
         if record.status == "ok":
             entry |= {"seed": record.seed, "seconds": round(record.seconds["total"], 3)}
             if self._log_attributes:

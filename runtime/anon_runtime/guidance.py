@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from .backends import Engine
 from .economy import Evaluation
-from .errors import GenerationError
 from .sampler import Denoiser, Floats
 
 
@@ -66,16 +65,3 @@ def make_denoiser(
             return away + scale * (towards - away)
 
     return denoise
-
-
-def check_finite(array: NDArray[np.float32], engine: str, when: str) -> None:
-    """Refuse numbers that would give a black or broken picture.
-
-    Raises:
-        GenerationError: names the engine and the step.
-    """
-    if not np.isfinite(array).all():
-        fix = "use fp32 engines, or report the model if it is fp32 already"
-        raise GenerationError(
-            f"the {engine} engine {when}", "it returned NaN or infinity, so no picture is written", fix
-        )

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import OutputError, PhotoError, UsageError
+from .identity import Identity
 from .inputs import Photo
 from .remote import Remote
 
@@ -22,28 +23,7 @@ ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 OTHER_PICTURES = {".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff"}
 # What concerns one name, not the folder: another photo may do better.
-OWN_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL}
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a photo's content makes of it: the seed of its portrait, and a name that tells nothing."""
-
-    seed: int
-    pseudonym: str
-
-
-def identify(content: bytes, base_seed: int) -> Identity:
-    """A seed of 32 bits and a pseudonym of 128 for a photo, whatever it is called and whichever come before it.
-
-    Whoever has the photo and the base seed can find its pseudonym; whoever lacks one of them cannot.
-    """
-    digest = hashlib.sha256(content).digest()
-
-    def tagged(tag: bytes) -> bytes:
-        return hashlib.sha256(b"anon-engines " + tag + base_seed.to_bytes(8, "big") + digest).digest()
-
-    return Identity(int.from_bytes(tagged(b"seed")[:4], "big"), tagged(b"name")[:16].hex())
+OWN_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
@@ -103,7 +83,7 @@ class Output:
         if self.file is not None and len(photos) > 1:
             why = f"it names one file, and there are {len(photos)} photos"
             raise UsageError(f"output {self.root / self.file}", why, "name a folder instead")
-        if self.rename == "hash" and self.file is None:
+        if self.rename == "hash":
             return
         taken: dict[Path, Path | Remote] = {}
         originals = {os.path.realpath(photo.path) for photo in photos if isinstance(photo.path, Path)}
@@ -118,10 +98,57 @@ class Output:
             if os.path.realpath(Path(folder) / name.name) in originals:
                 raise UsageError(f"output {self.root / name}", "it would overwrite a photo", "choose another folder")
             taken[name] = photo.path
+        for name, path in taken.items():
+            if parent := next((parent for parent in name.parents if parent in taken), None):
+                why = f"the portrait of {path} would go into a folder of that name"
+                raise UsageError(f"output {self.root / parent}", why, "rename one, or run them into different folders")
 
-    def write(self, name: Path, image: Image.Image, scratch: Path | None = None) -> None:
-        """Encode a portrait and write it under a name; see `write_file`."""
-        write_file(self.root / name, encode(image, self.format, self.quality), scratch)
+    def check_free(self, name: Path) -> None:
+        """Make sure that nothing lies under the name of a portrait that belongs to no folder run.
+
+        Raises:
+            UsageError: something does.
+        """
+        if os.path.lexists(self.root / name):
+            fix = "choose another name, or replace it with --overwrite"
+            raise UsageError(f"output {self.root / name}", "there is such a file already", fix)
+
+    def write(self, name: Path, image: Image.Image, scratch: Path | None = None, *, replace: bool = True) -> str:
+        """Encode a portrait and write it under a name; see `write_file`.
+
+        Args:
+            name: relative to the root.
+            image: the portrait.
+            scratch: see `write_file`.
+            replace: put it in the place of whatever lies there; otherwise only of the same bytes, which a run that was
+                killed has left.
+
+        Returns:
+            The file's sha256, as hexadecimal digits.
+        """
+        data, path = encode(image, self.format, self.quality), self.root / name
+        if not replace and os.path.lexists(path) and not (path.is_file() and path.read_bytes() == data):
+            fix = "move it away, choose another folder, or replace it with --overwrite"
+            raise PhotoError(f"cannot write {path}", "a file that no run wrote lies under that name", fix)
+        write_file(path, data, scratch)
+        return hashlib.sha256(data).hexdigest()
+
+    def remove(self, name: Path) -> bool:
+        """Remove the file of that name, if there is one, and see to it that it stays away; says whether there was.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        path = self.root / name
+        try:
+            path.unlink()
+            _sync_folder(path.parent)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+        except OSError as error:
+            why, fix = error.strerror or str(error), "remove it: the photo that it was made from is another one now"
+            raise OutputError(f"cannot remove {path}", why, fix) from None
+        return True
 
 
 def encode(image: Image.Image, format: str = "png", quality: int = 95) -> bytes:
@@ -160,6 +187,9 @@ def write_file(path: Path, data: bytes, scratch: Path | None = None) -> None:
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if error.errno == errno.EXDEV and scratch is not None:  # a folder inside may be another disk's
+            write_file(path, data)
+            return
         why = error.strerror or str(error)
         if error.errno in OWN_FAULTS:
             raise PhotoError(f"cannot write {path}", why, "give the photo another name") from None

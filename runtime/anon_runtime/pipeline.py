@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .attributes import Attributes, read_attributes
-from .backends import Engine, load_engine
+from .backends import Engine, check_finite, load_engine, physical_cores, resolve_device
 from .bundle import Bundle, Defaults
 from .clock import Stopwatch
-from .economy import plan_evaluations
+from .economy import Evaluation, plan_evaluations
 from .errors import GenerationError, NoFaceError, PhotoError, UsageError
 from .faces import DETECTORS, Face, biggest_face, detect
-from .guidance import Text, check_finite, make_denoiser
-from .images import read_photo
+from .guidance import Text, make_denoiser
+from .images import Decoded, load_photo
 from .integrity import Inspection
 from .noise import NoisePlan, draw_initial, draw_noise, plan_noise
 from .portrait import Description, Portrait, Request
@@ -51,7 +52,7 @@ class Anonymizer:
         device: str | None = None,
         inspection: Inspection | None = None,
     ) -> None:
-        self.bundle, self.device, self._inspection = bundle, device, inspection
+        self.bundle, self._device, self._inspection = bundle, device, inspection
         self.settings = settings or Settings()
         self._engines: dict[str, Engine] = {}
         self._schedules: dict[tuple[str, int], tuple[Schedule, NoisePlan]] = {}
@@ -76,6 +77,20 @@ class Anonymizer:
         """
         bundle = Bundle.read(Path(path))
         return cls(bundle, settings, device, bundle.check(checksum=checksum))
+
+    @cached_property
+    def device(self) -> str:
+        """What the engines run on: ``cpu``, ``cuda`` or ``tensorrt``.
+
+        Raises:
+            BackendError: the bundle's target has no such device, or its library is not installed.
+        """
+        return resolve_device(self.bundle.manifest.target, self._device)
+
+    @property
+    def threads(self) -> int | None:
+        """Of an engine on the CPU; None on a GPU."""
+        return (self.settings.threads or physical_cores()) if self.device == "cpu" else None
 
     @property
     def batch_size(self) -> int:
@@ -102,6 +117,7 @@ class Anonymizer:
         """
         settings = replace(self.settings, **changes)
         self.check(settings)
+        self.check_faces(settings)
         description = self.describe(photo, settings)
         return self.generate([description.request], settings, progress=progress)[0].of(description)
 
@@ -117,7 +133,7 @@ class Anonymizer:
         if photo is None:
             if settings.attributes is None:
                 raise UsageError("nothing to describe", "there is neither a photo nor attributes", "give one of them")
-            return Description(_request(settings.attributes, settings), settings.attributes, None, {})
+            return Description(_request(settings.attributes, settings), dict(settings.attributes), None, {})
         result = self.describe_all([photo], settings)[0]
         if isinstance(result, PhotoError):
             raise result
@@ -131,38 +147,58 @@ class Anonymizer:
         Raises:
             BundleError: a file of the bundle is not the one that was built.
         """
-        settings, clock = settings or self.settings, Stopwatch()
+        settings = settings or self.settings
         results: dict[int, Description | PhotoError] = {}
-        pixels: dict[int, NDArray[np.uint8]] = {}
-        with clock("decode"):
-            for i, photo in enumerate(photos):
-                try:
-                    pixels[i] = read_photo(photo, more_formats=settings.more_formats)
-                except PhotoError as error:
-                    results[i] = error
+        decoded: dict[int, Decoded] = {}
+        seconds: dict[int, float] = {}
+        for i, photo in enumerate(photos):
+            start = time.perf_counter()
+            try:
+                decoded[i] = load_photo(photo, more_formats=settings.more_formats)
+            except PhotoError as error:
+                results[i] = error
+            seconds[i] = time.perf_counter() - start
+        for i, result in zip(decoded, self.describe_decoded(list(decoded.values()), settings), strict=True):
+            if isinstance(result, Description):
+                results[i] = replace(result, seconds={"decode": seconds[i]} | result.seconds)
+            else:
+                results[i] = type(result)(_name(photos[i]), result.why, result.fix)
+        return [results[i] for i in range(len(photos))]
+
+    def describe_decoded(
+        self, photos: Sequence[Decoded], settings: Settings | None = None
+    ) -> list[Description | PhotoError]:
+        """`describe_all` for photos that are in memory already.
+
+        Raises:
+            BundleError: a file of the bundle is not the one that was built.
+        """
+        settings, clock = self._checked(settings), Stopwatch()
+        results: dict[int, Description | PhotoError] = {}
         with clock("detect"):
             detector, engine = DETECTORS[self.bundle.spec("face_detector").contract], self.engine("face_detector")
-            found = detect(engine, detector, list(pixels.values()), settings.detection_threshold)
+            found = detect(engine, detector, [photo.pixels for photo in photos], settings.detection_threshold)
         chosen: dict[int, Face] = {}
-        for i, faces in zip(pixels, found, strict=True):
-            large = [face for face in faces if min(face.box[2:]) >= settings.min_face]
+        for i, (photo, faces) in enumerate(zip(photos, found, strict=True)):
+            large = [face for face in faces if min(face.box[2:]) * photo.reduction >= settings.min_face]
             if large:
-                chosen[i] = biggest_face(large, *pixels[i].shape[:2])
+                chosen[i] = biggest_face(large, *photo.pixels.shape[:2])
             else:
-                results[i] = _no_face(photos[i], faces, settings)
+                results[i] = _no_face(faces, settings)
         with clock("attributes"):
-            attributes = self._attributes([pixels[i] for i in chosen], list(chosen.values()), settings)
+            attributes = self._attributes([photos[i].pixels for i in chosen], list(chosen.values()), settings)
         self._finish_inspection()
         share = {stage: seconds / len(photos) for stage, seconds in clock.seconds.items()}
         for (i, face), own in zip(chosen.items(), attributes, strict=True):
-            results[i] = Description(_request(own, settings), own, face.box, dict(share))
+            x, y, w, h = (side * photos[i].reduction for side in face.box)
+            results[i] = Description(_request(own, settings), own, (x, y, w, h), dict(share))
         return [results[i] for i in range(len(photos))]
 
     def _attributes(
         self, photos: Sequence[NDArray[np.uint8]], faces: Sequence[Face], settings: Settings
     ) -> list[Attributes]:
         if not photos or settings.attributes is not None:
-            return [settings.attributes or {} for _ in photos]
+            return [dict(settings.attributes or {}) for _ in photos]
         engines = {role: self.engine(role) for role in ("face_attributes", "face_age", "face_race")}
         return read_attributes(engines, photos, faces)
 
@@ -174,7 +210,7 @@ class Anonymizer:
         Raises:
             GenerationError: the engines returned no picture.
         """
-        settings = settings or self.settings
+        settings = self._checked(settings)
         evaluations = self.check(settings).evaluations
         groups: dict[int, list[int]] = {}
         for i, request in enumerate(requests):
@@ -218,7 +254,7 @@ class Anonymizer:
                 ones would make a picture depend on its batch. `generate` sorts them.
             GenerationError: the UNet returned NaN or infinity; names the evaluation.
         """
-        clock = clock or Stopwatch()
+        settings, clock = self._checked(settings), clock or Stopwatch()
         schedule, plan = self._plan(settings)
         defaults, shape = self.bundle.manifest.defaults, self.bundle.manifest.generator.latent_shape
         with ThreadPoolExecutor(1) as thread:
@@ -231,7 +267,7 @@ class Anonymizer:
             with clock("text"):
                 text = self._embed(requests, settings)
             scale = self._guidance_scale(settings)
-            evaluations = plan_evaluations(schedule, settings.economy, guidance=scale > 1)
+            evaluations = self._evaluations(schedule, settings)
             with clock("load"):
                 unet = clock.timing("unet", self.engine("unet"))
                 whole = all(evaluation.whole for evaluation in evaluations)
@@ -272,12 +308,47 @@ class Anonymizer:
             self._inspection.finish()
 
     def check(self, settings: Settings) -> Schedule:
-        """The sampler tables that settings ask for.
+        """Make sure that the bundle has all that pictures of these settings need; returns the sampler's tables.
 
         Raises:
-            UsageError: the bundle has none for them.
+            UsageError: it has no tables for them.
+            BundleError: it lacks an engine.
+            BackendError: its target has no such device, or its library is not installed.
         """
-        return self._plan(settings)[0]
+        schedule = self._plan(self._checked(settings))[0]
+        roles = ["text_encoder", "unet", "vae_decoder"]
+        if not all(evaluation.whole for evaluation in self._evaluations(schedule, settings)):
+            roles.append("unet_shallow")
+        for role in roles:
+            self.bundle.spec(role)
+        resolve_device(self.bundle.manifest.target, self._device)
+        return schedule
+
+    def check_faces(self, settings: Settings) -> None:
+        """Make sure that the bundle has the engines that photos need.
+
+        Raises:
+            BundleError: it lacks one.
+        """
+        read = () if settings.attributes is not None else ("face_attributes", "face_age", "face_race")
+        for role in ("face_detector", *read):
+            self.bundle.spec(role)
+
+    def _checked(self, settings: Settings | None) -> Settings:
+        """Settings for one call, which cannot change what was decided when the engines were loaded.
+
+        Raises:
+            UsageError: they would.
+        """
+        settings = settings or self.settings
+        if settings.threads not in (None, self.settings.threads):
+            why = "engines keep the number of threads that they were loaded with"
+            fix = "give it to Anonymizer.load, in its settings"
+            raise UsageError(f"{settings.threads} threads for one call", why, fix)
+        return settings
+
+    def _evaluations(self, schedule: Schedule, settings: Settings) -> tuple[Evaluation, ...]:
+        return plan_evaluations(schedule, settings.economy, guidance=self._guidance_scale(settings) > 1)
 
     def _plan(self, settings: Settings) -> tuple[Schedule, NoisePlan]:
         defaults: Defaults = self.bundle.manifest.defaults
@@ -292,10 +363,8 @@ class Anonymizer:
         """An engine of the bundle, loaded once; roles that share a file share the engine."""
         path = str(self.bundle.engine_path(role))
         if path not in self._engines:
-            manifest = self.bundle.manifest
-            self._engines[path] = load_engine(
-                manifest.target, Path(path), self.device, manifest.gpu, self.settings.threads
-            )
+            manifest, key = self.bundle.manifest, self.bundle.spec(role).key
+            self._engines[path] = load_engine(manifest.target, Path(path), self.device, manifest.gpu, self.threads, key)
         return self._engines[path]
 
     def _embed(self, requests: Sequence[Request], settings: Settings) -> Text:
@@ -329,8 +398,12 @@ class Anonymizer:
         return Vocabulary.load(self.bundle.path / self.bundle.manifest.tokenizer)
 
 
-def _no_face(photo: Source, faces: Sequence[Face], settings: Settings) -> NoFaceError:
-    name = str(photo) if isinstance(photo, str | os.PathLike) else "the given image"
+def _name(photo: Source) -> str:
+    return str(photo) if isinstance(photo, str | os.PathLike) else "the given image"
+
+
+def _no_face(faces: Sequence[Face], settings: Settings) -> NoFaceError:
+    name = "a photo"
     if faces:
         why = f"no face in it has {settings.min_face} pixels or more"
         return NoFaceError(name, why, "use a larger photo, or allow smaller faces with --min-face")

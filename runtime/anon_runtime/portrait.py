@@ -5,15 +5,29 @@ from dataclasses import dataclass, field, replace
 from PIL import Image
 
 from .attributes import Attributes
+from .errors import UsageError
+from .identity import check_seed
 
 
 @dataclass(frozen=True)
 class Request:
-    """One picture to paint."""
+    """One picture to paint.
+
+    Raises:
+        UsageError: the seed is no whole number from 0 to 2**64 - 1, or a prompt is not text.
+    """
 
     prompt: str
     negative_prompt: str = ""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", check_seed(self.seed))
+        for prompt in (self.prompt, self.negative_prompt):
+            try:
+                prompt.encode()
+            except (AttributeError, UnicodeEncodeError):
+                raise UsageError(f"prompt {prompt!r}", "it is no text in Unicode", "write it in UTF-8") from None
 
 
 @dataclass(frozen=True)

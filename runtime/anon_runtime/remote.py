@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from .backends import first_line
 from .errors import UsageError
 from .images import MAX_BYTES, check_bytes, reading
 
@@ -54,9 +55,15 @@ class Remote:
         from pyarrow.fs import FileSelector, FileType
 
         system = _open(self.root)[0]
-        if system.get_file_info(self.path).type is not FileType.Directory:
-            return None
-        found = system.get_file_info(FileSelector(self.path, recursive=recursive))
+        try:
+            if system.get_file_info(self.path).type is not FileType.Directory:
+                return None
+            found = system.get_file_info(FileSelector(self.path, recursive=recursive))
+        except OSError as error:
+            why = first_line(error).replace(self.root, "")
+            raise UsageError(
+                str(self), f"it cannot be looked into ({why})", "check the address and its access"
+            ) from None
         paths = sorted(info.path for info in found if info.is_file)
         return ((Remote(self.root, path), safe_name(path.removeprefix(self.path))) for path in paths)
 
@@ -92,7 +99,7 @@ def _open(root: str) -> tuple[Any, str]:
     try:
         system, prefix = FileSystem.from_uri(root)
     except (ValueError, OSError, ImportError) as error:
-        why = (str(error).splitlines() or [type(error).__name__])[0]
+        why = first_line(error).replace(root, shown)  # it may hold secrets
         fix = "use s3://bucket/folder, gs://bucket/folder, hdfs://host/folder, or a path"
         raise UsageError(f"{shown} as an input", f"it cannot be opened ({why})", fix) from None
     return system, prefix

@@ -5,13 +5,14 @@ import json
 import logging
 import os
 import platform
+import secrets
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from .bundle import MANIFEST
 from .cluster import Cluster
 from .console import Reporter, show_description
 from .errors import AnonError, BundleError, UsageError
-from .folder import FolderRun, Record
+from .folder import FolderRun, Record, Stop
 from .inputs import Photo
 from .journal import Journal
 from .outputs import Output
@@ -36,36 +37,76 @@ INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
 def run_photos(
     anonymizer: Anonymizer, photos: Sequence[Photo], output: Output, reporter: Reporter, *,
     overwrite: bool = False, max_failures: int | None = None, log_attributes: bool = False,
-    cluster: Cluster | None = None,
+    connected: AbstractContextManager[Cluster | None] | None = None,
 ) -> int:  # fmt: skip
-    """Anonymize photos, on this machine or on a cluster; returns the exit code.
+    """Anonymize photos; returns the exit code.
+
+    Args:
+        connected: gives the cluster that does the work; None is this machine.
 
     Raises:
         AnonError: the run cannot go on, or more than ``max_failures`` photos failed.
     """
-    anonymizer.check(anonymizer.settings)
+    _check(anonymizer, output, overwrite=overwrite, elsewhere=connected is not None)
+    if output.rename == "hash":  # the order of lines and files would be that of the names
+        photos = secrets.SystemRandom().sample(photos, len(photos))
     counts: Counter[str] = Counter()
-    with _journal(anonymizer, output, overwrite=overwrite) as journal, _stopping() as stop:
-        run = _start(anonymizer, output, journal, stop, log_attributes, reporter, cluster)
-        start = time.perf_counter()
-        with reporter.bar(len(photos)):
-            for record in run.records(photos):
-                counts[record.status] += 1
-                reporter.record(record)
-                if max_failures is not None and counts["error"] > max_failures:
-                    stop.set()
-        reporter.summary(counts, time.perf_counter() - start, run.clock.seconds, output.root)
-    if max_failures is not None and counts["error"] > max_failures:
+    enough = threading.Event()
+    with ExitStack() as stack:
+        cluster = stack.enter_context(connected or nullcontext())
+        # The cluster is gone before the journal is closed: no actor writes into a folder that is not locked any more.
+        with _journal(anonymizer, output, overwrite=overwrite) as journal, _stopping() as stop, stack.pop_all():
+            run = _start(anonymizer, output, journal, Either(stop, enough), log_attributes, reporter, cluster)
+            start = time.perf_counter()
+            with reporter.bar(len(photos)):
+                for record in run.records(photos):
+                    counts[record.status] += 1
+                    reporter.record(record)
+                    if max_failures is not None and counts["error"] > max_failures:
+                        enough.set()
+            reporter.summary(counts, time.perf_counter() - start, run.clock.seconds, output.root)
+    if enough.is_set():
         why = f"{counts['error']} photos failed, and --max-failures is {max_failures}"
         raise AnonError("the run was ended", why, "look at the reasons; the same command goes on where it ended")
-    if stop.is_set():
-        log.warning("interrupted; the same command goes on where it ended")
+    if stop.is_set() and counts.total() < len(photos):
+        log.warning("interrupted; the same command%s goes on where it ended", " without --overwrite" * overwrite)
         return INTERRUPTED
     return 3 if counts["error"] else 0
 
 
+def _check(anonymizer: Anonymizer, output: Output, *, overwrite: bool, elsewhere: bool) -> None:
+    """Make sure that a run can work before it leaves anything on disk.
+
+    Raises:
+        AnonError: it cannot.
+    """
+    settings = anonymizer.settings
+    anonymizer.check(settings)
+    anonymizer.check_faces(settings)
+    if output.rename == "hash" and settings.seed == 0:
+        why = "with seed 0, which everybody knows, whoever has a photo can find its portrait"
+        fix = "give --seed-file FILE (a file that is not there is made, with a secret number in it)"
+        raise UsageError("--rename hash", why, fix)
+    if output.file is not None and not overwrite:
+        output.check_free(output.file)
+    if not elsewhere:
+        anonymizer.engine("face_detector")  # a device that is not there is no photo's fault
+
+
+@dataclass(frozen=True)
+class Either:
+    """Set if one of two events is."""
+
+    one: threading.Event
+    other: threading.Event
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return self.one.is_set() or self.other.is_set()
+
+
 def _start(
-    anonymizer: Anonymizer, output: Output, journal: Journal | None, stop: threading.Event, log_attributes: bool,
+    anonymizer: Anonymizer, output: Output, journal: Journal | None, stop: Stop, log_attributes: bool,
     reporter: Reporter, cluster: Cluster | None,
 ) -> FolderRun | ScaledRun:  # fmt: skip
     if cluster is None:
@@ -97,20 +138,21 @@ def _journal(anonymizer: Anonymizer, output: Output, *, overwrite: bool) -> Iter
     if output.file is not None:
         yield None
         return
-    with Journal(output.root, describe_run(anonymizer, output), overwrite=overwrite) as journal:
+    settings = anonymizer.settings
+    secret = json.dumps([settings.seed, settings.attributes], sort_keys=True).encode()
+    with Journal(output.root, describe_run(anonymizer, output), secret, overwrite=overwrite) as journal:
         yield journal
 
 
 def describe_run(anonymizer: Anonymizer, output: Output) -> dict[str, Any]:
-    """What the pictures of a folder have in common, in plain JSON types."""
+    """What the pictures of a folder have in common, in plain JSON types, but for what may be a secret."""
     settings = asdict(anonymizer.settings)
+    del settings["seed"], settings["attributes"]
     # Above one, a picture does not depend on the size of its batch; of one, it differs by a last digit.
     settings["batched"] = anonymizer.batch_size > 1
     del settings["batch_size"]
-    # Sums of large networks depend on it in their last digit, and it is the machine's if nobody says.
-    settings["threads"] = anonymizer.settings.threads or os.cpu_count()
-    if settings["attributes"] is not None:
-        settings["attributes"] = _digest(json.dumps(settings["attributes"], sort_keys=True).encode())
+    # Sums of large networks depend on both in their last digits, and they are the machine's if nobody says.
+    settings |= {"device": anonymizer.device, "threads": anonymizer.threads}
     engines = _digest((anonymizer.bundle.path / MANIFEST).read_bytes())
     naming = {"format": output.format, "quality": output.quality, "suffix": output.suffix, "rename": output.rename}
     common: dict[str, Any] = json.loads(json.dumps({"anon-run": __version__, "engines": engines} | settings | naming))
@@ -157,9 +199,15 @@ def describe_photos(anonymizer: Anonymizer, photos: Sequence[Photo], *, as_json:
     return 3 if failed else 0
 
 
-def run_request(anonymizer: Anonymizer, request: Request | None, output: Output, name: str, reporter: Reporter) -> int:
+def run_request(
+    anonymizer: Anonymizer, request: Request | None, output: Output, name: str, reporter: Reporter, *,
+    overwrite: bool = False,
+) -> int:  # fmt: skip
     """Paint one prompt, or the settings' attributes; an error ends the run."""
     anonymizer.check(anonymizer.settings)
+    path = output.file or output.name(Photo(Path(name), Path(name)))
+    if not overwrite:
+        output.check_free(path)
     if request is not None and not request.prompt.strip():
         raise UsageError("--prompt", "it is empty", "describe the picture")
     description = None
@@ -169,7 +217,6 @@ def run_request(anonymizer: Anonymizer, request: Request | None, output: Output,
     with reporter.bar(1):
         portrait = anonymizer.generate([request], progress=reporter.evaluation)[0]
         portrait = portrait.of(description) if description else portrait
-        path = output.file or output.name(Photo(Path(name), Path(name)))
         start = time.perf_counter()
         output.write(path, portrait.image)
         record = Record.of(portrait, None, output.root / path, {"write": time.perf_counter() - start})

@@ -13,7 +13,7 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from uuid import uuid4
 from .clock import Stopwatch
 from .cluster import Cluster
 from .errors import AnonError, BackendError, OutputError
-from .folder import FolderRun, Record
+from .folder import FolderRun, Record, Stop
 from .inputs import Photo
 from .journal import Journal, Notes
 from .outputs import Output
@@ -76,14 +76,15 @@ class Painter:
     Args:
         load: opens the bundle.
         output: where portraits go; the same folder for all actors.
-        done: a reference to the pairs of `Notes`.
+        known, overwrite: see `Notes`; the first one is a reference.
         log_attributes: see `FolderRun`.
         folder: which paths are relative to.
     """
 
     def __init__(
-        self, load: Callable[[], Anonymizer], output: Output, done: Any, log_attributes: bool, folder: Path
-    ) -> None:
+        self, load: Callable[[], Anonymizer], output: Output, known: Any, overwrite: bool, log_attributes: bool,
+        folder: Path,
+    ) -> None:  # fmt: skip
         import ray
 
         warnings.filterwarnings("ignore", module="PIL")
@@ -95,7 +96,7 @@ class Painter:
         with suppress(OSError):  # another machine need not have it if all paths are absolute
             os.chdir(folder)
         self._load, self._output, self._log_attributes = load, output, log_attributes
-        self._notes = Notes(output.root, ray.get(done))
+        self._notes = Notes(output.root, dict(ray.get(known)), overwrite=overwrite)
         self._stop = Flag(self._notes.scratch / STOP)
         self._name, self._calls = uuid4().hex, 0
         self._run: FolderRun | None = None
@@ -106,7 +107,7 @@ class Painter:
         result = Result(self._name, self._calls)
         if not self._stop.is_set():
             try:
-                with _attempt(self._notes.scratch / f"attempts-{batch['number'][0]}"):
+                with _attempt(self._notes, batch["number"][0]):
                     self._paint(pickle.loads(batch["photos"][0]), result)
             except AnonError as error:
                 result.error = error
@@ -125,26 +126,27 @@ class Painter:
 
 
 @contextmanager
-def _attempt(counter: Path) -> Iterator[None]:
-    """Count how often photos were begun, in a file that is gone once they are done.
+def _attempt(notes: Notes, number: int) -> Iterator[None]:
+    """Count how often a part of the photos was begun, in a file that is gone once it is done.
 
     Raises:
         BackendError: each attempt before this one ended its process, and so would the next.
         OutputError: the output folder cannot be written.
     """
-    try:
-        with counter.open("ab") as file:
-            file.write(b".")
-    except OSError as error:
-        why, fix = error.strerror or str(error), "give all machines the same folder; what is done is kept"
-        raise OutputError(f"output folder {counter.parent.parent}", why, fix) from None
-    try:
+    counter = notes.scratch / f"attempts-{number}"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(notes.writing())
+            with counter.open("ab") as file:
+                file.write(b".")
+        except OSError as error:
+            why, fix = error.strerror or str(error), "give all machines the same folder; what is done is kept"
+            raise OutputError(f"output folder {notes.out}", why, fix) from None
+        stack.callback(counter.unlink, missing_ok=True)
         if counter.stat().st_size > DEATHS:
             why = f"{DEATHS} actors in a row were killed or crashed over the same photos"
             raise BackendError("--ray", why, "look at their memory; the same command goes on where it ended")
         yield
-    finally:
-        counter.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -169,9 +171,7 @@ class ScaledRun:
         log_attributes: write what was read from the photos into the journal.
     """
 
-    def __init__(
-        self, cluster: Cluster, output: Output, journal: Journal, *, stop: threading.Event, log_attributes: bool
-    ) -> None:
+    def __init__(self, cluster: Cluster, output: Output, journal: Journal, *, stop: Stop, log_attributes: bool) -> None:
         self._cluster, self._output, self._journal = cluster, output, journal
         self._stop, self._log_attributes = stop, log_attributes
         self.clock = Stopwatch()
@@ -205,7 +205,8 @@ class ScaledRun:
     def _results(self, parts: Sequence[Sequence[Photo]], actors: int) -> Iterator[Result]:
         import ray
 
-        arguments = (self._cluster.load, self._output, ray.put(self._journal.done), self._log_attributes, Path.cwd())
+        known, overwrite = ray.put(self._journal.known), self._journal.overwrite
+        arguments = (self._cluster.load, self._output, known, overwrite, self._log_attributes, Path.cwd())
         rows = [{"number": i, "photos": pickle.dumps(part)} for i, part in enumerate(parts)]
         job = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Painter, batch_size=1, fn_constructor_args=arguments,
@@ -220,15 +221,16 @@ class ScaledRun:
 
 
 @contextmanager
-def _passed_on(stop: threading.Event, flag: Path) -> Iterator[None]:
+def _passed_on(stop: Stop, flag: Path) -> Iterator[None]:
     """Let actors know when this process is asked to stop."""
     over = threading.Event()
 
     def watch() -> None:
         while not over.is_set():
-            if stop.wait(PATIENCE):
+            if stop.is_set():
                 flag.touch()
                 return
+            over.wait(PATIENCE)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

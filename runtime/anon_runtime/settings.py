@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from .attributes import CELEBA, Attributes, check_attributes
 from .economy import LEVELS, Economy
 from .errors import UsageError
+from .identity import check_number, check_seed
 from .prompt import STYLES
 from .schedule import SAMPLERS
 
-MAX_SEED = 2**64 - 1
+_NUMBERS: dict[str, type] = {
+    "steps": int, "guidance_scale": float, "batch_size": int, "threads": int, "detection_threshold": float,
+    "min_face": int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,12 @@ class Settings:
     more_formats: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= MAX_SEED:
-            raise UsageError(f"seed {self.seed}", "it is out of range", "use 0 to 2**64 - 1")
+        for name, kind in _NUMBERS.items():
+            if getattr(self, name) is not None or name == "min_face":
+                object.__setattr__(self, name, check_number(name, getattr(self, name), kind))
+        # Of its own, whatever becomes of what was given.
+        object.__setattr__(self, "ignore", tuple(self.ignore))
+        object.__setattr__(self, "seed", check_seed(self.seed))
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"{self.steps} steps", "a picture needs at least one", "use 1 or more")
         if self.guidance_scale is not None and not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 1):
@@ -72,7 +80,7 @@ class Settings:
         for name in self.ignore:
             _choice("attribute to ignore", name, tuple(n for n in CELEBA if n != "Male"))
         if self.attributes is not None:
-            check_attributes(self.attributes, "attributes")
+            object.__setattr__(self, "attributes", check_attributes(self.attributes, "attributes"))
         if self.min_face < 0:
             raise UsageError(f"smallest face of {self.min_face} pixels", "it is negative", "use 0 or more")
         if self.detection_threshold is not None and not 0 < self.detection_threshold < 1:

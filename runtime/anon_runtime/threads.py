@@ -34,10 +34,10 @@ def in_background(source: Generator[A, None, None], *, ahead: int) -> Generator[
 
     What it raises is raised here. Closing this one closes it, after the item that it is at.
     """
-    queue: Queue[tuple[A] | Exception | None] = Queue(ahead)
+    queue: Queue[tuple[A] | BaseException | None] = Queue(ahead)
     left = threading.Event()
 
-    def put(item: tuple[A] | Exception | None) -> None:
+    def put(item: tuple[A] | BaseException | None) -> None:
         while not left.is_set():
             with suppress(Full):
                 queue.put(item, timeout=PATIENCE)
@@ -50,7 +50,7 @@ def in_background(source: Generator[A, None, None], *, ahead: int) -> Generator[
                 if left.is_set():
                     break
             put(None)
-        except Exception as error:
+        except BaseException as error:  # a panic of a native extension is no Exception
             put(error)
         finally:
             source.close()
@@ -64,7 +64,7 @@ def in_background(source: Generator[A, None, None], *, ahead: int) -> Generator[
         thread.join()
 
 
-def _drain(queue: "Queue[tuple[A] | Exception | None]") -> Iterator[A]:
+def _drain(queue: "Queue[tuple[A] | BaseException | None]") -> Iterator[A]:
     while True:
         try:
             # With a time limit, since a thread that waits without one cannot take signals.
@@ -73,6 +73,6 @@ def _drain(queue: "Queue[tuple[A] | Exception | None]") -> Iterator[A]:
             continue
         if item is None:
             return
-        if isinstance(item, Exception):
+        if isinstance(item, BaseException):
             raise item
         yield item[0]

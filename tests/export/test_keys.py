@@ -16,6 +16,7 @@ DECIDES_NO_ENGINE = {
     "anon_export/packages": "says what is missing",
     "anon_export/demo/generator": "writes the demo's model, whose files have a sha256 each",
     "anon_runtime/backends": "runs engines",
+    "anon_runtime/backends/cuda": "runs engines",
     "anon_runtime/backends/trt": "runs engines",
     "anon_runtime/bundle": "a manifest in another layout has another schema version, and is not read",
     "anon_runtime/errors": "words",

@@ -1,6 +1,7 @@
 """`anon-run` as users run it: a process with arguments, output, messages and an exit code."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +12,17 @@ from PIL import Image
 from tests.conftest import pixels
 from tests.runtime.test_images import bomb, jpeg
 
+from anon_runtime import cli
 from anon_runtime.attributes import CELEBA
-from anon_runtime.outputs import identify
+from anon_runtime.identity import identify
 
 FIELDS = ["input", "output", "status", "reason", "seed", "prompt", "negative_prompt", "attributes", "face", "seconds"]
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     code = "from anon_runtime.cli import main; main()"
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | (environment or {}))
     assert "Traceback" not in result.stderr + result.stdout
     return result
 
@@ -37,6 +39,8 @@ def test_the_astronaut(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> No
     assert list(line) == FIELDS
     assert line["status"] == "ok" and line["reason"] is None
     assert line["seed"] == identify(astronaut.read_bytes(), 7).seed
+    header = json.loads((tmp_path / "a" / "journal.jsonl").read_text().splitlines()[0])
+    assert "seed" not in header["run"] and 7 not in header["run"].values()
     x, y, w, h = line["face"]
     assert 0 <= x < x + w <= 512 and 0 <= y < y + h <= 512
     assert list(line["attributes"]) == ["Ethnic", "Age", *CELEBA]
@@ -50,6 +54,84 @@ def test_the_astronaut(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> No
         assert (image.format, image.mode, image.size, image.info) == ("PNG", "RGB", (96, 96), {})
     a, b, c = (path.read_bytes() for path in outputs)
     assert a == b != c
+
+
+def test_a_secret_seed_comes_from_a_file_or_the_environment(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    secret, out = tmp_path / "secret", tmp_path / "out"
+    common = [astronaut, "--engines", demo_bundle, "--json", "--steps", 1]
+    first = run(*common, "--rename", "hash", "-o", out, "--seed-file", secret)
+    assert first.returncode == 0 and f"made a secret seed in {secret}" in first.stderr
+    seed = secret.read_text().strip()
+    for text in (first.stdout, first.stderr, (out / "journal.jsonl").read_text()):
+        assert seed not in text
+    again = run(*common, "--rename", "hash", "-o", out, "--seed-file", secret)
+    assert lines(again)[0]["status"] == "done" and "made" not in again.stderr
+    other = run(*common, "-o", tmp_path / "other", environment={"ANON_RUN_SEED": seed})
+    assert lines(other)[0]["seed"] == lines(first)[0]["seed"]
+    refused = run(*common, "-o", tmp_path / "other", "--seed-file", secret, environment={"ANON_RUN_SEED": seed})
+    assert refused.returncode == 2 and "not both" in refused.stderr
+    inside = run(*common, "-o", out, "--seed-file", out / "secret")
+    assert inside.returncode == 2 and "among the portraits" in inside.stderr and not (out / "secret").exists()
+    known = run(*common, "--rename", "hash", "-o", tmp_path / "known")
+    assert known.returncode == 2 and "--seed-file" in known.stderr and not (tmp_path / "known").exists()
+
+
+@pytest.mark.parametrize("moment", ["find_photos", "describe_photos", "Anonymizer.load", "run_request", "run_photos"])
+def test_ctrl_c_at_any_moment_is_130_and_one_line(
+    demo_bundle: Path, astronaut: Path, tmp_path: Path, moment: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    common = ["--engines", str(demo_bundle), "--steps", "1"]
+    photo, out = str(astronaut), ["-o", str(tmp_path / "a")]
+    special = {"describe_photos": [photo, "--prompt-only"], "run_request": ["--prompt", "a", *out]}
+    arguments = special.get(moment, [photo, *out])
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+        patch.setattr(f"anon_runtime.cli.{moment}", interrupt)
+        cli.main([*arguments, *common])
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.strip() == "anon-run: interrupted; what was painted is kept"
+
+
+@pytest.mark.parametrize("surprise", [RuntimeError("odd"), type("PanicException", (BaseException,), {})("odd")])
+def test_a_surprise_is_one_line(
+    demo_bundle: Path, astronaut: Path, tmp_path: Path, surprise: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise surprise
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+        patch.setattr(cli, "run_photos", fail)
+        cli.main([str(astronaut), "-o", str(tmp_path / "a"), "--engines", str(demo_bundle)])
+    assert caught.value.code == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and type(surprise).__name__ in message and "test_cli.py, line" in message
+
+
+def test_standard_output_that_is_full(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    code = "from anon_runtime.cli import main; main()"
+    command = [sys.executable, "-c", code, str(astronaut), "--engines", str(demo_bundle), "--steps", "1", "--json"]
+    for more in (["-o", str(tmp_path / "out")], ["--prompt-only"]):
+        with Path("/dev/full").open("w") as full:
+            result = subprocess.run([*command, *more], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert result.returncode == 1 and "standard output: No space left" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_a_file_is_not_replaced_without_a_word(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    common = ["--engines", demo_bundle, "--steps", 1]
+    (tmp_path / "out").mkdir()
+    for name in ("b.jpg", "out/portrait.png", "out/person.v1.png"):
+        (tmp_path / name).write_bytes(b"precious")
+    (tmp_path / "person.v1.json").write_text(json.dumps({"Ethnic": "white", "Age": 34, "Male": 1}))
+    prompt, attributes = ["--prompt", "a"], ["--attributes", tmp_path / "person.v1.json"]
+    file, folder = ["-o", tmp_path / "b.jpg"], ["-o", tmp_path / "out"]
+    for arguments in ([astronaut, *file], [*prompt, *file], [*prompt, *folder], [*attributes, *folder]):
+        result = run(*arguments, *common)
+        assert result.returncode == 2 and "--overwrite" in result.stderr
+    assert {path.read_bytes() for path in tmp_path.rglob("*.[jp][pn]g")} == {b"precious"}
+    assert run("--prompt", "a", "-o", tmp_path / "b.jpg", *common, "--overwrite").returncode == 0
 
 
 def test_messages_go_to_stderr_and_quiet_is_quiet(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
@@ -201,6 +283,13 @@ def test_damaged_bundles(own_bundle: Path, astronaut: Path, tmp_path: Path) -> N
         (["p.jpg", "-o", "out", "--guidance-scale", "nan"], "guidance"),
         (["p.jpg", "-o", "out", "--detection-threshold", "2"], "threshold"),
         (["--prompt", "  ", "-o", "out"], "empty"),
+        (["--prompt", "x\udcff", "-o", "out"], "Unicode"),
+        (["--prompt", "x", "-o", "out", "--rename", "hash"], "--rename hash"),
+        (["p.jpg", "-o", "out.png", "--suffix", "x"], "--suffix"),
+        (["p.jpg", "-o", "out.png", "--log-attributes"], "--log-attributes"),
+        (["", "-o", "out"], "empty"),
+        (["p.jpg", "-o", ""], "empty"),
+        (["p.jpg", "-o", "s3://bucket/out"], "folder"),
     ],
 )
 def test_wrong_usage(demo_bundle: Path, tmp_path: Path, arguments: list[str], word: str) -> None:

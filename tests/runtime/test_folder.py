@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -18,13 +19,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from PIL import Image
-from tests.conftest import pixels
+from tests.conftest import edit_manifest, pixels
 from tests.runtime.test_images import bomb, jpeg, jpeg_header, webp_header
 
-from anon_runtime import Anonymizer, Settings, outputs
+from anon_runtime import Anonymizer, Settings, folder, outputs
+from anon_runtime.backends import physical_cores
 from anon_runtime.console import Reporter
+from anon_runtime.economy import LEVELS
 from anon_runtime.errors import AnonError, BackendError, BundleError, OutputError, UsageError
 from anon_runtime.folder import MAX_ENGINE_FAILURES, FolderRun
 from anon_runtime.inputs import find_photos
@@ -33,6 +37,7 @@ from anon_runtime.outputs import Output
 from anon_runtime.runs import describe_run, run_photos
 
 QUICK = Settings(steps=1, guidance_scale=1, batch_size=4)
+SECRET = 9_876_543_210_123
 
 
 @pytest.fixture
@@ -65,7 +70,10 @@ def pictures(out: Path) -> dict[str, str]:
 
 
 def entries(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (out / NAME).read_text().splitlines()][1:]
+    """Of the journal, since it was last begun anew."""
+    lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
+    begun = max(number for number, line in enumerate(lines) if "run" in line)
+    return lines[begun + 1 :]
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +93,8 @@ def test_a_folder(quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: 
     assert Counter(entry["status"] for entry in entries(out)) == {"ok": 14}
     assert not (out / PRIVATE).exists()
     for entry in entries(out):
-        assert set(entry) == {"id", "status", "input", "output", "seed", "seconds"}, "no attributes"
+        assert set(entry) == {"id", "status", "input", "output", "sha256", "source", "seed", "seconds"}, "no attributes"
+        assert entry["sha256"] == undisturbed[entry["output"]]
 
 
 def test_order_batch_and_split_change_no_byte(
@@ -137,7 +146,7 @@ def test_what_is_done_is_not_done_again(
     assert run(quick, photos, out) == 3
     assert len(set(painted)) == 1, "the one whose portrait was gone"
     assert Counter(entry["status"] for entry in entries(out)) == {"ok": 15, "error": 1}
-    assert pictures(out) == undisturbed
+    assert pictures(out) == {name: digest for name, digest in undisturbed.items() if name != "1.png"}
     assert run(quick, photos, out, overwrite=True) == 3
     assert Counter(entry["status"] for entry in entries(out)) == {"ok": 13, "error": 1}
 
@@ -146,7 +155,7 @@ def test_other_settings_are_told_and_change_nothing(quick: Anonymizer, photos: P
     run(quick, photos, tmp_path / "out")
     before = pictures(tmp_path)
     quick.settings = replace(QUICK, seed=1)
-    with pytest.raises(UsageError, match="seed was 0 and is 1"):
+    with pytest.raises(UsageError, match="the seed or --attributes are others"):
         run(quick, photos, tmp_path / "out")
     quick.settings = replace(QUICK, batch_size=2)
     with pytest.raises(UsageError, match="format was png and is webp"):
@@ -154,9 +163,269 @@ def test_other_settings_are_told_and_change_nothing(quick: Anonymizer, photos: P
     assert pictures(tmp_path) == before
 
 
+def test_other_settings_are_fine_where_there_is_no_picture(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    """A run that cannot work leaves nothing that would stop the next one."""
+    out, level = tmp_path / "out", next(level for level in LEVELS if level.period > 1)
+    quick.settings = replace(QUICK, economy=level, steps=3)
+    with pytest.raises(BundleError, match="no unet_shallow engine"):
+        run(quick, photos, out)
+    assert not out.exists()
+    quick.settings = replace(QUICK, min_face=5000)
+    assert run(quick, photos, out) == 3 and pictures(out) == {}
+    quick.settings = QUICK
+    assert run(quick, photos, out) == 0
+
+
+def test_a_bundle_without_face_engines_is_told_before_anything_is_made(
+    own_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    manifest = json.loads((own_bundle / "bundle.json").read_text())
+    edit_manifest(own_bundle, engines={k: v for k, v in manifest["engines"].items() if not k.startswith("face")})
+    with pytest.raises(BundleError, match="no face_detector engine"):
+        run(Anonymizer.load(own_bundle, QUICK, checksum=False), photos, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_that_is_not_there_is_told_before_anything_is_made(
+    demo_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("there is one")
+    with pytest.raises(BackendError, match="CUDAExecutionProvider"):
+        run(Anonymizer.load(demo_bundle, QUICK, checksum=False, device="cuda"), photos, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_no_run_wrote_is_not_replaced(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    """A photo of another format beside the photo of this run, for instance."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "1.png").write_bytes(b"precious")
+    (out / "2.png").write_bytes(b"precious")
+    without_a_face(photos / "2.jpg")
+    assert run(quick, photos, out) == 3
+    assert (out / "1.png").read_bytes() == (out / "2.png").read_bytes() == b"precious"
+    failed = {entry["input"]: entry["reason"] for entry in entries(out) if entry["status"] == "error"}
+    assert set(failed) == {"1.jpg", "2.jpg"} and "a file that no run wrote" in failed["1.jpg"]
+    assert "no face" in failed["2.jpg"] and "stays" in failed["2.jpg"]
+    assert run(quick, photos, out, overwrite=True) == 3
+    assert pictures(out)["1.png"] == undisturbed["1.png"]
+    assert (out / "2.png").read_bytes() == b"precious", "there is nothing to put in its place"
+
+
+def test_a_portrait_without_its_line_is_known_by_its_bytes(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    """The run was killed between the two."""
+    out = tmp_path / "out"
+    assert run(quick, photos, out) == 0
+    lines = (out / NAME).read_text().splitlines(keepends=True)
+    (out / NAME).write_text("".join(lines[:5]))
+    assert run(quick, photos, out) == 0
+    assert pictures(out) == undisturbed and len(entries(out)) == 14
+
+
+def test_two_photos_of_one_name_in_two_runs(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    assert run(quick, photos, out) == 0
+    other.mkdir()
+    (other / "2.jpg").write_bytes((photos / "1.jpg").read_bytes())
+    without_a_face(other / "1.jpg")
+    assert run(quick, other, out) == 3
+    assert pictures(out) == undisturbed, "neither replaced nor removed"
+    failed = {entry["input"]: entry["reason"] for entry in entries(out) if entry["status"] == "error"}
+    assert (
+        all("the portrait of another photo of that name" in reason for reason in failed.values()) and len(failed) == 2
+    )
+    photos.rename(tmp_path / "moved")
+    assert run(quick, tmp_path / "moved", out) == 0
+    assert len(entries(out)) == 16, "photos that were moved are known by their content"
+    assert run(quick, other, out, overwrite=True) == 3
+    assert pictures(out)["2.png"] == undisturbed["1.png"] and "1.png" not in pictures(out)
+
+
+def test_the_order_of_hidden_names_is_not_told(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    quick.settings = replace(QUICK, seed=SECRET)
+    orders = []
+    for turn in range(2):
+        assert run(quick, photos, tmp_path / str(turn), rename="hash") == 0
+        orders.append([entry["id"] for entry in entries(tmp_path / str(turn))])
+    assert set(orders[0]) == set(orders[1]) and orders[0] != orders[1], "once in 10 billion times they are equal"
+
+
+def test_given_attributes_are_not_told(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    """A quick hash of ethnicity, age and sex is found by trying."""
+    person = {"Ethnic": "white", "Age": 34, "Male": 1}
+    quick.settings = replace(QUICK, attributes=person)
+    assert run(quick, photos, tmp_path / "out") == 0
+    digest = hashlib.sha256(json.dumps(person, sort_keys=True).encode()).hexdigest()
+    text = (tmp_path / "out" / NAME).read_text()
+    assert not any(told in text for told in (digest[:16], "Ethnic", "white", "attributes"))
+    quick.settings = replace(QUICK, attributes=person | {"Age": 35})
+    with pytest.raises(UsageError, match="the seed or --attributes are others"):
+        run(quick, photos, tmp_path / "out")
+
+
+def test_a_folder_on_another_disk(quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("no second file system")
+    with tempfile.TemporaryDirectory(dir=shm) as other:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "deep").symlink_to(other)
+        assert run(quick, photos, tmp_path / "out") == 0
+        deep = {name.removeprefix("deep/"): digest for name, digest in undisturbed.items() if name.startswith("deep/")}
+        assert pictures(Path(other)) == deep
+
+
+def test_a_file_where_a_folder_should_be_is_the_fault_of_some_photos(
+    quick: Anonymizer, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "deep").write_bytes(b"precious")
+    assert run(quick, photos, tmp_path / "out") == 3
+    assert len(pictures(tmp_path / "out")) == 10 and (tmp_path / "out" / "deep").read_bytes() == b"precious"
+
+
+def test_a_single_file_is_replaced_only_with_overwrite(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(photos / "1.jpg", tmp_path / "one")
+    out = tmp_path / "a.png"
+    out.write_bytes(b"precious")
+    with pytest.raises(UsageError, match="such a file already.*--overwrite"):
+        run(quick, tmp_path / "one", out)
+    assert out.read_bytes() == b"precious"
+    assert run(quick, tmp_path / "one", out, overwrite=True) == 0 and out.read_bytes() != b"precious"
+    without_a_face(tmp_path / "one" / "1.jpg")
+    assert run(quick, tmp_path / "one", out, overwrite=True) == 3 and not out.exists(), "no stale portrait"
+
+
+def without_a_face(path: Path) -> None:
+    Image.new("RGB", (64, 64), "gray").save(path)
+
+
+@pytest.mark.parametrize("no_face", ["error", "skip"])
+@pytest.mark.parametrize("rename", ["none", "hash"])
+def test_a_photo_that_lost_its_face_loses_its_portrait(
+    quick: Anonymizer, photos: Path, tmp_path: Path, no_face: str, rename: str
+) -> None:
+    out, quick.settings = tmp_path / "out", replace(QUICK, no_face=no_face, seed=SECRET)
+    assert run(quick, photos, out, rename=rename) == 0 and len(pictures(out)) == 14
+    without_a_face(photos / "1.jpg")
+    (photos / "2.jpg").write_bytes(b"broken")
+    run(quick, photos, out, rename=rename)
+    if rename == "none":
+        assert len(pictures(out)) == 12 and not {"1.png", "2.png"} & set(pictures(out))
+    quick.settings = replace(quick.settings, min_face=5000)
+    run(quick, photos, out, rename=rename, overwrite=True)
+    done = {entry["output"] for entry in entries(out) if entry["status"] == "ok"}
+    assert not done and len(pictures(out)) == {"none": 0, "hash": 2}[rename], "those of photos that are gone stay"
+
+
+def test_a_photo_that_cannot_be_read_keeps_its_portrait(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A disk that goes away in the night takes no portraits with it."""
+    out, found = tmp_path / "out", list(find_photos([photos], recursive=True))
+    assert run(quick, photos, out) == 0
+    shutil.rmtree(photos)
+    assert run_photos(quick, found, Output.parse(out), Reporter(as_json=False, quiet=True)) == 3
+    assert pictures(out) == undisturbed
+    failures = [entry for entry in entries(out) if entry["status"] == "error"]
+    assert len(failures) == 14 and all(
+        "the file under its portrait's name stays" in entry["reason"] for entry in failures
+    )
+
+
+def test_done_means_that_the_output_is_this_photos_portrait(
+    quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    first, second = ((photos / name).read_bytes() for name in ("1.jpg", "2.jpg"))
+    assert run(quick, photos, out) == 0
+    (photos / "1.jpg").write_bytes(second)
+    assert run(quick, photos, out) == 0
+    assert pictures(out)["1.png"] == undisturbed["2.png"]
+    (photos / "1.jpg").write_bytes(first)
+    assert run(quick, photos, out) == 0
+    assert pictures(out) == undisturbed
+    (out / "1.png").write_bytes((out / "2.png").read_bytes())
+    assert run(quick, photos, out) == 0
+    assert pictures(out) == undisturbed, "whoever changed it"
+
+
+def test_names_are_not_hidden_by_a_seed_that_everybody_knows(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="seed 0, which everybody knows.*--seed-file"):
+        run(quick, photos, tmp_path / "out", rename="hash")
+    assert not (tmp_path / "out").exists()
+
+
+def test_device_and_threads_are_those_of_the_engines(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def common(device: str | None, **settings: Any) -> dict[str, Any]:
+        return describe_run(
+            Anonymizer.load(demo_bundle, Settings(**settings), device=device), Output.parse(Path("out"))
+        )
+
+    assert common(None)["device"] == "cpu" and common("cpu") == common(None)
+    assert common(None)["threads"] == physical_cores() and common(None, threads=3)["threads"] == 3
+    assert common("cuda")["device"] == "cuda" and common("cuda")["threads"] is None
+    assert common("cuda", threads=3) == common("cuda"), "they do not matter there"
+    monkeypatch.setattr("anon_runtime.backends.ort.default_device", lambda: "cuda")
+    assert common(None) == common("cuda"), "a machine whose default is another one"
+    json.dumps([common(None, economy=level) for level in LEVELS], allow_nan=False)
+
+
+def test_seconds_of_every_stage_are_told(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    """Decoding is slow here, and told for each photo."""
+    decode = folder.decode_photo
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        time.sleep(0.05)
+        return decode(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folder, "decode_photo", slowly)
+        found = list(find_photos([photos]))
+        (tmp_path / "out").mkdir()
+        for records in (
+            FolderRun(quick, Output.parse(tmp_path / "out")).records,
+            FolderRun(quick, Output(tmp_path)).descriptions,
+        ):
+            assert all(record.seconds["decode"] >= 0.05 for record in records(found))
+
+
+class Panic(BaseException):
+    """What a native extension raises when it panics."""
+
+
+def test_a_panic_ends_the_run(quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def panic(*_: object, **__: object) -> None:
+        raise Panic("slice index starts at 7 but ends at 3")
+
+    monkeypatch.setattr(quick, "count_windows", panic)
+    with pytest.raises(Panic):
+        run(quick, photos, tmp_path / "out")
+
+
+@pytest.mark.parametrize("role", ["face_detector", "face_attributes", "face_race"])
+def test_a_face_network_that_breaks_gives_no_portrait(
+    quick: Anonymizer, photos: Path, tmp_path: Path, role: str
+) -> None:
+    engine = quick.engine(role)
+    path = str(quick.bundle.engine_path(role))
+    quick._engines[path] = lambda inputs: {name: array * np.float32(np.nan) for name, array in engine(inputs).items()}
+    assert run(quick, photos, tmp_path / "out") == 3
+    assert pictures(tmp_path / "out") == {}
+    assert all("NaN" in entry["reason"] for entry in entries(tmp_path / "out"))
+
+
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_hidden_names(quick: Anonymizer, photos: Path, tmp_path: Path, format: str) -> None:
-    out = tmp_path / "out"
+    out, quick.settings = tmp_path / "out", replace(QUICK, seed=SECRET)
     photo = next(photos.glob("*.jpg"))
     photo.rename(photos / "john_smith.jpg")
     (photos / "jane_doe.jpg").write_bytes(b"broken")
@@ -165,7 +434,7 @@ def test_hidden_names(quick: Anonymizer, photos: Path, tmp_path: Path, format: s
     assert len(names) == 14 and all("/" not in name and len(name) >= 36 for name in names)
     assert {entry.get("output") for entry in entries(out)} == {*names, None}
     journal = (out / NAME).read_text()
-    for word in ("john", "jane", "deep", '.jpg"' if format == "webp" else "photos"):
+    for word in ("john", "jane", "deep", '.jpg"' if format == "webp" else "photos", str(SECRET)):
         assert word not in journal
     assert run(quick, photos, out, rename="hash", format=format) == 3
     assert len(entries(out)) == 16, "only what failed is tried again"
@@ -205,6 +474,36 @@ def test_corrupt_files_among_the_photos(
     assert caught.value.exit_code == 1
 
 
+def test_the_first_ctrl_c_is_the_first_also_after_too_many_failures(
+    quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a second one ends the process at once."""
+    ended: list[int] = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(Reporter, "summary", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    (photos / "0.jpg").write_bytes(b"broken")
+    with pytest.raises(AnonError, match="--max-failures is 0"):
+        run(quick, photos, tmp_path / "out", max_failures=0)
+    assert ended == []
+
+
+def test_an_interrupted_run_that_began_anew_says_how_it_goes_on(
+    quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = Reporter.record
+
+    def interrupt(reporter: Reporter, what: Any) -> None:
+        record(reporter, what)
+        if not caplog.records:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Reporter, "record", interrupt)
+    assert run(quick, photos, tmp_path / "out", overwrite=True) == 130
+    assert "the same command without --overwrite goes on" in caplog.text
+    done = len(pictures(tmp_path / "out"))
+    assert run(quick, photos, tmp_path / "out") == 0 and 0 < done < 14 == len(entries(tmp_path / "out"))
+
+
 def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
     """Over the whole fault corpus: no output is its input, nor near it, nor has a piece of it."""
     for name, content in corrupt_files().items():
@@ -237,7 +536,7 @@ def test_a_photo_that_vanishes_or_turns_unreadable(
                 photo.path.mkdir()
             yield photo
 
-    with Journal(tmp_path / "out", {}) as journal:
+    with Journal(tmp_path / "out", {}, b"") as journal:
         records = list(FolderRun(quick, Output.parse(tmp_path / "out"), journal).records(disturbed()))
     assert Counter(record.status for record in records) == {"ok": 12, "error": 2}
     assert pictures(tmp_path / "out").items() <= undisturbed.items()
@@ -357,7 +656,7 @@ def test_a_surprise_is_the_failure_of_one_photo(
     def surprise(*_: object, **__: object) -> None:
         raise RuntimeError("disk on fire")
 
-    monkeypatch.setattr(quick, "describe_all", surprise)
+    monkeypatch.setattr(quick, "describe_decoded", surprise)
     assert run(quick, photos, tmp_path / "out") == 3
     assert all("internal error (RuntimeError)" in entry["reason"] for entry in entries(tmp_path / "out"))
     assert len(entries(tmp_path / "out")) == 14 and pictures(tmp_path / "out") == {}
@@ -454,7 +753,7 @@ def test_ctrl_c_is_heard_among_photos_that_are_done(quick: Anonymizer, photos: P
     out, stop = tmp_path / "out", threading.Event()
     assert run(quick, photos, out) == 0
     stop.set()
-    with Journal(out, describe_run(quick, Output.parse(out))) as journal:
+    with Journal(out, describe_run(quick, Output.parse(out)), b"[0, null]") as journal:
         records = FolderRun(quick, Output.parse(out), journal, stop=stop).records(find_photos([photos], recursive=True))
         assert list(records) == []
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from anon_runtime import Anonymizer
+from anon_runtime.backends import check_finite
 from anon_runtime.economy import Evaluation
 from anon_runtime.errors import GenerationError
-from anon_runtime.guidance import Text, check_finite, make_denoiser
+from anon_runtime.guidance import Text, make_denoiser
 
 WHOLE = [Evaluation()]
 

@@ -3,6 +3,8 @@ import io
 import logging
 import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -101,14 +103,83 @@ def test_mpo_photos_of_phones_are_photos(tmp_path: Path) -> None:
     assert read_photo(path).shape == (32, 48, 3)
 
 
+LARGEST_OF_PHONES = 16384, 12288
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_the_largest_photos_of_phones_are_read_in_bounded_memory(tmp_path: Path, kind: str) -> None:
+    """In a process of its own, whose peak is its own."""
+    path = tmp_path / "photo"
+    Image.new("RGB", LARGEST_OF_PHONES, (200, 100, 50)).save(path, kind)
+    code = (
+        "import resource, sys; from pathlib import Path; from anon_runtime.images import load_photo\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; photo = load_photo(Path(sys.argv[1]))\n"
+        "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before\n"
+        "print(*photo.pixels.shape, photo.reduction, *photo.pixels[9, 9], peak)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True)
+    height, width, _, reduction, *colour, peak = map(int, result.stdout.split())
+    assert (width, height, reduction) == (8192, 6144, 2) and np.abs(np.array(colour) - (200, 100, 50)).max() <= 2
+    pixels = LARGEST_OF_PHONES[0] * LARGEST_OF_PHONES[1]
+    assert peak * 1024 < {"JPEG": 3, "PNG": 8}[kind] * pixels, "bytes a pixel"
+
+
+def test_the_limit_is_ours_and_pillows_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    side = 64
+    monkeypatch.setattr(images, "MAX_PIXELS", side * side)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    buffer = io.BytesIO()
+    picture(size=(side, side)).save(buffer, "PNG")
+    assert decode_photo(buffer.getvalue(), "a").pixels.shape == (side, side, 3)
+    with pytest.raises(PhotoError, match="65 x 64 pixels are more than the limit of 4,096"):
+        decode_photo(bomb(side + 1, side), "a")
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "MPO"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "I;16"])
+def test_a_reduced_photo_looks_like_the_whole_one(kind: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = np.zeros((400, 600, 3), np.uint8)
+    shapes[100:300, 200:500] = 220, 160, 100
+    image, exif, buffer = Image.fromarray(shapes), Image.Exif(), io.BytesIO()
+    exif[ORIENTATION] = 6
+    image = Image.fromarray(shapes[..., 0].astype(np.uint16) * 256) if mode == "I;16" else image.convert(mode)
+    try:
+        image.save(buffer, kind, exif=exif)
+    except (OSError, ValueError, KeyError):
+        pytest.skip(f"{kind} does not hold {mode}")
+    whole = decode_photo(buffer.getvalue(), "a", more_formats=True)
+    monkeypatch.setattr(images, "MAX_DECODED", 600 * 400 // 10)
+    reduced = decode_photo(buffer.getvalue(), "a", more_formats=True)
+    assert (whole.reduction, reduced.reduction) == (1, 4) and whole.pixels.shape[:2] == (600, 400)
+    assert reduced.pixels.shape == (150, 100, 3)
+    small = np.asarray(Image.fromarray(whole.pixels).reduce(4))
+    assert np.abs(small.astype(int) - reduced.pixels).mean() < 4
+
+
+def test_a_given_image_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_DECODED", 100)
+    buffer = io.BytesIO()
+    picture(size=(64, 64)).save(buffer, "JPEG")
+    with Image.open(buffer) as image:
+        assert read_photo(image).shape == (8, 8, 3)
+        assert image.size == (64, 64) == np.asarray(image).shape[:2]
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG whose header announces a huge picture that is not there."""
+    return png(width, height, 8, b"\0")
+
+
+def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
+    """An RGB PNG of so many bits a channel."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
 
 
 def jpeg() -> bytes:
@@ -155,7 +226,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, monkeypatch: pytest.
     for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
         with pytest.raises(PhotoError, match="no regular file"):
             read_file(path)
-    with pytest.raises(PhotoError, match="cannot be read"):
+    with pytest.raises(PhotoError, match="NUL"):
         read_file(Path("a\0b.jpg"))
     (tmp_path / "large.jpg").write_bytes(b"12345")
     monkeypatch.setattr(images, "MAX_BYTES", 4)
@@ -201,13 +272,37 @@ def test_damaged_files_give_a_photo_or_a_photo_error(kind: str, cut: int, change
     for place, value in changes:
         data[place % len(data)] = value
     with contextlib.suppress(PhotoError):
-        assert decode_photo(bytes(data), "a", more_formats=True).dtype == np.uint8
+        assert decode_photo(bytes(data), "a", more_formats=True).pixels.dtype == np.uint8
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"]))
 def test_arbitrary_bytes_give_a_photo_error(content: bytes, start: bytes) -> None:
     with pytest.raises(PhotoError):
         decode_photo(start + content, "a", more_formats=True)
+
+
+def test_images_that_cannot_be_decoded_are_photo_errors() -> None:
+    closed = Image.open(io.BytesIO(jpeg()))
+    closed.close()
+    for image in (Image.open(io.BytesIO(jpeg()[:900])), closed):
+        with pytest.raises(PhotoError, match="the given image"):
+            read_photo(image)
+
+
+def test_every_conversion_is_noted(caplog: pytest.LogCaptureFixture) -> None:
+    for mode in ("L", "P", "RGBA", "CMYK", "RGB"):
+        buffer = io.BytesIO()
+        options = {"transparency": (1, 2, 3)} if mode == "RGB" else {}
+        picture(mode).save(buffer, "TIFF" if mode == "CMYK" else "PNG", **options)
+        caplog.clear()
+        decode_photo(buffer.getvalue(), "a", more_formats=True)
+        assert "converted" in caplog.text, mode
+    caplog.clear()
+    decode_photo(png(32, 32, 16, bytes(1 + 32 * 6) * 32), "a")
+    assert "16-bit" in caplog.text
+    caplog.clear()
+    decode_photo(png(32, 32, 8, bytes(1 + 32 * 3) * 32), "a")
+    assert caplog.text == ""
 
 
 def test_arrays_are_checked() -> None:

@@ -1,4 +1,5 @@
 import io
+import logging
 import os
 from pathlib import Path
 
@@ -43,17 +44,40 @@ def test_patterns(tmp_path: Path) -> None:
 
 def test_lists() -> None:
     def listed(content: bytes) -> list[str]:
-        return [str(p.path) for p in find_photos([Path("-")], listed=io.BytesIO(content))]
+        return [str(p.path) for p in find_photos(["-"], listed=io.BytesIO(content))]
 
     assert listed(b"a.jpg\nb c.jpg\n\n../d.jpg") == ["a.jpg", "b c.jpg", "../d.jpg"]
     assert listed(b"a\nb.jpg\0c.jpg\0") == ["a\nb.jpg", "c.jpg"]
     assert os.fsencode(listed(b"\xff\xfe.jpg\n")[0]) == b"\xff\xfe.jpg"
-    assert [p.name for p in find_photos([Path("-")], listed=io.BytesIO(b"/\n../x/d.jpg"))] == [
+    assert [p.name for p in find_photos(["-"], listed=io.BytesIO(b"/\n../x/d.jpg"))] == [
         Path("photo"),
         Path("d.jpg"),
     ]
+    assert listed(b"a.jpg\r\n\r\nb.jpg\r\n") == ["a.jpg", "b.jpg"], "made on Windows"
+    assert listed(b"a.jpg\r\nb.jpg\n") == ["a.jpg\r", "b.jpg"], "a name may end so"
     with pytest.raises(UsageError, match="no photo"):
         listed(b"\n")
+
+
+def test_a_file_called_dash_is_no_list() -> None:
+    (photo,) = find_photos([Path("./-")], listed=io.BytesIO(b"a.jpg"))
+    assert photo.path == Path("-")
+
+
+def test_what_lies_in_the_output_folder_is_no_photo(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a.jpg", "out/a.png", "out/deep/b.png", ".anon-run/c.png")
+    out = tmp_path / "out"
+    (tmp_path / "link").symlink_to(out)
+    content = b"\n".join(os.fsencode(tmp_path / name) for name in ("a.jpg", "out/a.png", "link/deep/b.png"))
+    with caplog.at_level(logging.WARNING):
+        assert names(tmp_path, "**/*.[jp][pn]g", avoid=out) == ["a.jpg"]
+        assert [str(p.name) for p in find_photos(["-"], listed=io.BytesIO(content), avoid=out)] == ["a.jpg"]
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["4", "2"], "the link leads there, too"
+    assert names(tmp_path, "a.jpg", "out", avoid=out) == ["a.jpg"], "as a shell makes of a pattern"
+    assert names(tmp_path, ".", recursive=True, avoid=out) == ["a.jpg"]
+    with pytest.raises(UsageError, match="it is the output folder"):
+        names(tmp_path, "out", avoid=out)
+    assert names(tmp_path, "out/a.png", avoid=out) == ["a.png"], "named itself"
 
 
 def test_links_in_a_ring_end(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from anon_runtime.errors import OutputError, PhotoError, UsageError
+from anon_runtime.identity import Identity
 from anon_runtime.inputs import Photo
-from anon_runtime.outputs import Identity, Output, encode, identify, write_file
+from anon_runtime.outputs import Output, encode, write_file
 
 
 def photo(path: str) -> Photo:
@@ -65,16 +64,6 @@ def test_a_portrait_never_lands_on_a_photo_even_through_a_link(tmp_path: Path) -
     for out in (tmp_path / "photos", tmp_path / "out", path):
         with pytest.raises(UsageError, match="overwrite"):
             Output.parse(out).check([Photo(path, Path("a.png"))])
-
-
-@given(st.binary(max_size=64), st.integers(0, 2**64 - 1))
-def test_an_identity_depends_on_content_and_base_seed_only(content: bytes, seed: int) -> None:
-    one = identify(content, seed)
-    assert one == identify(bytes(bytearray(content)), seed)
-    assert 0 <= one.seed < 2**32 and len(one.pseudonym) == 32
-    others = [identify(content + b"x", seed), identify(content, (seed + 1) % 2**64)]
-    assert one.pseudonym not in {other.pseudonym for other in others}
-    assert f"{one.seed:08x}" not in one.pseudonym, "the seed, which a journal may tell, is no part of the name"
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
@@ -132,3 +121,20 @@ def test_a_bad_name_is_the_fault_of_one_photo(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write_file(Path("/proc/nowhere/a.png"), b"")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_portrait_is_no_folder_of_others() -> None:
+    photos = [photo("x/a.jpg"), photo("x/a.png/b.jpg")]
+    with pytest.raises(UsageError, match="into a folder of that name"):
+        Output.parse(Path("out")).check(photos)
+
+
+def test_removing_a_portrait(tmp_path: Path) -> None:
+    output = Output.parse(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.png").write_bytes(b"portrait")
+    assert output.remove(Path("deep/a.png")) and not (tmp_path / "deep" / "a.png").exists()
+    assert not output.remove(Path("deep/a.png")) and not output.remove(Path("deep/a.png/b.png"))
+    assert not output.remove(Path("deep")) and (tmp_path / "deep").is_dir(), "a folder is no portrait"
+    with pytest.raises(OutputError, match="cannot remove"):
+        Output.parse(Path("/proc/self")).remove(Path("status"))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from tests.conftest import pixels
 
-from anon_runtime import AnonError, Anonymizer, Request, Settings
+from anon_runtime import AnonError, Anonymizer, Request, Settings, images
 from anon_runtime.errors import GenerationError, NoFaceError, UsageError
 
 
@@ -75,6 +75,45 @@ def test_steps_outside_the_tables(anonymizer: Anonymizer) -> None:
         anonymizer.generate([Request("x")], Settings(steps=51))
     with pytest.raises(UsageError, match="use 1 to 50"):
         anonymizer.anonymize(np.zeros((64, 64, 3), np.uint8), steps=51)
+
+
+def test_threads_are_chosen_when_engines_are_loaded(demo_bundle: Path, astronaut: Path) -> None:
+    anonymizer = Anonymizer.load(demo_bundle, Settings(steps=1, threads=1))
+    assert anonymizer.threads == 1 and anonymizer.anonymize(astronaut, threads=1).image.size == (96, 96)
+    other = Settings(steps=1, threads=2)
+    for call in (
+        lambda: anonymizer.anonymize(astronaut, threads=2), lambda: anonymizer.generate([Request("a")], other),
+        lambda: anonymizer.describe_all([astronaut], other),
+        lambda: next(anonymizer.denoising([Request("a")], other)),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match="2 threads for one call.*loaded with"):
+            call()
+
+
+def test_each_photos_own_time_is_told(anonymizer: Anonymizer, astronaut: Path, tmp_path: Path) -> None:
+    large = Image.open(astronaut).convert("RGB").resize((6000, 6000))
+    large.save(tmp_path / "large.png", compress_level=0)
+    small, slow = anonymizer.describe_all([astronaut, tmp_path / "large.png"])
+    assert 0 < small.seconds["decode"] < slow.seconds["decode"]
+
+
+def test_a_reduced_photo_is_described_in_its_own_pixels(
+    anonymizer: Anonymizer, astronaut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.open(astronaut).convert("RGB").resize((2048, 2048), Image.Resampling.LANCZOS).save(tmp_path / "a.jpg")
+    whole = anonymizer.describe(tmp_path / "a.jpg")
+    monkeypatch.setattr(images, "MAX_DECODED", 1024 * 1024)
+    reduced = anonymizer.describe(tmp_path / "a.jpg")
+    np.testing.assert_allclose(reduced.face, whole.face, atol=8)
+    smallest = int(min(whole.face[2:])) - 16
+    assert anonymizer.describe(tmp_path / "a.jpg", Settings(min_face=smallest)).face == reduced.face
+
+
+def test_attributes_of_a_portrait_are_its_own(anonymizer: Anonymizer, astronaut: Path) -> None:
+    settings = Settings(attributes={"Ethnic": "white", "Age": 34, "Male": 1})
+    for photo in (None, astronaut):
+        anonymizer.describe(photo, settings).attributes["Age"] = 80
+        assert " 34 " in anonymizer.describe(photo, settings).request.prompt
 
 
 def test_no_prompts_no_pictures(anonymizer: Anonymizer) -> None:

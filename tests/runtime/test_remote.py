@@ -1,6 +1,8 @@
 """Photos behind URLs, on file systems that need no network."""
 
+import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,33 @@ def test_a_single_object_and_one_that_is_missing(bucket: Path) -> None:
 def test_secrets_of_a_url_are_not_shown(bucket: Path) -> None:
     (photo,) = find_photos(["s3://key:secret@people/photos/b.jpg?endpoint_override=host"])
     assert str(photo.path) == "s3://people/photos/b.jpg"
+
+
+@pytest.mark.parametrize("url", ["s3://key:SECRET@buc ket/x", "https://user:SECRET@host/x"])
+def test_secrets_of_a_url_that_is_wrong_are_not_shown(url: str) -> None:
+    with pytest.raises(UsageError, match="cannot be opened") as caught:
+        list(find_photos([url]))
+    assert "SECRET" not in str(caught.value)
+
+
+class Refusing:
+    """A bucket to which access is denied; what pyarrow says of it names the object."""
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError("When reading information for key 'photos/jane.jpg': ACCESS_DENIED")
+
+        return refuse
+
+
+def test_a_bucket_that_refuses(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(remote, "_open", lambda _root: (Refusing(), "people"))
+    with pytest.raises(UsageError, match="cannot be looked into.*ACCESS_DENIED"):
+        list(find_photos(["s3://people/photos"]))
+    with caplog.at_level(logging.WARNING), pytest.raises(PhotoError) as caught:
+        Remote("s3://people/", "people/photos/jane.jpg").read()
+    assert "jane" not in caught.value.why, "a reason goes into the journal"
+    assert "ACCESS_DENIED" in caplog.text, "and the whole of it to whoever runs this"
 
 
 def test_an_object_larger_than_any_photo(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:

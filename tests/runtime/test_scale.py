@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,11 +23,12 @@ from PIL import Image
 from tests.runtime.test_folder import corrupt_files, entries, pictures, run, start, wait_for
 
 from anon_runtime import Anonymizer, Settings
+from anon_runtime.cli import main
 from anon_runtime.cluster import LOCAL, Cluster, connect
 from anon_runtime.console import Reporter
 from anon_runtime.errors import BackendError, BundleError, UsageError
 from anon_runtime.inputs import Photo, find_photos
-from anon_runtime.journal import NAME, PRIVATE
+from anon_runtime.journal import ACTORS, NAME, PRIVATE, Journal
 from anon_runtime.outputs import Output
 from anon_runtime.runs import run_photos
 from anon_runtime.scale import DEATHS, Painter, Result
@@ -42,7 +44,8 @@ pytest.importorskip("ray.data")
 def cluster(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A Ray of this machine alone, started once; two actors of it."""
     before = set(Path(tempfile.gettempdir()).glob("anon-ray-*"))
-    with connect(LOCAL, partial(Anonymizer.load, demo_bundle, QUICK, checksum=False)) as found:
+    load = partial(Anonymizer.load, demo_bundle, QUICK, checksum=False)
+    with connect(LOCAL, load, load()) as found:
         if found.actors < 2:
             pytest.skip("two actors need two cores")
         yield replace(found, actors=2)
@@ -65,7 +68,7 @@ def undisturbed(demo_bundle: Path, originals: Path, tmp_path_factory: pytest.Tem
 def facts(out: Path) -> list[str]:
     """The journal but for order and seconds, its first line in front."""
     lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
-    return [json.dumps(lines[0])] + sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])
+    return [json.dumps(lines[0]["run"])] + sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])
 
 
 def actors() -> list[int]:
@@ -95,7 +98,7 @@ def test_the_same_bytes_journal_and_exit_code(
     one, many = tmp_path / "one", tmp_path / "many"
     assert run(cluster.load(), photos, one) == 3
     alone, caplog.records[:] = [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()], []
-    assert run(cluster.load(), photos, many, cluster=cluster) == 3
+    assert run(cluster.load(), photos, many, connected=nullcontext(cluster)) == 3
     assert pictures(many) == pictures(one) and pictures(many).items() >= undisturbed.items()
     assert facts(many) == facts(one) and len(entries(many)) == 27
     assert not (many / PRIVATE).exists()
@@ -117,7 +120,7 @@ def test_an_actor_that_is_killed(
         killed.append(len(list(out.rglob("*.png"))))
 
     thread = meanwhile(kill)
-    assert run(cluster.load(), photos, out, cluster=cluster) == 0
+    assert run(cluster.load(), photos, out, connected=nullcontext(cluster)) == 0
     thread.join()
     assert len(killed) == 2 and killed[1] < 14, "in mid-run"
     assert pictures(out) == undisturbed and not (out / PRIVATE).exists()
@@ -143,7 +146,7 @@ def test_a_killed_run_goes_on_and_reads_urls(
     assert done.items() <= undisturbed.items() and len(entries(out)) <= len(done)
     url = f"fsspec+file://{photos}"
     found = list(find_photos([url], recursive=True))
-    assert run_photos(cluster.load(), found, Output.parse(out), reporter, cluster=cluster) == 0
+    assert run_photos(cluster.load(), found, Output.parse(out), reporter, connected=nullcontext(cluster)) == 0
     assert pictures(out) == undisturbed
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
     assert entries(out)[: len(first)] == first, "what was done is not done again"
@@ -163,9 +166,9 @@ def test_ctrl_c_ends_after_the_pictures_in_flight(
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = meanwhile(interrupt)
-    assert (
-        run_photos(cluster.load(), many, Output.parse(out), Reporter(as_json=False, quiet=True), cluster=cluster) == 130
-    )
+    reporter = Reporter(as_json=False, quiet=True)
+    code = run_photos(cluster.load(), many, Output.parse(out), reporter, connected=nullcontext(cluster))
+    assert code == 130
     thread.join()
     done = pictures(out)
     assert 0 < len(done) < len(many) and {entry["output"] for entry in entries(out)} == set(done)
@@ -176,14 +179,16 @@ def test_too_many_failures(cluster: Cluster, photos: Path, tmp_path: Path) -> No
     for i in range(60):
         (photos / f"broken {i}.jpg").write_bytes(b"broken")
     with pytest.raises(Exception, match="--max-failures is 3"):
-        run(cluster.load(), photos, tmp_path / "out", cluster=cluster, max_failures=3)
+        run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(cluster), max_failures=3)
     assert all(entry["status"] == "ok" or "known format" in entry["reason"] for entry in entries(tmp_path / "out"))
 
 
-def test_names_are_in_no_file_of_rays(cluster: Cluster, photos: Path, tmp_path: Path) -> None:
+def test_names_are_in_no_file_of_rays(cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
     Image.open(photos / "1.jpg").convert("CMYK").save(photos / "john_smith.jpg")
     (photos / "jane_doe.jpg").write_bytes(b"broken")
-    assert run(cluster.load(), photos, tmp_path / "out", cluster=cluster, rename="hash") == 3
+    load = partial(Anonymizer.load, demo_bundle, replace(QUICK, seed=9_876_543_210_123), checksum=False)
+    connected = nullcontext(replace(cluster, load=load))
+    assert run(load(), photos, tmp_path / "out", connected=connected, rename="hash") == 3
     journal = (tmp_path / "out" / NAME).read_text()
     assert "john" not in journal and "jane" not in journal
     session = Path(ray._private.worker._global_node.get_session_dir_path())
@@ -202,7 +207,7 @@ def painter(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Painter]
     (tmp_path / "out" / PRIVATE).mkdir(parents=True)
 
     def make(load: Callable[[], Anonymizer]) -> Painter:
-        return Painter(load, Output(tmp_path / "out"), ray.put(set()), False, Path.cwd())
+        return Painter(load, Output(tmp_path / "out"), ray.put({}), False, False, Path.cwd())
 
     yield make
     logger.handlers[:], logger.propagate = before, True
@@ -226,7 +231,7 @@ def test_what_ends_a_run_is_told_not_raised(
 
     result = paint(painter(damaged), photos)
     assert isinstance(result.error, BundleError) and result.error.why == "damaged" and result.records == []
-    assert list((tmp_path / "out" / PRIVATE).iterdir()) == []
+    assert [path.name for path in (tmp_path / "out" / PRIVATE).iterdir()] == [ACTORS]
     result = paint(painter(cluster.load), photos)
     assert result.error is None and [entry["status"] for entry in result.entries] == ["ok"]
 
@@ -246,7 +251,7 @@ def test_a_machine_with_another_bundle(cluster: Cluster, own_bundle: Path, photo
     manifest.write_text(manifest.read_text() + "\n")
     other = replace(cluster, load=partial(Anonymizer.load, own_bundle, QUICK, checksum=False))
     with pytest.raises(BundleError, match="engines is .* here and .* there"):
-        run(cluster.load(), photos, tmp_path / "out", cluster=other)
+        run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(other))
     assert pictures(tmp_path / "out") == {}
 
 
@@ -268,7 +273,7 @@ def test_without_the_extra(
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"Ray is not installed; pip install 'anon-engines\[ray\]'"):
-        connect(LOCAL, partial(Anonymizer.load, demo_bundle)).__enter__()
+        connect(LOCAL, partial(Anonymizer.load, demo_bundle), Anonymizer.load(demo_bundle)).__enter__()
 
 
 @pytest.mark.parametrize("arguments", [("--prompt", "a", "-o", "out"), ("photo.jpg", "--prompt-only")])
@@ -281,13 +286,68 @@ def test_room_for_actors(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> 
     from anon_runtime import cluster as module
 
     nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"memory": 1e9}]
-    room = module._find_room(partial(Anonymizer.load, demo_bundle), nodes)
+
+    def find(nodes: list[dict[str, float]], **options: Any) -> Cluster:
+        load = partial(Anonymizer.load, demo_bundle, **options)
+        return module._find_room(load, load(), nodes)
+
+    room = find(nodes)
     assert (room.actors, room.resources) == (3, {"num_cpus": 8.0}), "one for as many cores as the smallest machine has"
-    room = module._find_room(partial(Anonymizer.load, demo_bundle, Settings(threads=3)), nodes)
+    room = find(nodes, settings=Settings(threads=3))
     assert (room.actors, room.resources) == (5 + 2, {"num_cpus": 3.0})
-    room = module._find_room(partial(Anonymizer.load, demo_bundle, device="cuda"), nodes)
+    room = find(nodes, device="cuda")
     assert (room.actors, room.resources) == (3, {"num_gpus": 1.0})
     with pytest.raises(UsageError, match="no machine of the cluster has a GPU"):
-        module._find_room(partial(Anonymizer.load, demo_bundle, device="cuda"), [{"CPU": 4.0}])
+        find([{"CPU": 4.0}], device="cuda")
     with pytest.raises(UsageError, match="has 64 cores"):
-        module._find_room(partial(Anonymizer.load, demo_bundle, Settings(threads=64)), nodes)
+        find(nodes, settings=Settings(threads=64))
+
+
+def test_a_bundle_is_opened_once_by_the_process_that_was_started(
+    cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    load = Anonymizer.load
+
+    def counting(*arguments: Any, **options: Any) -> Anonymizer:
+        opened.append(arguments)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(Anonymizer, "load", counting)
+    monkeypatch.setattr("anon_runtime.cli.run_photos", lambda *_, connected, **__: connected.__enter__() and 0)
+    monkeypatch.setattr("anon_runtime.cluster.LOCAL", "no other Ray in this process")
+    monkeypatch.setattr(ray, "init", lambda *_, **__: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(SystemExit) as caught:
+        main([str(photos), "-o", str(tmp_path / "out"), "--engines", str(demo_bundle), "--threads", "1", "--ray"])
+    assert caught.value.code == 0 and len(opened) == 1
+
+
+def test_the_folder_is_held_while_an_actor_paints(
+    painter: Callable[..., Painter], cluster: Cluster, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the process that held the journal was killed."""
+    monkeypatch.setattr("anon_runtime.journal.SOON", 0.1)
+    tried: list[str] = []
+
+    def load() -> Anonymizer:
+        with pytest.raises(UsageError) as caught:
+            Journal(tmp_path / "out", {}, b"")
+        tried.append(str(caught.value))
+        return cluster.load()
+
+    result = paint(painter(load), photos)
+    assert result.error is None and len(tried) == 1 and "another run is writing" in tried[0]
+    Journal(tmp_path / "out", {}, b"").close()
+
+
+def test_the_cluster_is_gone_before_the_journal_is_closed(
+    cluster: Cluster, photos: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    @contextmanager
+    def connected() -> Iterator[Cluster]:
+        yield cluster
+        with pytest.raises(UsageError, match="another run is writing"):
+            Journal(tmp_path / "out", {}, b"")
+
+    assert run(cluster.load(), photos, tmp_path / "out", connected=connected()) == 0

@@ -48,6 +48,16 @@ def test_errors_come_through_once_what_was_before_them_is_through() -> None:
     with pytest.raises(OSError, match="disk"):
         next(stage)
 
+    class Panic(BaseException):
+        """What a native extension raises when it panics."""
+
+    def panicking() -> Iterator[int]:
+        yield 1
+        raise Panic
+
+    with pytest.raises(Panic):
+        list(in_background(panicking(), ahead=2))  # type: ignore[arg-type]
+
     def work(x: int) -> int:
         return 1 // x
 

@@ -24,6 +24,7 @@ class Target:
         convert: a graph, the ranges of its free dimensions, and the GPU's architecture -> the engine, in the graph's
             place.
         architecture: the GPU that engines are built for, if the user names none; None if any processor runs them.
+        one_size: they paint pictures of one height and width, which are fixed in the graphs already.
     """
 
     package: str
@@ -31,6 +32,7 @@ class Target:
     extra: str
     convert: Callable[[EngineSpec, Ranges, str | None], EngineSpec]
     architecture: Callable[[str | None], str | None] = lambda _: None
+    one_size: bool = False
 
     def tools(self) -> dict[str, str]:
         """Name and version of the installed package."""
@@ -53,10 +55,11 @@ TARGETS = {
     "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert),
     "tensorrt": Target(
         "tensorrt", ("tensorrt",), "tensorrt", partial(tensorrt.convert, "tensorrt"),
-        partial(tensorrt.architecture, "tensorrt"),
+        partial(tensorrt.architecture, "tensorrt"), one_size=True,
     ),
     "tensorrt-rtx": Target(
         "tensorrt_rtx_bindings", ("tensorrt_rtx_cu13_bindings",), "tensorrt-rtx",
         partial(tensorrt.convert, "tensorrt-rtx"), partial(tensorrt.architecture, "tensorrt-rtx"),
+        one_size=True,
     ),
 }  # fmt: skip

@@ -3,13 +3,14 @@
 import importlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import BackendError
+from ..errors import BackendError, GenerationError
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -31,8 +32,23 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where and how an engine runs, see `load_engine`."""
+
+    device: str | None = None
+    gpu: str | None = None
+    threads: int | None = None
+    key: str = ""
+
+
 def load_engine(
-    target: str, path: Path, device: str | None = None, gpu: str | None = None, threads: int | None = None
+    target: str,
+    path: Path,
+    device: str | None = None,
+    gpu: str | None = None,
+    threads: int | None = None,
+    key: str = "",
 ) -> Engine:
     """Load one engine file with the backend of a bundle's target.
 
@@ -41,27 +57,60 @@ def load_engine(
         path: of the engine.
         device: one of the target's `DEVICES`; None is the best one that the installed library was made for.
         gpu: the architecture that the engine was built for, such as ``sm_89``.
-        threads: of an engine on the CPU; None is one for each core. Sums depend on it in their last digit.
+        threads: of an engine on the CPU; None is the library's choice. Sums depend on it in their last digit.
+        key: of the engine, see `EngineSpec`. What libraries make of an engine is kept for the next time by it, or not
+            at all.
 
     Raises:
         BackendError: the target is unknown, its library or the device is not there, or it cannot read the file.
     """
-    if target not in _MODULES:
-        why = f"this runtime has no backend for target {target!r}"
-        raise BackendError(str(path), why, f"build for one of: {', '.join(_MODULES)}")
-    if device is not None and device not in DEVICES[target]:
-        why = f"engines for {target} run on: {', '.join(DEVICES[target])}"
-        raise BackendError(f"device {device}", why, "use that, or build the bundle for another --target")
+    device = resolve_device(target, device)
     module = importlib.import_module(_MODULES[target], __name__)
-    engine: Engine = module.load(path, target, device, gpu, threads)
+    engine: Engine = module.load(path, target, Placement(device, gpu, threads, key))
     return engine
 
 
-def needs_gpu(target: str, device: str | None) -> bool:
-    """Whether `load_engine` puts engines of a target on a GPU; of ``device`` None, as it is on this machine."""
+def resolve_device(target: str, device: str | None) -> str:
+    """The device that `load_engine` puts engines of a target on; for None, as it is on this machine.
+
+    Raises:
+        BackendError: the target is unknown, has no such device, or its library is not installed.
+    """
+    if target not in _MODULES:
+        why = f"this runtime has no backend for target {target!r}"
+        raise BackendError("the bundle", why, f"build for one of: {', '.join(_MODULES)}")
+    if device is not None and device not in DEVICES[target]:
+        why = f"engines for {target} run on: {', '.join(DEVICES[target])}"
+        raise BackendError(f"device {device}", why, "use that, or build the bundle for another --target")
     if target == "onnxruntime" and device is None:
-        device = importlib.import_module(_MODULES[target], __name__).default_device()
-    return (device or DEVICES[target][0]) != "cpu"
+        chosen: str = importlib.import_module(_MODULES[target], __name__).default_device()
+        return chosen
+    return device or DEVICES[target][0]
+
+
+def physical_cores() -> int:
+    """How many cores this process may use; the two threads of a core (SMT) count once, as arithmetic fills a core."""
+    folder = Path("/sys/devices/system/cpu")
+    siblings = set()
+    for number in os.sched_getaffinity(0):
+        try:
+            siblings.add((folder / f"cpu{number}" / "topology" / "thread_siblings_list").read_text())
+        except OSError:  # a sandbox without /sys
+            siblings.add(str(number))
+    return len(siblings)
+
+
+def check_finite(array: NDArray[np.generic], engine: str, when: str) -> None:
+    """Refuse numbers that say nothing, and would give a black or broken picture.
+
+    Raises:
+        GenerationError: names the engine and the step.
+    """
+    if not np.isfinite(array).all():
+        fix = "use fp32 engines, or report the model if it is fp32 already"
+        raise GenerationError(
+            f"the {engine} engine {when}", "it returned NaN or infinity, so no picture is written", fix
+        )
 
 
 def cache_folder() -> Path:
