@@ -1,46 +1,52 @@
-# Two commands do everything: `make demo` and `make test`. Both set up .venv on their first run.
+# `make demo` and `make test` are all that a newcomer needs. Both set up .venv on their first run.
 PYTHON ?= python3
 VENV := .venv
-# facer needs torchvision, which only works with one exact build of torch: an environment of its own, about 6 GB.
+# facer needs torchvision, which only works with one exact build of torch: an environment of its own.
 FACER_VENV := .venv-facer
 BIN := $(VENV)/bin
 DEMO := engines/demo/bundle.json
-EXPORT_SOURCES := $(shell find export -name '*.py' -o -name '*.safetensors') $(addprefix runtime/anon_runtime/,bundle.py integrity.py schedule.py)
+SOURCES := $(shell find export runtime -name '*.py' -o -name '*.safetensors')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-facer lint bench clean
+.PHONY: help demo test test-fast test-packages lint bench clean
 
 help:
-	@echo "make demo   build the demo engines and anonymize a photograph"
-	@echo "make test   run all tests; test-facer runs only those that need torchvision: facer, DeepFace, evaluation"
-	@echo "make lint   run ruff and mypy"
-	@echo "make bench  compare the demo engines' speed with PyTorch and other runtimes"
-	@echo "make clean  remove .venv, engines and results"
+	@echo "make demo           build the demo engines and anonymize a photograph"
+	@echo "make test           run the tests, in the environment of the demo"
+	@echo "make test-fast      run the runtime's tests on the demo engines that are there; torch is not needed"
+	@echo "make test-packages  run the tests that need other packages: Ray, OpenVINO, TensorRT, facer, the evaluation's"
+	@echo "make lint           run ruff and mypy"
+	@echo "make bench          compare the demo engines' speed with PyTorch and other runtimes"
+	@echo "make clean          remove the environments, the demo engines and results"
 
 demo: $(DEMO)
 	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output out --overwrite
 	@echo "The portrait is in out/astronaut.png"
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-demo $(VENV)/.installed-test
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest -m ray
-	$(MAKE) test-facer
 
-test-facer: $(FACER_VENV)/.installed
+test-fast: $(VENV)/.installed-test $(if $(wildcard $(DEMO)),,$(DEMO))
+	$(BIN)/python -m pytest --bundle=$(dir $(DEMO)) tests/runtime
+
+test-packages: $(VENV)/.installed-packages $(FACER_VENV)/.installed
+	$(BIN)/python -m pytest -m packages
+	$(BIN)/python -m pytest -m ray
 	$(FACER_VENV)/bin/python -m pytest tests/facer
 
-lint: $(VENV)/.installed-test
+lint: $(VENV)/.installed-demo $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-packages
 	$(BIN)/python -m benchmarks.throughput
 
 clean:
 	rm -rf $(VENV) $(FACER_VENV) engines/demo out
 
-$(DEMO): $(EXPORT_SOURCES) | $(VENV)/.installed-demo
+# A build of what is there already takes seconds, and says so.
+$(DEMO): $(SOURCES) pyproject.toml constraints.txt | $(VENV)/.installed-demo
 	$(BIN)/anon-export build demo
 	@touch $@
 
@@ -48,17 +54,17 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "anon-engines needs Python 3.11 or newer; say which with `make PYTHON=python3.11 ...`")'
 	$(PYTHON) -m venv $(VENV)
 
+$(VENV)/.installed-demo: EXTRAS := cpu,export,demo
+$(VENV)/.installed-test: EXTRAS := cpu,test
+$(VENV)/.installed-packages: EXTRAS := openvino,tensorrt-rtx,ray,reference,bench,evaluate
+$(VENV)/.installed-packages: | $(VENV)/.installed-demo $(VENV)/.installed-test
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	@touch $@
+
 # facenet-pytorch asks for numpy 1, Pillow 10 and torch 2.2, and works with newer ones: the tests compare its own calls.
 $(FACER_VENV)/.installed: pyproject.toml constraints-facer.txt
 	$(PYTHON) -m venv $(FACER_VENV)
 	$(FACER_VENV)/bin/pip install --quiet --constraint constraints-facer.txt --editable '.[cpu,export,facer,deepface,evaluate,evaluate-torchvision,test]'
 	$(FACER_VENV)/bin/pip install --quiet --no-deps facenet-pytorch==2.6.0
 	@touch $@
-
-$(VENV)/.installed-demo: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,demo]'
-	@touch $@
-
-$(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,openvino,tensorrt-rtx,ray,export,demo,reference,bench,evaluate,test]'
-	@touch $@ $(VENV)/.installed-demo

@@ -1,4 +1,4 @@
-"""Shared fixtures: real photographs from packages, and a demo bundle that is built once a test run."""
+"""Shared fixtures: real photographs from packages, and a demo bundle: one that is built once a run, or `--bundle`."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from PIL import Image
 from anon_runtime import Anonymizer
 from anon_runtime.bundle import MANIFEST
 
-# facer and DeepFace live in an environment of their own: `make test-facer`.
+# facer and DeepFace live in an environment of their own: `make test-packages`.
 collect_ignore = [] if find_spec("facer") else ["facer"]
 
 # Inputs made up for each property. Ten minutes of fuzzing, once before a release:
@@ -22,6 +22,10 @@ collect_ignore = [] if find_spec("facer") else ["facer"]
 settings.register_profile("short", max_examples=300, deadline=None)
 settings.register_profile("long", max_examples=50_000, deadline=None)
 settings.load_profile("short")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--bundle", type=Path, help="a demo bundle to test the runtime with, instead of building one")
 
 
 @pytest.fixture(scope="session")
@@ -41,14 +45,21 @@ def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Fourteen different photos of one face, in two folders; read only."""
     folder = tmp_path_factory.mktemp("originals")
     (folder / "deep").mkdir()
-    face = Image.open(astronaut).convert("RGB").crop((96, 0, 352, 256))
+    face = Image.open(astronaut).convert("RGB").crop((150, 30, 300, 250))  # a narrow one: the detector takes less time
     for i in range(14):
         face.rotate(i - 7).save(folder / ("deep" if i % 3 == 0 else "") / f"{i}.jpg", quality=90)
     return folder
 
 
 @pytest.fixture(scope="session")
-def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def export_packages(request: pytest.FixtureRequest) -> None:
+    """For tests of the runtime that need the packages of the extras `export` and `demo`: torch, onnx, OpenCV."""
+    if request.config.getoption("--bundle") is not None:
+        pytest.skip("needs more packages than the runtime: `make test` runs it")
+
+
+@pytest.fixture(scope="session")
+def demo_model(export_packages: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's generator as a diffusers folder; read only."""
     from anon_export.demo.weights import write_demo
 
@@ -58,8 +69,11 @@ def demo_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def demo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A demo bundle from `anon-export build demo`; read only."""
+    ready = request.config.getoption("--bundle")
+    if ready is not None:
+        return Path(ready).resolve()
     from anon_export.build import build
     from anon_export.plan import Plan
 

@@ -6,6 +6,7 @@ from anon_export.single_file import CONFIGS
 from benchmarks import full_size
 
 
+@pytest.mark.packages
 def test_the_small_variant_measures_what_the_large_one_does(tmp_path: Path) -> None:
     runs, bundle = full_size.run(tmp_path, small=True)
     build, second, load = runs

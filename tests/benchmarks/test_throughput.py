@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.plots import draw
 
 from anon_runtime.bundle import Bundle
 from benchmarks import operators, rivals, throughput
+
+pytestmark = pytest.mark.packages
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,8 @@ def test_the_rate_is_flops_over_time(report: dict[str, Any]) -> None:
 
 
 def test_the_table_and_the_plots(report: dict[str, Any], tmp_path: Path) -> None:
+    from benchmarks.plots import draw
+
     lines = throughput.table(report)
     assert sum(f"| {rivals.OURS} |" in line for line in lines) == 3 and "onnxruntime" in lines[0]
     draw(report, tmp_path)

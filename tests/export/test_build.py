@@ -53,6 +53,7 @@ def test_nothing_of_the_build_machine_is_in_the_bundle(demo_bundle: Path) -> Non
             assert home not in content and b"site-packages" not in content, path
 
 
+@pytest.mark.packages
 def test_optimum_paints_the_same_picture(demo_bundle: Path) -> None:
     """Other tools can use the engines: Optimum's own pipeline opens the folder and follows diffusers as we do."""
     optimum = pytest.importorskip("optimum.onnxruntime")
@@ -134,11 +135,10 @@ def test_a_damaged_component_is_built_again_alone(cached: Plan, forbid: Callable
         {"precision": "fp16"},
         {"height": 64},
         {"static": True},
-        {"target": "openvino"},
+        pytest.param({"target": "openvino"}, marks=pytest.mark.packages),
     ],
 )
 def test_keys_follow_the_options(cached: Plan, tmp_path: Path, change: dict) -> None:
-    pytest.importorskip("openvino")
     before = work.prepare(cached, tmp_path / "a")
     assert before.unchanged and before.size == 0
     after = work.prepare(replace(cached, **change), tmp_path / "b")

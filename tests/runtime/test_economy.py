@@ -13,7 +13,7 @@ from anon_runtime.schedule import SAMPLERS, Schedule, load_schedule
 
 
 @pytest.fixture(scope="module")
-def reusing(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Anonymizer:
+def reusing(export_packages: None, demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Anonymizer:
     """The demo with `--deep-reuse`; all but its UNet is taken over."""
     from anon_export.build import build
     from anon_export.plan import Plan

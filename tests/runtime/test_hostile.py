@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from anon_runtime.attributes import load_attributes
 from anon_runtime.backends import load_engine
@@ -90,10 +88,13 @@ def test_no_path_of_a_manifest_leads_out(demo_bundle: Path, field: tuple[str, ..
         Manifest.from_json(json.dumps(replaced(good, field, path)), "x")
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+@pytest.mark.usefixtures("export_packages")
+@pytest.mark.parametrize("target", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.packages)])
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd"])
 def test_weights_cannot_be_read_from_outside(tmp_path: Path, target: str, location: str) -> None:
     """A graph that names a file outside its folder as its weights is refused, and does not show what is in it."""
+    from onnx import TensorProto, helper
+
     (tmp_path / "secret").write_bytes(np.arange(4, dtype=np.float32).tobytes() * 100)
     tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
     for key, value in {"location": location, "offset": "0", "length": "16"}.items():
@@ -127,7 +128,10 @@ def test_no_pickle_is_opened(own_bundle: Path, tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "harm").exists()
 
 
+@pytest.mark.usefixtures("export_packages")
 def test_a_bundle_holds_no_pickle(demo_bundle: Path) -> None:
+    import onnx
+
     for path in demo_bundle.rglob("*"):
         if path.is_file():
             assert path.suffix in {".onnx", ".data", ".json", ".npz", ".txt", ".png", ".md"}, path

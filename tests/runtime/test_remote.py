@@ -14,6 +14,7 @@ from anon_runtime.errors import PhotoError, UsageError
 from anon_runtime.inputs import find_photos
 from anon_runtime.remote import Remote, is_url, parse, safe_name
 
+pytestmark = pytest.mark.packages
 fs = pytest.importorskip("pyarrow.fs", reason="the extra `ray` is not installed")
 
 

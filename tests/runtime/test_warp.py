@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.conftest import pixels
@@ -10,8 +9,11 @@ from tests.conftest import pixels
 from anon_runtime.warp import align, fit, letterbox, sample_bilinear, similarity
 
 
+@pytest.mark.usefixtures("export_packages")
 def test_bilinear_is_grid_sample(astronaut: Path) -> None:
     """torch's grid_sample, zeros outside, pixel centres at one half."""
+    import torch
+
     photo = pixels(astronaut)[:60, :80]
     rng = np.random.default_rng(0)
     xs, ys = rng.uniform(-5, 85, (40, 30)), rng.uniform(-5, 65, (40, 30))
@@ -40,10 +42,12 @@ def test_align_puts_landmarks_on_their_targets() -> None:
         assert warped[int(y) - 1 : int(y) + 1, int(x) - 1 : int(x) + 1].mean() > 200
 
 
+@pytest.mark.usefixtures("export_packages")
 @pytest.mark.parametrize("shape", [(300, 200), (50, 70), (224, 224), (1, 900), (37, 1)])
 def test_letterbox_is_deepface_resize(astronaut: Path, shape: tuple[int, int]) -> None:
     """OpenCV's bilinear resize, as DeepFace calls it, then centred on black."""
-    cv2 = pytest.importorskip("cv2", exc_type=ImportError)
+    import cv2
+
     photo = np.resize(pixels(astronaut), (*shape, 3))
     factor = min(224 / shape[0], 224 / shape[1])
     size = max(1, int(shape[1] * factor)), max(1, int(shape[0] * factor))

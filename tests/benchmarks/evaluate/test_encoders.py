@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import dlib
 import numpy as np
 import pytest
 import torch
@@ -15,6 +14,9 @@ from benchmarks.evaluate.pairs import Method, Picture
 from PIL import Image
 
 from anon_runtime.images import read_photo
+
+pytestmark = pytest.mark.packages
+dlib = pytest.importorskip("dlib")
 
 
 @pytest.fixture(scope="module")

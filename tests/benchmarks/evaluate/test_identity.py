@@ -19,7 +19,6 @@ from benchmarks.evaluate.identity import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
-from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
 
 
 def vectors(n: int, seed: int, width: int = 16) -> np.ndarray:
@@ -67,7 +66,10 @@ def torchmetrics_inputs(queries: np.ndarray, gallery: np.ndarray, own: list[int]
     }
 
 
+@pytest.mark.packages
 def test_re_id_and_map_are_torchmetrics() -> None:
+    from torchmetrics.retrieval import RetrievalHitRate, RetrievalMAP
+
     gallery = vectors(150, 3, 6)
     queries = gallery + vectors(150, 4, 6)
     own = list(range(149, -1, -1))[::-1]

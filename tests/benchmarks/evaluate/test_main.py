@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.evaluate.__main__ import main
 from benchmarks.evaluate.encoders import ENCODERS, Dlib
 from benchmarks.evaluate.report import lines
 from huggingface_hub import constants
 from PIL import Image, ImageEnhance
 
 from benchmarks.evaluate import report
+
+pytestmark = pytest.mark.packages
+pytest.importorskip("matplotlib")
+from benchmarks.evaluate.__main__ import main  # noqa: E402 (it imports matplotlib)
 
 FACES = 12
 

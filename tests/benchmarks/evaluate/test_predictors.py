@@ -17,6 +17,9 @@ from anon_runtime import Anonymizer
 from anon_runtime.attributes import CELEBA
 from anon_runtime.images import read_photo
 
+pytestmark = pytest.mark.packages
+pytest.importorskip("hsemotion_onnx")
+
 
 @pytest.fixture
 def reader(anonymizer: Anonymizer, tmp_path: Path) -> Reader:

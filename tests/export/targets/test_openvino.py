@@ -10,6 +10,7 @@ from anon_runtime.backends import load_engine
 from anon_runtime.bundle import Bundle
 from anon_runtime.errors import BackendError
 
+pytestmark = pytest.mark.packages
 openvino = pytest.importorskip("openvino")
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 
@@ -166,9 +165,12 @@ def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
         engine(inputs | {"sample": np.zeros((1, 3, 16, 16), np.float32)})
 
 
+@pytest.mark.usefixtures("export_packages")
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of memory")
 def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -> None:
     """Those of a large network: pages are the file's own, which all processes that have the engine share."""
+    import onnx
+
     model = onnx.load(graph(demo_bundle))
     path = tmp_path / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, location="model.onnx.data", size_threshold=1024)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from anon_runtime.backends import Placement, load_engine, trt
 from anon_runtime.errors import BackendError
 
+pytestmark = pytest.mark.packages
 runtime = pytest.importorskip("cuda.bindings.runtime")
 SUCCESS = runtime.cudaError_t.cudaSuccess
 # What fails while something is released.
