@@ -28,6 +28,7 @@ from anon_runtime.schedule import SAMPLERS
 from . import verify
 from .calibrate import measure_defaults
 from .disk import check_space
+from .packages import check_packages
 from .plan import Plan
 from .staging import link, lock, staging
 from .targets import TARGETS
@@ -45,6 +46,7 @@ def build(plan: Plan, report: Report = lambda _component, _state: None) -> Bundl
     Raises:
         AnonError: the model cannot be loaded, an engine differs from PyTorch, or the bundle cannot be written.
     """
+    check_packages(plan)  # the lock needs one of them
     with (
         tempfile.TemporaryDirectory() as scratch,
         lock(plan.folder, lambda: report("bundle", "waiting for another build of it")),
@@ -135,7 +137,8 @@ def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, Eng
 def _paint(work: Work, spacing: str, folder: Path) -> None:
     from .reference import write_picture
 
-    write_picture(work.pipeline(), spacing, folder, work.generator.height, work.generator.width)
+    g = work.generator
+    write_picture(work.pipeline(), spacing, folder, g.height, g.width, work.picture_key(spacing))
 
 
 def runs_here(gpu: str | None) -> bool:
@@ -171,7 +174,7 @@ def _write_tokenizer(source: Path, folder: Path) -> None:
 
 
 def _verify(bundle: Bundle, work: Work, report: Report) -> Verification | None:
-    """What the engines are worth; what was measured before if nothing has changed; None if they cannot run here."""
+    """What the engines are worth; None if they cannot run here."""
     if not runs_here(work.gpu):
         return None
     return verify.verify(Anonymizer(bundle), lambda role: report("verification", role))

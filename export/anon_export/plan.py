@@ -6,7 +6,7 @@ from pathlib import Path
 from anon_runtime.bundle import Generator
 from anon_runtime.errors import UsageError
 
-from .sources import Model
+from .sources import ALIASES, Model
 from .targets import TARGETS
 from .targets.shapes import Range, Shapes
 
@@ -75,6 +75,29 @@ class Plan:
     batch_size: Range = BATCH
     text_windows: Range = WINDOWS
     gpu: str | None = None
+
+    def check(self) -> None:
+        """Refuse choices that would have no effect.
+
+        Raises:
+            UsageError: names the option.
+        """
+        own_gpu = self.target in ("tensorrt", "tensorrt-rtx")
+        if self.revision is not None and self.model in ALIASES:
+            why = f"{self.model} is pinned to one"
+            fix = f"leave it out, or name the model by its place on the hub, {ALIASES[self.model][0][0]}"
+            raise UsageError(f"--revision {self.revision}", why, fix)
+        if self.revision is not None and (self.model == "demo" or Path(self.model).expanduser().exists()):
+            fix = "leave it out, or name a model on the hub such as owner/model"
+            raise UsageError(f"--revision {self.revision}", f"{self.model} is not on the hub", fix)
+        if self.gpu is not None and not own_gpu:
+            fix = "leave it out, or choose --target tensorrt or tensorrt-rtx"
+            raise UsageError(f"--gpu {self.gpu}", f"engines for {self.target} are for no particular GPU", fix)
+        if self.deep_reuse and own_gpu:
+            raise UsageError("--deep-reuse", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
+        if self.winograd and not any(form.winograd for form in self.forms.values()):
+            why, fix = "it is for arithmetic in fp32", "leave it out, or leave one of the precisions at fp32"
+            raise UsageError("--winograd", why, fix)
 
     @property
     def folder(self) -> Path:

@@ -10,9 +10,9 @@ from anon_runtime.bundle import EngineSpec
 from anon_runtime.errors import AnonError
 from anon_runtime.integrity import sha256
 
+from ..checks import CHECK, write_check
 from ..components import Component
 from ..graphs import describe, export_graph, save_graph, seeded, strip_metadata
-from ..verify import CHECK, write_check
 from .weights import faces_digest, load_faces
 
 

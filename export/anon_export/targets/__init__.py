@@ -1,13 +1,11 @@
 """ONNX graphs -> engines of a target: one module a library that makes them."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from anon_runtime.bundle import EngineSpec
-from anon_runtime.errors import AnonError
 
 from . import openvino, tensorrt
 from .shapes import Range
@@ -35,16 +33,6 @@ class Target:
     convert: Callable[[EngineSpec, Ranges, str | None], EngineSpec]
     architecture: Callable[[str | None], str | None] = lambda _: None
     one_size: bool = False
-
-    def check(self) -> None:
-        """Fail before any long work if the package is not installed.
-
-        Raises:
-            AnonError: says which extra to install.
-        """
-        if importlib.util.find_spec(self.package) is None:
-            why = f"package {self.package} is not installed"
-            raise AnonError(f"target {self.extra}", why, f"install `anon-engines[{self.extra}]`")
 
     def tools(self) -> dict[str, str]:
         """Name and version of the installed package."""

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 from ..errors import BackendError
 from . import Arrays, Engine, Placement, cache_folder, cannot_load, cannot_run, first_line
 
+# onnxruntime's builds (1.32 for Linux does) tell Microsoft what they run on what, with a number that is kept for the
+# machine, from the moment that they are imported. Whoever wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
 

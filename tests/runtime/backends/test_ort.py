@@ -186,3 +186,17 @@ def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -
                  for key in ("Size", "Private_Dirty")}  # fmt: skip
     assert kilobytes["Size"] * 1024 >= 2 * (tmp_path / "model.onnx.data").stat().st_size, "before and after the call"
     assert kilobytes["Private_Dirty"] == 0
+
+
+def test_nothing_is_told_to_anybody(demo_bundle: Path, tmp_path: Path) -> None:
+    """onnxruntime's own telemetry keeps a number of the machine in the cache folder, and sends what it sees."""
+    program = f"""
+from pathlib import Path
+from anon_runtime.backends import load_engine, resolve_device
+resolve_device("onnxruntime", None)
+load_engine("onnxruntime", Path({str(demo_bundle / "vae_decoder" / "model.onnx")!r}), "cpu")
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert list(tmp_path.rglob("*")) == []
