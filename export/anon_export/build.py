@@ -11,7 +11,7 @@ from pathlib import Path
 
 from anon_runtime import Anonymizer
 from anon_runtime.backends import load_engine
-from anon_runtime.backends.trt import Cuda
+from anon_runtime.backends.cuda import Cuda
 from anon_runtime.bundle import (
     MANIFEST,
     Bundle,
@@ -28,6 +28,7 @@ from anon_runtime.schedule import SAMPLERS
 from . import verify
 from .calibrate import measure_defaults
 from .disk import check_space
+from .packages import check_packages
 from .plan import Plan
 from .staging import link, lock, staging
 from .targets import TARGETS
@@ -45,6 +46,7 @@ def build(plan: Plan, report: Report = lambda _component, _state: None) -> Bundl
     Raises:
         AnonError: the model cannot be loaded, an engine differs from PyTorch, or the bundle cannot be written.
     """
+    check_packages(plan)  # the lock needs one of them
     with (
         tempfile.TemporaryDirectory() as scratch,
         lock(plan.folder, lambda: report("bundle", "waiting for another build of it")),
@@ -84,11 +86,6 @@ def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
         else:
             engines |= _make(step, work, folder, report)
     work.pipeline.cache_clear()
-    defaults = old.manifest.defaults if old is not None else Defaults()
-    if not any(step.kept for step in work.steps if step.component.name == "unet") and not work.gpu:
-        report("defaults", "measuring")
-        unet = load_engine(plan.target, folder / engines["unet"].path)
-        defaults = measure_defaults(unet, engines["unet"], work.generator.latent_shape)
     return Manifest(
         name=plan.name,
         source=work.source,
@@ -101,14 +98,24 @@ def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
         files={},
         key=work.key,
         gpu=work.gpu,
-        defaults=defaults,
+        defaults=_defaults(work, folder, engines["unet"], report),
     )
+
+
+def _defaults(work: Work, folder: Path, unet: EngineSpec, report: Report) -> Defaults:
+    """Of the bundle that was there if its UNet is the same; otherwise measured, or what a GPU's engines are for."""
+    if work.gpu:
+        return Defaults(batch_size=work.plan.batch_size.best)
+    if work.old is not None and any(step.kept for step in work.steps if step.component.name == "unet"):
+        return work.old.manifest.defaults
+    report("defaults", "measuring")
+    engine = load_engine(work.plan.target, folder / unet.path)
+    return measure_defaults(engine, unet, work.generator.latent_shape)
 
 
 def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, EngineSpec]:
     """Export and convert one component; its entries for the manifest."""
     component, target = step.component, TARGETS[work.plan.target]
-    ranges = work.plan.shapes(work.generator)
     report(component.name, "exporting")
     specs = component.export(folder / component.name)
     engines: dict[str, EngineSpec] = {}
@@ -122,7 +129,7 @@ def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, Eng
             graph = Path(spec.path)
             verify.check_engine(load_engine("onnxruntime", graph, "cpu"), spec, graph, role)
         report(component.name, "converting")
-        made = target.convert(spec, ranges.ranges(spec), work.gpu)
+        made = target.convert(spec, work.plan.shapes.ranges(spec), work.gpu)
         engines[role] = replace(made, path=Path(made.path).relative_to(folder).as_posix(), key=step.key)
     return engines
 
@@ -130,7 +137,8 @@ def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, Eng
 def _paint(work: Work, spacing: str, folder: Path) -> None:
     from .reference import write_picture
 
-    write_picture(work.pipeline(), spacing, folder, work.generator.height, work.generator.width)
+    g = work.generator
+    write_picture(work.pipeline(), spacing, folder, g.height, g.width, work.picture_key(spacing))
 
 
 def runs_here(gpu: str | None) -> bool:
@@ -166,7 +174,7 @@ def _write_tokenizer(source: Path, folder: Path) -> None:
 
 
 def _verify(bundle: Bundle, work: Work, report: Report) -> Verification | None:
-    """What the engines are worth; what was measured before if nothing has changed; None if they cannot run here."""
+    """What the engines are worth; None if they cannot run here."""
     if not runs_here(work.gpu):
         return None
     return verify.verify(Anonymizer(bundle), lambda role: report("verification", role))

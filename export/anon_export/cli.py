@@ -3,9 +3,10 @@
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -14,6 +15,9 @@ from anon_runtime.bundle import Bundle
 from anon_runtime.errors import AnonError
 
 from .console import Progress, show_build, show_bundle, show_plan, show_verification
+from .packages import explain
+from .plan import Plan
+from .targets.shapes import Range
 
 EPILOG = """\b
 Examples:
@@ -26,6 +30,13 @@ Examples:
   anon-export build demo --dry-run              what would be built, and how large it is
   anon-export verify engines/demo               compare a bundle with PyTorch's answers
   anon-export inspect engines/demo              what a bundle holds
+
+\b
+Exit codes:
+  0  done
+  1  it could not be done, or an engine differs from PyTorch; the bundle that was there stays
+  2  wrong usage
+  130, 143  interrupted (Ctrl-C, SIGTERM); likewise
 """
 PATH: Any = click.Path(path_type=Path)
 PRECISIONS = click.Choice(("fp32", "fp16", "fp16-weights"))
@@ -54,7 +65,8 @@ def command() -> None:
 @click.option("--vae-precision", type=PRECISIONS, default="fp32", show_default=True,
               help="Of the VAE's decoder, which overflows in fp16 with the VAE of Stable Diffusion 1.5.")
 @click.option("--vae", metavar="MODEL", help="Use this VAE: a hub name, a folder or a .safetensors file.")
-@click.option("--revision", help="Commit, tag or branch of a model on the hub.")
+@click.option("--revision", help="Commit, tag or branch of a MODEL that is named as owner/model; realistic-vision is "
+                                 "pinned to one.  [default: the main branch]")
 @click.option("--allow-pickle", is_flag=True,
               help="Read weights that are Python pickles. They can run code: only for files whose maker you trust.")
 @click.option("--height", type=int, metavar="PIXELS", help="Height of the pictures.  [default: the model's]")
@@ -64,7 +76,7 @@ def command() -> None:
               help="Write 3 x 3 convolutions with fewer multiplications: faster on processors, slower on GPUs, more "
                    "memory.  [default: for arithmetic in fp32 with onnxruntime]")
 @click.option("--deep-reuse", is_flag=True,
-              help="Also build the part of the UNet that `anon-run --fast 3` needs; Optimum cannot open such a bundle.")
+              help="Also build the part of the UNet that `anon-run --fast 2` needs; Optimum cannot open such a bundle.")
 @click.option("--batch-size", default="1:1:4", show_default=True, metavar="MIN:OPT:MAX",
               help="Pictures painted at once; TensorRT's engines take no others.")
 @click.option("--text-windows", default="1:2:3", show_default=True, metavar="MIN:OPT:MAX",
@@ -73,7 +85,8 @@ def command() -> None:
                                           "build for a GPU that is elsewhere.  [default: this machine's; rtx: sm_89]")
 @click.option("--timestep-spacing", type=click.Choice(("linspace", "leading", "trailing")),
               help="Override the spacing in the model's scheduler config.")
-@click.option("--dry-run", is_flag=True, help="Print what would be built, with sizes, and build nothing.")
+@click.option("--dry-run", is_flag=True,
+              help="Print what would be built, with sizes, and build nothing. A model on the hub is downloaded for it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bars and no summary.")
 # fmt: on
@@ -87,20 +100,13 @@ def build_command(
     layout, or a checkpoint file. The build ends by comparing every engine with PyTorch and a picture with diffusers';
     where they differ, it fails and the bundle that was there stays.
     """
+    from .build import build, prepare
+
     model: str = choices["model"]
-    if deep_reuse and choices["target"].startswith("tensorrt"):
-        raise click.UsageError("--deep-reuse is for onnxruntime and openvino")
     # Paths come from the user's shell; a name such as "." would put the bundle in the wrong place.
     name = name or (Path(model).resolve().stem if Path(model).is_file() else Path(model).resolve().name)
-    if Path(name).name != name or name == "..":
-        raise click.UsageError(f"--name {name!r} is not a plain folder name")
-    try:
-        from .build import build, prepare
-        from .plan import Plan
-        from .targets.shapes import Range
-    except ImportError as error:
-        fix = "run `pip install anon-engines[cpu,export,demo]`"
-        raise AnonError("anon-export", f"package {error.name} is not installed", fix) from None
+    if not name or Path(name).name != name or name.startswith("."):
+        raise click.UsageError(f"--name {name!r} is not a plain folder name; hidden folders are for builds at work")
     plan = Plan(
         name=name, deep_reuse=deep_reuse, faces=faces or ("demo" if model == "demo" else "facer+deepface"),
         batch_size=Range.parse(batch_size, "--batch-size"), text_windows=Range.parse(text_windows, "--text-windows"),
@@ -141,12 +147,41 @@ def inspect_command(bundle: Path, as_json: bool) -> None:
     show_bundle(Bundle.open(bundle).manifest, as_json=as_json)
 
 
+class _Stopped(BaseException):
+    """A signal that ends the program, on its way through the blocks that clear up."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the block, unless whoever started the program wants them ignored."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise _Stopped(128 + number)
+
+    heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heeded}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: an error that was foreseen becomes one line and an exit code."""
-    # A build that is told to stop clears its scratch folder away, as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
-        command(arguments)
+        with _stoppable():
+            command(arguments)
     except AnonError as error:
-        click.echo(f"anon-export: error: {error}", err=True)
-        sys.exit(error.exit_code)
+        _fail(f"error: {error}", error.exit_code)
+    except Exception as error:
+        if (explained := explain(error)) is None:
+            raise
+        _fail(f"error: {explained}", explained.exit_code)
+    except _Stopped as stop:
+        _fail("interrupted", stop.args[0])
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"anon-export: {message}", err=True)
+    sys.exit(code)

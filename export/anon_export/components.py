@@ -1,6 +1,5 @@
 """What a bundle is made of: components that are exported, kept and replaced one by one."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -9,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from anon_runtime.bundle import EngineSpec, Source
-from anon_runtime.integrity import sha256
 
+from .keys import digest
 from .plan import Form
 from .sources import Model
-
-# The code that decides what a graph or an engine looks like.
-CODE = (
-    "attention.py", "graphs.py", "halving.py", "sharing.py", "winograd.py", "components.py", "faces.py",
-    "demo/faces.py", "demo/networks.py", "targets",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,20 +39,6 @@ class Component:
         return digest({"name": self.name, "precision": self.precision, "material": self.material, "common": common})
 
 
-def digest(content: object) -> str:
-    """sha256 of anything that JSON can say."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def code_digest() -> str:
-    """sha256 over the modules that make graphs and engines."""
-    here = Path(__file__).parent
-    files = sorted(
-        path for name in CODE for path in ((here / name).rglob("*.py") if "." not in name else [here / name])
-    )
-    return digest([sha256(path) for path in files])
-
-
 def generator_components(
     model: Model, source: Source, pipeline: Callable[[], Any], latent_shape: Sequence[int], forms: Mapping[str, Form]
 ) -> list[Component]:  # fmt: skip
@@ -71,6 +50,8 @@ def generator_components(
         latent_shape: channels, height and width of a picture's latents.
         forms: of the graphs, by role.
     """
+
+    sizes = model.sizes
 
     def text_encoder(path: Path) -> dict[str, EngineSpec]:
         return {"text_encoder": _graphs().export_text_encoder(pipeline().text_encoder, path, forms["text_encoder"])}
@@ -98,7 +79,9 @@ def generator_components(
             return specs
 
         material = {"config": config, "weights": weights, "latents": list(latent_shape), "form": vars(forms[role])}
-        size = model.sizes[part] * (3 if forms[role].winograd else 2) // 2
+        # Weights in half precision get Winograd's form when an engine is loaded.
+        grown = forms[role].winograd and forms[role].precision == "fp32"
+        size = sizes[part] * (3 if grown else 2) // 2
         return Component(role, roles, material, size, forms[role].precision, write)
 
     return [

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,11 +21,11 @@ from anon_runtime.bundle import EngineSpec
 from anon_runtime.errors import AnonError
 from anon_runtime.integrity import sha256_all
 
+from .checks import CHECK, merge_checks, write_check
 from .components import Component
 from .graphs import describe, export_graph, save_graph, seeded, strip_metadata
 from .loading import loaded_by
 from .sharing import share_nodes
-from .verify import CHECK, merge_checks, write_check
 
 AGAIN = "delete the file and download it again"
 
@@ -64,25 +63,22 @@ WEIGHTS = {
 }
 
 
-def check_packages_and_weights() -> None:
-    """Fail before any long work if something is not on this machine.
+def find_weights() -> dict[str, Path]:
+    """The files of weights, by what they are for.
 
     Raises:
-        AnonError: lists every package or weight file that is missing.
+        AnonError: lists all that are missing, before any long work.
     """
-    packages = {"facer": "facer", "torchvision": "facer", "deepface": "deepface", "werkzeug": "deepface"}
-    if absent := [package for package in packages if find_spec(package) is None]:
-        extras = ",".join(sorted({packages[package] for package in absent}))
-        fix = f"run `pip install 'anon-engines[{extras}]'`, or build with `--faces demo` or `--faces none`"
-        raise AnonError("the face engines", f"not installed: {', '.join(absent)}", fix)
+    found = {role: path for role, weights in WEIGHTS.items() if (path := weights.find())}
     missing = [
         f"{' or '.join(w.names)} ({w.megabytes} MB, {w.address}/{w.names[0]}, looked for in {w.folder()})"
-        for w in WEIGHTS.values()
-        if w.find() is None
+        for role, w in WEIGHTS.items()
+        if role not in found
     ]
     if missing:
         fix = "download them to these folders, or build with `--faces demo` or `--faces none`"
         raise AnonError("the face engines", f"missing weights: {'; '.join(missing)}", fix)
+    return found
 
 
 class Detector(nn.Module):
@@ -128,10 +124,9 @@ def face_components() -> list[Component]:
     """The face engines of the paper.
 
     Raises:
-        AnonError: a package or file of weights is missing.
+        AnonError: a file of weights is missing.
     """
-    check_packages_and_weights()
-    found = {role: path for role, weights in WEIGHTS.items() if (path := weights.find())}
+    found = find_weights()
     digests = sha256_all(list(found.values()))
     packages = {name: version(name) for name in ("pyfacer", "deepface")}
 
@@ -201,9 +196,8 @@ def _build_demography(folder: Path) -> dict[str, EngineSpec]:
 
 def _export_deepface(role: str, path: Path, classes: int) -> EngineSpec:
     weights = WEIGHTS[role].find()
-    assert weights is not None
     output = f"{role}_probabilities"
-    if weights.suffix == ".onnx":
+    if weights is not None and weights.suffix == ".onnx":
         return _adopt_graph(weights, path, output, classes)
     os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "pytorch")
     with loaded_by("DeepFace", "DeepFace's weights", AGAIN):

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from anon_runtime.bundle import EngineSpec, TensorSpec
 from anon_runtime.text import WINDOW
 
 from .attention import fused_attention
+from .checks import CHECK, write_check
 from .halving import halve_weights
 from .plan import Form
-from .verify import CHECK, write_check
 from .winograd import use_winograd
 
 OPSET = 20
@@ -153,7 +154,7 @@ def _finish(path: Path, spec: EngineSpec, form: Form, smallest: Mapping[str, int
         use_winograd(model, smallest)
     path.with_name(f"{path.name}.data").unlink(missing_ok=True)
     save_graph(model, path)
-    return describe(model, path)
+    return replace(describe(model, path), precision=form.precision)
 
 
 def example_latents(latent_shape: Sequence[int], levels: int, *, static: bool = False) -> tuple[Tensor, dict[int, str]]:

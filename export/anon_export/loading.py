@@ -10,6 +10,7 @@ import torch
 from anon_runtime.backends import first_line
 from anon_runtime.errors import AnonError
 
+from .packages import explain
 from .sources import Model, Weights, find_model
 
 FIX = "check that the files are intact and of Stable Diffusion 1.5's shape"
@@ -68,11 +69,12 @@ def loaded_by(package: str, what: str, fix: str) -> Iterator[None]:
     """Packages raise anything on a damaged or foreign file; it becomes one message.
 
     Raises:
-        AnonError: about ``what``, with the fix.
+        AnonError: about ``what``, with the fix; or about a package that cannot be imported.
     """
     try:
         yield
     except AnonError:
         raise
     except Exception as error:
-        raise AnonError(what, f"{package} cannot load it ({first_line(error)})", fix) from None
+        why = f"{package} cannot load it ({first_line(error)})"
+        raise explain(error) or AnonError(what, why, fix) from None

@@ -6,7 +6,8 @@ from pathlib import Path
 from anon_runtime.bundle import Generator
 from anon_runtime.errors import UsageError
 
-from .sources import Model
+from .sources import ALIASES, Model
+from .targets import TARGETS
 from .targets.shapes import Range, Shapes
 
 # SD 1.5 takes the paper's prompts in up to three windows of 77 tokens.
@@ -75,6 +76,29 @@ class Plan:
     text_windows: Range = WINDOWS
     gpu: str | None = None
 
+    def check(self) -> None:
+        """Refuse choices that would have no effect.
+
+        Raises:
+            UsageError: names the option.
+        """
+        own_gpu = self.target in ("tensorrt", "tensorrt-rtx")
+        if self.revision is not None and self.model in ALIASES:
+            why = f"{self.model} is pinned to one"
+            fix = f"leave it out, or name the model by its place on the hub, {ALIASES[self.model][0][0]}"
+            raise UsageError(f"--revision {self.revision}", why, fix)
+        if self.revision is not None and (self.model == "demo" or Path(self.model).expanduser().exists()):
+            fix = "leave it out, or name a model on the hub such as owner/model"
+            raise UsageError(f"--revision {self.revision}", f"{self.model} is not on the hub", fix)
+        if self.gpu is not None and not own_gpu:
+            fix = "leave it out, or choose --target tensorrt or tensorrt-rtx"
+            raise UsageError(f"--gpu {self.gpu}", f"engines for {self.target} are for no particular GPU", fix)
+        if self.deep_reuse and own_gpu:
+            raise UsageError("--deep-reuse", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
+        if self.winograd and not any(form.winograd for form in self.forms.values()):
+            why, fix = "it is for arithmetic in fp32", "leave it out, or leave one of the precisions at fp32"
+            raise UsageError("--winograd", why, fix)
+
     @property
     def folder(self) -> Path:
         """Where the bundle goes."""
@@ -83,13 +107,13 @@ class Plan:
     @property
     def forms(self) -> dict[str, Form]:
         """How the generator's graphs are written, by role."""
-        ours = self.target == "onnxruntime"
+        ours, one_size = self.target == "onnxruntime", TARGETS[self.target].one_size
         wanted = ours if self.winograd is None else self.winograd
         precisions = {"text_encoder": self.precision, "unet": self.precision, "vae_decoder": self.vae_precision}
         return {
             role: Form(
                 precision,
-                self.static,
+                self.static or one_size,
                 fused=ours,
                 winograd=wanted and precision != "fp16" and role != "text_encoder",
                 deep=self.deep_reuse and role == "unet",
@@ -117,7 +141,7 @@ class Plan:
         )
         return replace(generator, height=self.height or generator.height, width=self.width or generator.width)
 
-    def shapes(self, generator: Generator) -> Shapes:
+    @property
+    def shapes(self) -> Shapes:
         """What the engines are asked for."""
-        _, rows, columns = generator.latent_shape
-        return Shapes(self.batch_size, self.text_windows, rows, columns)
+        return Shapes(self.batch_size, self.text_windows)

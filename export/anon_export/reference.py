@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from anon_runtime import Request, Settings
 
@@ -54,7 +55,9 @@ def to_pixels(unit: Floats) -> NDArray[np.uint8]:
     return (unit * 255).round().astype(np.uint8)
 
 
-def write_picture(pipeline: Any, timestep_spacing: str, folder: Path, height: int, width: int) -> None:
-    """Keep the picture that diffusers paints, for `verify` to compare the bundle's with."""
+def write_picture(pipeline: Any, timestep_spacing: str, folder: Path, height: int, width: int, key: str) -> None:
+    """Keep the picture that diffusers paints, for `verify` to compare the bundle's with, and its key in it."""
     painted = Diffusers(pipeline, timestep_spacing).paint([REQUEST], SETTINGS, height=height, width=width)
-    Image.fromarray(to_pixels(painted)[0]).save(folder / PICTURE)
+    note = PngInfo()
+    note.add_text("key", key)
+    Image.fromarray(to_pixels(painted)[0]).save(folder / PICTURE, pnginfo=note)

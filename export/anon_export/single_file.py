@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.backends import first_line
 from anon_runtime.errors import AnonError
+
+from .tensors import read_shapes
 
 SCHEDULER = {
     "_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
@@ -37,6 +38,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "layers_per_block": 2, "latent_channels": 4, "scaling_factor": 0.18215,
     },
 }  # fmt: skip
+# What the names of a part's tensors begin with.
+PREFIXES = {"text_encoder": "cond_stage_model.", "unet": "model.diffusion_model.", "vae": "first_stage_model."}
 # A tensor that only one kind of checkpoint has, and that kind.
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
 OTHER_KINDS = {
@@ -74,25 +77,17 @@ def check(path: Path, *, allow_pickle: bool, vae_only: bool) -> None:
             why = "it is no safetensors file; other checkpoints are Python pickles, which can run code of their maker's"
             raise AnonError(f"model {path}", f"{why} choice", "get safetensors, or trust the file with --allow-pickle")
         return
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "np") as file:
-            names = list(file.keys())
-            shape = file.get_slice(FIRST_CONVOLUTION).get_shape() if FIRST_CONVOLUTION in names else None
-    except (SafetensorError, OSError) as error:
-        why = f"it is no intact safetensors file ({first_line(error)})"
-        raise AnonError(f"model {path}", why, "download it again") from None
+    shapes = read_shapes(path)
     if vae_only:
-        if not any("decoder." in name for name in names):
+        if not any("decoder." in name for name in shapes):
             raise AnonError(f"VAE {path}", "it holds no decoder", "use the VAE of a Stable Diffusion 1.5 model")
         return
-    if kind := _other_kind(names):
+    if kind := _other_kind(shapes):
         raise AnonError(f"model {path}", f"it is {kind}", FIX)
-    if shape is None:
+    if FIRST_CONVOLUTION not in shapes:
         raise AnonError(f"model {path}", "it holds no UNet of Stable Diffusion", FIX)
-    if shape[1] != 4:
-        raise AnonError(f"model {path}", f"its UNet takes {shape[1]} channels (an inpainting or depth model)", FIX)
+    if (channels := shapes[FIRST_CONVOLUTION][1]) != 4:
+        raise AnonError(f"model {path}", f"its UNet takes {channels} channels (an inpainting or depth model)", FIX)
 
 
 def _other_kind(names: Iterable[str]) -> str | None:

@@ -1,6 +1,7 @@
 """Where a model comes from: a hub name, a folder or a checkpoint file -> a `Model` on this disk, without torch."""
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +13,12 @@ from anon_runtime.errors import AnonError
 from anon_runtime.integrity import sha256_all
 
 from . import hub, single_file
+from .tensors import read_shapes
 
 # The parts of Stable Diffusion 1.5 that hold weights, with the name of their weight files in diffusers' layout.
 STEMS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 PICKLES = {"text_encoder": "pytorch_model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 PARTS = (*STEMS, "tokenizer", "scheduler")
-SHARES = {"text_encoder": 12, "unet": 80, "vae": 8}  # percent of Stable Diffusion 1.5's bytes
 USE_SD15 = "use a text-to-image model of Stable Diffusion 1.5's architecture that predicts noise"
 # The paper's model and VAE.
 ALIASES = {
@@ -70,15 +71,26 @@ class Model:
         return read_json(self.folders[part] / name)
 
     @property
+    def copied(self) -> list[Path]:
+        """The files that a bundle gets as they are: index, scheduler config and tokenizer."""
+        index, scheduler = self.folders["unet"].parent / "model_index.json", self.folders["scheduler"]
+        tokenizer = sorted(path for path in self.folders["tokenizer"].rglob("*") if path.is_file())
+        return [index, scheduler / "scheduler_config.json", *tokenizer]
+
+    @property
     def sizes(self) -> dict[str, int]:
-        """Bytes of weights, by part; the parts of a checkpoint file take the share that they have of SD 1.5."""
-        whole = {part: sum(path.stat().st_size for path in weights.paths) for part, weights in self.weights.items()}
-        if self.checkpoint is None:
-            return whole
-        return {
-            part: size * SHARES[part] // 100 if self.weights[part].paths == (self.checkpoint,) else size
-            for part, size in whole.items()
-        }
+        """Bytes of weights in fp32, by part, whatever precision the files have.
+
+        Raises:
+            AnonError: a file is not intact.
+        """
+        return {part: sum(self._size(part, path) for path in weights.paths) for part, weights in self.weights.items()}
+
+    def _size(self, part: str, path: Path) -> int:
+        shapes = read_shapes(path)
+        own = {name: shape for name, shape in shapes.items() if name.startswith(single_file.PREFIXES[part])}
+        values = sum(math.prod(shape) for shape in (own or shapes).values())
+        return 4 * values or path.stat().st_size  # of a pickle that tells nothing
 
     def source(self) -> Source:
         """The record for the manifest, with the sha256 of every weight file.

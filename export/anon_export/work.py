@@ -12,9 +12,12 @@ from anon_runtime.errors import BundleError
 from anon_runtime.integrity import find_damages, sha256_all
 
 from . import verify
-from .components import Component, code_digest, digest, generator_components
+from .components import Component, generator_components
+from .keys import bundle_code, digest, engine_code, picture_code
+from .packages import check_packages
 from .plan import Plan
 from .sources import Model, find_model
+from .staging import check_place
 from .targets import TARGETS
 
 TOOLS = ("anon-engines", "diffusers", "onnx", "onnxscript", "torch", "torchsde", "transformers")
@@ -35,6 +38,7 @@ class Work:
 
     Attributes:
         key: of the whole bundle.
+        copied: sha256 over the model's files that are copied as they are.
         old: the bundle that is there already, if any.
         damaged: its files that are not as they were built.
         gpu: the architecture that the engines are for.
@@ -48,6 +52,7 @@ class Work:
     steps: tuple[Step, ...]
     tools: dict[str, str]
     key: str
+    copied: str
     old: Bundle | None
     damaged: Collection[str]
     gpu: str | None
@@ -58,16 +63,17 @@ class Work:
         """Whether the bundle that is there already is the one that would be built."""
         return self.old is not None and not self.damaged and self.old.manifest.key == self.key
 
+    def picture_key(self, timestep_spacing: str) -> str:
+        """sha256 over everything that the picture by diffusers depends on."""
+        steps = [step.key for step in self.steps if step.component.name in ("text_encoder", "unet", "vae_decoder")]
+        asked = [repr(verify.REQUEST), repr(verify.SETTINGS), timestep_spacing, vars(self.generator)]
+        return digest([*steps, *asked, self.copied, picture_code()])
+
     def keeps_picture(self, timestep_spacing: str) -> bool:
         """Whether diffusers would paint the picture that the old bundle carries."""
-        old, generator = self.old, [step for step in self.steps if not step.component.name.startswith("faces/")]
-        return (
-            old is not None
-            and verify.PICTURE not in self.damaged
-            and old.manifest.tables.timestep_spacing == timestep_spacing
-            and old.manifest.generator == self.generator
-            and all(step.kept for step in generator)
-        )
+        if self.old is None or verify.PICTURE in self.damaged:
+            return False
+        return verify.read_picture_key(self.old.path) == self.picture_key(timestep_spacing)
 
     @property
     def size(self) -> int:
@@ -87,36 +93,37 @@ def prepare(plan: Plan, scratch: Path) -> Work:
     Raises:
         AnonError: the plan cannot be carried out.
     """
+    plan.check()
+    check_packages(plan)
+    check_place(plan.folder)
     target = TARGETS[plan.target]
-    target.check()
     gpu = target.architecture(plan.gpu)
     faces = _face_components(plan)
     model = (
-        _find_demo(scratch)
+        _find_demo(scratch, plan)
         if plan.model == "demo"
         else find_model(plan.model, scratch, vae=plan.vae, revision=plan.revision, allow_pickle=plan.allow_pickle)
     )
     source, generator = model.source(), plan.generator(model)
     tools = {tool: version(tool) for tool in TOOLS} | target.tools()
-    ranges = str(plan.shapes(generator)) if gpu else ""
-    common = {"target": plan.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": code_digest()}
+    ranges = str(plan.shapes) if gpu else ""
+    common = {"target": plan.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": engine_code()}
     pipeline = cache(lambda: _load(model))
     components = [*generator_components(model, source, pipeline, generator.latent_shape, plan.forms), *faces]
     old = _read(plan.folder)
     damaged = find_damages(old.path, old.manifest.files) if old is not None else {}
     steps = tuple(_step(component, component.key(common), old, damaged) for component in components)
-    scheduler = model.config("scheduler", "scheduler_config.json")
-    tokenizer = sha256_all(sorted(model.folders["tokenizer"].iterdir()))
-    rest = [plan.name, plan.timestep_spacing, scheduler, sorted(tokenizer.values()), vars(generator), source.model]
+    copied = digest(sorted(sha256_all(model.copied).values()))
+    rest = [plan.name, plan.timestep_spacing, copied, vars(generator), vars(source), bundle_code()]
     key = digest([*(step.key for step in steps), *rest])
-    return Work(plan, model, source, generator, steps, tools, key, old, damaged, gpu, pipeline)
+    return Work(plan, model, source, generator, steps, tools, key, copied, old, damaged, gpu, pipeline)
 
 
-def _find_demo(scratch: Path) -> Model:
+def _find_demo(scratch: Path, plan: Plan) -> Model:
     from .demo.weights import write_demo
 
     write_demo(scratch / "demo")
-    return find_model(str(scratch / "demo"), scratch)
+    return find_model(str(scratch / "demo"), scratch, vae=plan.vae, allow_pickle=plan.allow_pickle)
 
 
 def _load(model: Model) -> Any:

@@ -363,8 +363,8 @@ class Anonymizer:
         """An engine of the bundle, loaded once; roles that share a file share the engine."""
         path = str(self.bundle.engine_path(role))
         if path not in self._engines:
-            manifest = self.bundle.manifest
-            self._engines[path] = load_engine(manifest.target, Path(path), self.device, manifest.gpu, self.threads)
+            manifest, key = self.bundle.manifest, self.bundle.spec(role).key
+            self._engines[path] = load_engine(manifest.target, Path(path), self.device, manifest.gpu, self.threads, key)
         return self._engines[path]
 
     def _embed(self, requests: Sequence[Request], settings: Settings) -> Text:

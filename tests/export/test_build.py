@@ -7,16 +7,19 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from filelock import FileLock
 from PIL import Image
+from tests.conftest import pixels
 
-from anon_export import disk, graphs, staging, work
+from anon_export import disk, graphs, reference, verify, work
 from anon_export.build import build
-from anon_export.demo.generator import Architecture, write_generator
+from anon_export.demo.generator import DEMO, Architecture, write_generator
+from anon_export.loading import load_model
 from anon_export.plan import Plan
 from anon_export.verify import PICTURE, REQUEST, SETTINGS, psnr
 from anon_runtime.bundle import MANIFEST, Bundle
-from anon_runtime.errors import AnonError, OutputError
+from anon_runtime.errors import AnonError, OutputError, UsageError
 
 
 def test_manifest_tells_the_truth_about_the_engines(demo_bundle: Path) -> None:
@@ -145,12 +148,38 @@ def test_keys_follow_the_options(cached: Plan, tmp_path: Path, change: dict) -> 
 
 def test_keys_follow_tools_and_code(cached: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, (name, replacement) in enumerate(
-        [("version", lambda _tool: "0.0"), ("code_digest", lambda: "other code")]
+        [("version", lambda _tool: "0.0"), ("engine_code", lambda: "other code")]
     ):
         with monkeypatch.context() as patch:
             patch.setattr(work, name, replacement)
             after = work.prepare(cached, tmp_path / str(number))
         assert not after.unchanged and not any(step.kept for step in after.steps)
+
+
+def test_an_edit_of_other_code_verifies_the_engines_again_and_makes_none(
+    cached: Plan, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid()
+    monkeypatch.setattr(work, "bundle_code", lambda: "other code")
+    monkeypatch.setattr(reference, "write_picture", None)  # not painted again, either
+    old, said = Bundle.open(cached.folder).manifest, set[str]()
+    fresh = build(cached, lambda name, _state: said.add(name)).manifest
+    assert "verification" in said and fresh.engines == old.engines and fresh.key != old.key
+    assert Bundle.open(cached.folder).manifest == fresh
+
+
+def test_another_check_of_the_picture_paints_it_again_alone(
+    cached: Plan, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid()
+    before = pixels(cached.folder / PICTURE)
+    asked = replace(REQUEST, prompt="closeup portrait photo of a black 60 man, Bald , ", seed=8)
+    monkeypatch.setattr(work, "bundle_code", lambda: "other code")
+    for module in (verify, reference):
+        monkeypatch.setattr(module, "REQUEST", asked)
+    bundle = build(cached)
+    assert bundle.manifest.verification is not None and bundle.manifest.verification.picture_psnr >= 60
+    assert psnr(pixels(cached.folder / PICTURE), before) < 40
 
 
 def test_keys_follow_the_weights(demo_model: Path, tmp_path: Path) -> None:
@@ -200,13 +229,6 @@ def test_a_full_disk_or_ctrl_c_leaves_no_rubbish(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_build_left_is_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / ".demo.abcdef" / "new").mkdir(parents=True)
-    with staging.staging(tmp_path / "demo") as folder:
-        (folder / "fresh").write_text("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
-
-
 def test_a_disk_without_room_is_noticed_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbid: Callable[..., list[str]]
 ) -> None:
@@ -234,17 +256,6 @@ def test_the_second_of_two_builds_waits(cached: Plan, monkeypatch: pytest.Monkey
     assert said == [("bundle", "waiting for another build of it"), ("bundle", "unchanged")]
 
 
-def test_a_build_replaces_the_old_bundle_whole(tmp_path: Path) -> None:
-    old = tmp_path / "demo"
-    old.mkdir()
-    (old / "stale").write_text("old")
-    with staging.staging(old) as folder:
-        (folder / "fresh").write_text("new")
-        assert (old / "stale").exists(), "the old one stays until the new one stands"
-    assert [p.name for p in old.iterdir()] == ["fresh"]
-    assert list(tmp_path.iterdir()) == [old]
-
-
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--output"):
@@ -266,3 +277,51 @@ def test_half_precision(tmp_path: Path) -> None:
     assert {t.dtype for spec in engines.values() for t in (*spec.inputs, *spec.outputs)} == {"float32", "int64"}
     assert measured is not None and 40 <= measured.picture_psnr < 90
     assert 1e-5 < measured.engines["unet"].relative < 2e-2 and measured.engines["vae_decoder"].relative < 1e-4
+
+
+def test_weights_in_half_precision(tmp_path: Path) -> None:
+    """Rounded weights have bounds of their own, which are a quarter of those of arithmetic in half precision."""
+    write_generator(tmp_path / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
+    bundle = build(Plan(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16-weights"))
+    engines, measured = bundle.manifest.engines, bundle.manifest.verification
+    assert {role: spec.precision for role, spec in engines.items()} == {
+        "text_encoder": "fp16-weights", "unet": "fp16-weights", "vae_decoder": "fp32",
+    }  # fmt: skip
+    assert Bundle.open(bundle.path).manifest.engines == engines
+    assert measured is not None and measured.picture_psnr >= 48
+    assert 1e-5 < measured.engines["unet"].relative < 5e-3 and measured.engines["vae_decoder"].relative < 1e-4
+
+
+def test_another_vae_for_the_demo(tmp_path: Path) -> None:
+    write_generator(tmp_path / "other", replace(DEMO, seed=5))
+    plan = Plan("demo", "demo", tmp_path, "none", vae=str(tmp_path / "other"))
+    own, other = (work.prepare(p, tmp_path / n) for p, n in ((replace(plan, vae=None), "a"), (plan, "b")))
+    assert other.source.vae == "other"
+    changed = {a.component.name for a, b in zip(own.steps, other.steps, strict=True) if a.key != b.key}
+    assert changed == {"vae_decoder"}
+
+
+def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path, forbid: Callable[..., list[str]]) -> None:
+    """A model's own folder, for example, if it lies in the output folder under the bundle's name."""
+    forbid()
+    write_generator(tmp_path / "model", DEMO)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="no bundle is there, and would be lost; choose another --name"):
+        build(Plan(str(tmp_path / "model"), "model", tmp_path, "none"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_estimates_follow_what_is_written(tmp_path: Path) -> None:
+    """Whatever precision the weights have in their files: a bundle in fp32 takes four bytes for each."""
+    full, half = tmp_path / "full", tmp_path / "half"
+    write_generator(full, DEMO)
+    pipeline = load_model(full)
+    pipeline.to(torch.float16).save_pretrained(half)
+    files = [sum(path.stat().st_size for path in folder.rglob("*.safetensors")) for folder in (full, half)]
+    assert files[1] < 0.55 * files[0]
+    sizes = [
+        work.prepare(Plan(str(model), "m", tmp_path / "out", "none"), tmp_path / "s").size for model in (full, half)
+    ]
+    assert sizes[0] == sizes[1] > files[0]
+    rounded = Plan(str(half), "m", tmp_path / "out", "none", precision="fp16-weights")
+    assert work.prepare(rounded, tmp_path / "s").size < 0.7 * sizes[0]

@@ -1,17 +1,20 @@
 import json
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from anon_export import build as builder
-from anon_export.cli import main
+from anon_export.cli import build_command, main
 from anon_export.console import Progress
 from anon_export.plan import Plan
 from anon_export.targets.shapes import Range
 from anon_runtime.bundle import Bundle, Manifest
+from anon_runtime.economy import LEVELS
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -27,9 +30,11 @@ def test_a_folder_that_is_no_model(capsys: pytest.CaptureFixture[str], tmp_path:
 
 
 def test_names_cannot_lead_out_of_the_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    for name in ("..", "../x", "a/b", "/x", "."):
+    for name in ("..", "../x", "a/b", "/x", ".", ".hidden"):
         code, message = call(capsys, "build", "demo", "--name", name, "--output", tmp_path)
         assert code == 2 and "--name" in message
+    code, message = call(capsys, "build", "/", "--output", tmp_path)  # a folder without a name
+    assert code == 2 and "--name" in message
 
 
 def test_the_plan_follows_the_options(
@@ -103,26 +108,49 @@ def test_bars_of_components(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert progress.states["vae_decoder"] == "unchanged" and isinstance(progress.states["unet"], float)
 
 
-def test_a_build_that_is_told_to_stop_clears_up(tmp_path: Path) -> None:
-    code = "import sys; from anon_export.cli import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", code, "build", "demo", "--output", str(tmp_path), "--faces", "none"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
+@pytest.mark.parametrize(
+    ("number", "code", "moment"), [(signal.SIGTERM, 143, "text_encoder"), (signal.SIGINT, 130, "tables")]
+)
+def test_a_build_that_is_told_to_stop_clears_up(tmp_path: Path, number: signal.Signals, code: int, moment: str) -> None:
+    for name in ("temporary", "place"):
+        (tmp_path / name).mkdir()
+    program = "import sys; from anon_export.cli import main; main(sys.argv[1:])"
+    output = tmp_path / "place" / "engines"
+    command = [sys.executable, "-c", program, "build", "demo", "--output", str(output), "--faces", "none"]
+    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+    said = []
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stderr is not None and process.stdout is not None
         for line in process.stderr:
-            if "text_encoder" in line:
-                assert len(list(tmp_path.iterdir())) == 1
-                process.send_signal(signal.SIGTERM)
-    assert process.returncode == 143
+            said.append(line)
+            if moment in line:
+                assert list(output.iterdir())
+                process.send_signal(number)
+        assert process.stdout.read() == ""
+    assert process.returncode == code
+    assert said[-1] == "anon-export: interrupted\n" and "Traceback" not in "".join(said)
+    assert list((tmp_path / "place").iterdir()) == list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_signals_are_given_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    call(capsys, "inspect", tmp_path)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_choices_that_would_be_ignored_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for arguments in (("demo", "--revision", "v9"), ("realistic-vision", "--revision", "v9", "--faces", "none")):
+        code, message = call(capsys, "build", *arguments, "--output", tmp_path / "out", "--dry-run")
+        assert code == 2 and "--revision v9" in message and message.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_face_packages_are_named_before_any_work(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("anon_export.faces.find_spec", lambda _: None)
-    code, message = call(capsys, "build", tmp_path, "--output", tmp_path / "out", "-q")
-    assert code == 1 and "anon-engines[deepface,facer]" in message and message.count("\n") == 1
-    assert not (tmp_path / "out").exists()
+def test_the_help_names_the_level_that_needs_deep_reuse() -> None:
+    option = next(option for option in build_command.params if option.name == "deep_reuse")
+    level = next(number for number, economy in enumerate(LEVELS) if economy.period > 1)
+    assert isinstance(option, click.Option) and f"`anon-run --fast {level}` needs" in str(option.help)
 
 
 def test_inspect_shows_what_a_bundle_holds(capsys: pytest.CaptureFixture[str], demo_bundle: Path) -> None:

@@ -1,14 +1,14 @@
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from anon_export.verify import CHECK, PICTURE, measure, merge_checks, verify, write_check
+from anon_export.checks import CHECK, write_check
+from anon_export.verify import PICTURE, check_engine, measure, verify
 from anon_runtime import Anonymizer
-from anon_runtime.bundle import Bundle
-from anon_runtime.errors import AnonError
+from anon_runtime.bundle import Bundle, EngineSpec, TensorSpec
+from anon_runtime.errors import AnonError, BundleError
 
 
 def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:
@@ -48,12 +48,50 @@ def test_a_loop_that_is_off_is_noticed(demo_bundle: Path, monkeypatch: pytest.Mo
 def test_answers_that_are_missing_are_named(own_bundle: Path) -> None:
     anonymizer = Anonymizer.load(own_bundle)
     (own_bundle / "unet" / CHECK).unlink()
-    with pytest.raises(AnonError, match=r"unet/check.npz.*build the bundle again"):
+    with pytest.raises(BundleError, match=r"unet/check.npz: it cannot be read.*build it again"):
         verify(anonymizer)
-    shutil.copy(own_bundle / "vae_decoder" / CHECK, own_bundle / "unet")
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_a_picture_that_is_missing_is_named(own_bundle: Path, content: bytes | None) -> None:
+    anonymizer = Anonymizer.load(own_bundle)
     (own_bundle / PICTURE).unlink()
-    with pytest.raises(AnonError):
+    if content is not None:
+        (own_bundle / PICTURE).write_bytes(content)
+    with pytest.raises(BundleError, match=r"check.png: it cannot be read.*build it again") as caught:
         verify(anonymizer)
+    assert "\n" not in str(caught.value)
+
+
+def spec_of(precision: str) -> EngineSpec:
+    tensors = TensorSpec("x", "float32", (3,)), TensorSpec("y", "float32", (3,))
+    return EngineSpec("model.onnx", "unet", precision, tensors[:1], tensors[1:])
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("fp16-weights", 5e-3), ("fp16", 2e-2)])
+def test_each_precision_has_its_bound(tmp_path: Path, precision: str, bound: float) -> None:
+    values = np.array([0.5, -1, 0.25], np.float32)
+    write_check(tmp_path / CHECK, {"x": values}, {"y": values})
+
+    def engine(error: float) -> Any:
+        return lambda inputs: {"y": inputs["x"] + np.float32([0, 0, error])}
+
+    check_engine(engine(0.9 * bound), spec_of(precision), tmp_path / "model.onnx", "unet")
+    with pytest.raises(AnonError, match="the unet engine: it differs from PyTorch"):
+        check_engine(engine(1.1 * bound), spec_of(precision), tmp_path / "model.onnx", "unet")
+
+
+@pytest.mark.parametrize("answers", [{}, {"z": np.ones(3, np.float32)}, {"y": np.ones(4, np.float32)}])
+def test_answers_of_another_engine_are_no_answers(tmp_path: Path, answers: dict[str, Any]) -> None:
+    write_check(tmp_path / CHECK, {"x": np.ones(3, np.float32)}, answers)
+    with pytest.raises(BundleError, match="check.npz: PyTorch's answers do not fit the unet engine"):
+        check_engine(lambda inputs: {"y": inputs["x"]}, spec_of("fp32"), tmp_path / "model.onnx", "unet")
+
+
+def test_a_precision_that_nobody_knows_is_no_pass(tmp_path: Path) -> None:
+    write_check(tmp_path / CHECK, {"x": np.ones(3, np.float32)}, {"y": np.ones(3, np.float32)})
+    with pytest.raises(BundleError, match="its precision is 'int8'"):
+        check_engine(lambda inputs: {"y": inputs["x"]}, spec_of("int8"), tmp_path / "model.onnx", "unet")
 
 
 def test_measure() -> None:
@@ -64,12 +102,3 @@ def test_measure() -> None:
     assert (error.max, error.relative) == (0.5, 0.25) and error.mean == pytest.approx(0.0005)
     ours[3] = np.nan
     assert np.isnan(measure(ours, theirs).relative)
-
-
-def test_checks_of_several_networks_are_kept_together(tmp_path: Path) -> None:
-    image = np.ones(3, np.float32)
-    for name in ("age", "race"):
-        write_check(tmp_path / f"{name}.npz", {"image": image}, {name: image})
-    merge_checks([tmp_path / "age.npz", tmp_path / "race.npz"], tmp_path / "both.npz")
-    with np.load(tmp_path / "both.npz") as arrays:
-        assert set(arrays.files) == {"input image", "output age", "output race"}

@@ -183,7 +183,7 @@ def test_every_missing_file_is_listed(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
     with pytest.raises(AnonError) as caught:
-        real_faces.check_packages_and_weights()
+        real_faces.find_weights()
     for word in ("mobilenet0.25_Final.pth", "face_attribute.farl.celeba.pt", "age_model_weights", "343 MB", "https://"):
         assert word in str(caught.value)
     assert str(tmp_path) in str(caught.value)

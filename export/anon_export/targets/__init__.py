@@ -1,13 +1,11 @@
 """ONNX graphs -> engines of a target: one module a library that makes them."""
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from anon_runtime.bundle import EngineSpec
-from anon_runtime.errors import AnonError
 
 from . import openvino, tensorrt
 from .shapes import Range
@@ -26,6 +24,7 @@ class Target:
         convert: a graph, the ranges of its free dimensions, and the GPU's architecture -> the engine, in the graph's
             place.
         architecture: the GPU that engines are built for, if the user names none; None if any processor runs them.
+        one_size: they paint pictures of one height and width, which are fixed in the graphs already.
     """
 
     package: str
@@ -33,16 +32,7 @@ class Target:
     extra: str
     convert: Callable[[EngineSpec, Ranges, str | None], EngineSpec]
     architecture: Callable[[str | None], str | None] = lambda _: None
-
-    def check(self) -> None:
-        """Fail before any long work if the package is not installed.
-
-        Raises:
-            AnonError: says which extra to install.
-        """
-        if importlib.util.find_spec(self.package) is None:
-            why = f"package {self.package} is not installed"
-            raise AnonError(f"target {self.extra}", why, f"install `anon-engines[{self.extra}]`")
+    one_size: bool = False
 
     def tools(self) -> dict[str, str]:
         """Name and version of the installed package."""
@@ -65,10 +55,11 @@ TARGETS = {
     "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert),
     "tensorrt": Target(
         "tensorrt", ("tensorrt",), "tensorrt", partial(tensorrt.convert, "tensorrt"),
-        partial(tensorrt.architecture, "tensorrt"),
+        partial(tensorrt.architecture, "tensorrt"), one_size=True,
     ),
     "tensorrt-rtx": Target(
         "tensorrt_rtx_bindings", ("tensorrt_rtx_cu13_bindings",), "tensorrt-rtx",
         partial(tensorrt.convert, "tensorrt-rtx"), partial(tensorrt.architecture, "tensorrt-rtx"),
+        one_size=True,
     ),
 }  # fmt: skip

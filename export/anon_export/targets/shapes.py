@@ -23,20 +23,28 @@ class Range:
 
     @classmethod
     def parse(cls, text: str, option: str) -> Self:
-        """From ``4`` or ``1:2:4``.
+        """From ``4``, which is the best and the highest value, or ``1:2:4``.
 
         Raises:
-            UsageError: it is neither, or does not rise.
+            UsageError: it is neither, or does not rise from 1.
         """
-        if match := re.fullmatch(r"(\d+)(?::(\d+):(\d+))?", text):
-            low, best, high = (int(number or match[1]) for number in match.groups())
-            if 1 <= low <= best <= high:
+        if match := re.fullmatch(r"(?:(\d+):(\d+):)?(\d+)", text):
+            high = int(match[3])
+            low, best = int(match[1] or 1), int(match[2] or high)
+            if 1 < low <= best <= high:
+                why = "engines are asked for one as well: a folder's last batch may hold less, a prompt may be short"
+                raise UsageError(f"{option} {text}", why, f"write 1:{best}:{high}")
+            if 1 == low <= best <= high:
                 return cls(low, best, high)
-        raise UsageError(f"{option} {text}", "it is no range that rises from 1", "write one number, or low:best:high")
+        raise UsageError(f"{option} {text}", "it is no range that rises from 1", "write one number, or 1:best:high")
 
     def times(self, low: int, best: int, high: int) -> "Range":
         """Each value multiplied with its own factor."""
         return Range(self.low * low, self.best * best, self.high * high)
+
+    def reach(self, least: int) -> "Range":
+        """At least so high."""
+        return Range(self.low, self.best, max(self.high, least))
 
 
 @dataclass(frozen=True)
@@ -46,31 +54,27 @@ class Shapes:
     Attributes:
         batch: pictures painted at once.
         windows: windows of 77 tokens that a prompt takes; the paper's take one to three.
-        latent_height, latent_width: of a picture.
     """
 
     batch: Range
     windows: Range
-    latent_height: int
-    latent_width: int
 
     def ranges(self, spec: EngineSpec) -> dict[str, Range]:
         """The range of every free dimension of an engine, by name.
 
-        Guidance doubles the UNet's batch; without it, and for the last picture of a batch, less is asked.
+        Guidance doubles the UNet's batch; without it, and for the last picture of a batch, less is asked. The check of
+        a UNet has two windows of text, and those of face engines have two photos, whatever the bundle is for.
         """
         batch, windows = self.batch, self.windows
-        height, width = (Range(side, side, side) for side in (self.latent_height, self.latent_width))
-        pairs = Range(1, 2 * batch.best, 2 * batch.high)
+        pairs = batch.times(1, 2, 2)
         if spec.contract == "text_encoder":
             return {"batch": pairs.times(1, windows.best, windows.high)}
         if spec.contract == "unet":
-            tokens = windows.times(WINDOW, WINDOW, WINDOW)
-            return {"batch": pairs, "tokens": tokens, "latent_height": height, "latent_width": width}
+            return {"batch": pairs, "tokens": windows.reach(2).times(WINDOW, WINDOW, WINDOW)}
         if spec.contract == "vae_decoder":
-            return {"batch": batch, "latent_height": height, "latent_width": width}
+            return {"batch": batch}
         sides = Range(*DETECTOR_SIDES)
-        return {"batch": batch, "height": sides, "width": sides}
+        return {"batch": batch.reach(2), "height": sides, "width": sides}
 
 
 def fill(shape: tuple[int | str, ...], ranges: Mapping[str, Range]) -> tuple[list[int], list[int], list[int]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from anon_runtime.backends import cache_folder
-from anon_runtime.backends.trt import Cuda, import_tensorrt
+from anon_runtime.backends.cuda import Cuda
+from anon_runtime.backends.trt import import_tensorrt, listen
 from anon_runtime.bundle import EngineSpec
 from anon_runtime.errors import AnonError, UsageError
 
@@ -49,8 +50,7 @@ def convert(target: str, spec: EngineSpec, ranges: Mapping[str, Range], gpu: str
     """
     trt = import_tensorrt(target)
     graph = Path(spec.path)
-    messages: list[str] = []
-    logger = _logger(trt, messages)
+    logger, errors = listen(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
@@ -63,31 +63,19 @@ def convert(target: str, spec: EngineSpec, ranges: Mapping[str, Range], gpu: str
     _add_profile(builder, config, spec, ranges)
     if target == "tensorrt-rtx":
         config.num_compute_capabilities = 1
+        # Memory that is ours, or runs could not be captured in a CUDA graph.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
         config.set_compute_capability(getattr(trt.ComputeCapability, str(gpu).upper().replace("_", "")), 0)
     with _timing_cache(config, f"{target}-{trt.__version__}-{gpu}"):
         plan = builder.build_serialized_network(network, config)
     if plan is None:
-        why = f"TensorRT does not build it ({'; '.join(messages[-2:])})"
+        why = f"TensorRT does not build it ({'; '.join(errors)})"
         raise AnonError(f"the {spec.contract} engine", why, FIX)
     path = graph.with_name("model.plan")
     path.write_bytes(plan)
     for old in (graph, graph.with_name(f"{graph.name}.data")):
         old.unlink(missing_ok=True)
     return replace(spec, path=path.as_posix())
-
-
-def _logger(trt: Any, messages: list[str]) -> Any:
-    """Errors go into our own messages: without a GPU, TensorRT for RTX prints some that mean nothing."""
-
-    class Logger(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                messages.append(message.splitlines()[0])
-
-    return Logger()
 
 
 def _add_profile(builder: Any, config: Any, spec: EngineSpec, ranges: Mapping[str, Range]) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -31,8 +32,23 @@ class Engine(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Where and how an engine runs, see `load_engine`."""
+
+    device: str | None = None
+    gpu: str | None = None
+    threads: int | None = None
+    key: str = ""
+
+
 def load_engine(
-    target: str, path: Path, device: str | None = None, gpu: str | None = None, threads: int | None = None
+    target: str,
+    path: Path,
+    device: str | None = None,
+    gpu: str | None = None,
+    threads: int | None = None,
+    key: str = "",
 ) -> Engine:
     """Load one engine file with the backend of a bundle's target.
 
@@ -42,13 +58,15 @@ def load_engine(
         device: one of the target's `DEVICES`; None is the best one that the installed library was made for.
         gpu: the architecture that the engine was built for, such as ``sm_89``.
         threads: of an engine on the CPU; None is the library's choice. Sums depend on it in their last digit.
+        key: of the engine, see `EngineSpec`. What libraries make of an engine is kept for the next time by it, or not
+            at all.
 
     Raises:
         BackendError: the target is unknown, its library or the device is not there, or it cannot read the file.
     """
     device = resolve_device(target, device)
     module = importlib.import_module(_MODULES[target], __name__)
-    engine: Engine = module.load(path, target, device, gpu, threads)
+    engine: Engine = module.load(path, target, Placement(device, gpu, threads, key))
     return engine
 
 

@@ -1,5 +1,6 @@
 """ONNX graphs on onnxruntime: on the CPU, or through its CUDA or TensorRT provider."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
-from . import Arrays, Engine, cache_folder, cannot_load, cannot_run
+from . import Arrays, Engine, Placement, cache_folder, cannot_load, cannot_run, first_line
+
+# onnxruntime's builds (1.32 for Linux does) tell Microsoft what they run on what, with a number that is kept for the
+# machine, from the moment that they are imported. Whoever wants that sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -39,23 +44,13 @@ def session_arguments(path: Path, threads: int | None = None) -> dict[str, Any]:
 
 
 class _OrtEngine:
-    def __init__(self, path: Path, device: str | None, threads: int | None) -> None:
-        ort = import_onnxruntime()
-        available = ort.get_available_providers()
-        device = device or default_device()
-        if PROVIDERS[device] not in available:
+    def __init__(self, path: Path, placement: Placement) -> None:
+        self._ort = import_onnxruntime()
+        device = placement.device or default_device()
+        if PROVIDERS[device] not in self._ort.get_available_providers():
             fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use --device cpu"
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
-        self._path, self._ort = path, ort
-        try:
-            arguments = session_arguments(path, threads)
-            self._session = ort.InferenceSession(str(path), providers=_providers(device), **arguments)
-        except Exception as error:  # onnxruntime's exceptions share no base class.
-            raise cannot_load(path, "onnxruntime", error) from None
-        # Without a driver or a library of CUDA, onnxruntime logs a line and takes the CPU.
-        if (got := self._session.get_providers())[0] != PROVIDERS[device]:
-            fix = "check the driver with `nvidia-smi` and that CUDA and cuDNN are installed, or use --device cpu"
-            raise BackendError(f"device {device}", f"onnxruntime fell back to {got[0]}", fix)
+        self._path, self._session = path, _start(path, device, placement)
         self._memory = None if device == "cpu" else "cuda"
         self._outputs = [output.name for output in self._session.get_outputs()]
 
@@ -97,7 +92,35 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
+def _start(path: Path, device: str, placement: Placement) -> Any:
+    """A session on a device, and on no other.
+
+    Raises:
+        BackendError: onnxruntime cannot read the file, or lacks what the device needs.
+    """
+    if device == "tensorrt":
+        # TensorRT rounds fp32 to TF32's 10 bits, and has no option against it inside onnxruntime, only this variable,
+        # which it reads when the first session starts. A user's own choice stays.
+        os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+    missing = {"cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}.get(device)
+    fix = f"check the driver with `nvidia-smi` and that {missing} are installed, or use --device cpu"
+    try:
+        # Otherwise onnxruntime tells of a provider that fails on standard output, and takes the next one.
+        session = import_onnxruntime().InferenceSession(
+            str(path), providers=_providers(device, placement.key), enable_fallback=0,
+            **session_arguments(path, placement.threads),
+        )  # fmt: skip
+    except Exception as error:  # onnxruntime's exceptions share no base class.
+        if missing is None:
+            raise cannot_load(path, "onnxruntime", error) from None
+        raise BackendError(f"{path} on device {device}", first_line(error), f"{fix}, or build it again") from None
+    # Without a driver or a library, onnxruntime may also log a line and go on without the provider.
+    if (got := session.get_providers())[0] != PROVIDERS[device]:
+        raise BackendError(f"device {device}", f"onnxruntime fell back to {got[0]}", fix)
+    return session
+
+
+def _providers(device: str, key: str) -> list[tuple[str, dict[str, Any]]]:
     """Providers with their options; fp32 engines stay fp32, without TF32's 10 bits."""
     cpu: tuple[str, dict[str, Any]] = (PROVIDERS["cpu"], {})
     cuda: tuple[str, dict[str, Any]] = (PROVIDERS["cuda"], {"use_tf32": "0"})
@@ -105,11 +128,14 @@ def _providers(device: str) -> list[tuple[str, dict[str, Any]]]:
         return [cpu]
     if device == "cuda":
         return [cuda, cpu]
-    cache = str(cache_folder() / "onnxruntime")
-    kept = {"trt_engine_cache_enable": "1", "trt_timing_cache_enable": "1", "trt_engine_cache_path": cache}
+    cache = cache_folder() / "onnxruntime"
+    cache.mkdir(parents=True, exist_ok=True)  # onnxruntime makes the last folder only
+    kept = {"trt_timing_cache_enable": "1", "trt_engine_cache_path": str(cache)}
+    if key:  # onnxruntime knows engines by their graphs alone: those of other weights would be taken
+        kept |= {"trt_engine_cache_enable": "1", "trt_engine_cache_prefix": key}
     return [(PROVIDERS["tensorrt"], kept), cuda, cpu]
 
 
-def load(path: Path, _target: str, device: str | None, _gpu: str | None, threads: int | None = None) -> Engine:
+def load(path: Path, _target: str, placement: Placement) -> Engine:
     """Load an ONNX file into onnxruntime; see `load_engine`."""
-    return _OrtEngine(path, device, threads)
+    return _OrtEngine(path, placement)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
-from . import Arrays, Engine, cannot_load, cannot_run
+from . import Arrays, Engine, Placement, cannot_load, cannot_run
 
 
 class _OpenVinoEngine:
@@ -33,6 +33,6 @@ class _OpenVinoEngine:
         return {output.get_any_name(): np.array(array) for output, array in results.items()}
 
 
-def load(path: Path, _target: str, _device: str | None, _gpu: str | None, threads: int | None = None) -> Engine:
+def load(path: Path, _target: str, placement: Placement) -> Engine:
     """Load an OpenVINO model (an .xml file with its .bin) on the CPU."""
-    return _OpenVinoEngine(path, threads)
+    return _OpenVinoEngine(path, placement.threads)

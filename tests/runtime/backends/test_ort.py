@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from anon_runtime import Anonymizer, Settings
-from anon_runtime.backends import load_engine
+from anon_runtime.backends import load_engine, resolve_device
 from anon_runtime.errors import BackendError
 
 
@@ -41,12 +41,12 @@ class GpuLibrary:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
         self.asked: list[Any] = []
-        everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
+        self.tf32: str | None = None
+        self.list_providers(monkeypatch)
         real = onnxruntime.InferenceSession
 
-        def session(path: str, providers: list, sess_options: object, disabled_optimizers: list) -> object:
-            self.asked = providers
+        def session(path: str, providers: list, sess_options: object, **_: object) -> object:
+            self.asked, self.tf32 = providers, os.environ.get("NVIDIA_TF32_OVERRIDE")
             made = real(path, sess_options, providers=["CPUExecutionProvider"])
             if works:
                 made.get_providers = lambda: [name for name, _ in providers]
@@ -54,12 +54,45 @@ class GpuLibrary:
 
         monkeypatch.setattr(onnxruntime, "InferenceSession", session)
 
+    @staticmethod
+    def list_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+        everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
+        monkeypatch.setattr(os, "environ", dict(os.environ))  # loading may set a variable
+
 
 @pytest.mark.parametrize("device", [None, "cuda", "tensorrt"])
 def test_a_silent_fallback_is_an_error(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str | None) -> None:
     GpuLibrary(monkeypatch, works=False)
     with pytest.raises(BackendError, match="fell back to CPUExecutionProvider.*nvidia-smi.*--device cpu"):
         load_engine("onnxruntime", graph(demo_bundle), device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_provider_that_does_not_start_is_an_error(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], device: str
+) -> None:
+    """onnxruntime's own Python would print to standard output, among the lines of --json, and take the next one."""
+    GpuLibrary.list_providers(monkeypatch)
+    start = onnxruntime.InferenceSession._create_inference_session
+
+    def start_on_cpu(session: Any, providers: list[Any] | None, *rest: Any) -> None:
+        if "CPUExecutionProvider" not in str(providers and providers[0]):
+            session._fallback_providers = ["CPUExecutionProvider"]
+            raise RuntimeError("libnvinfer.so.10: cannot open shared object file")
+        start(session, providers, *rest)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", start_on_cpu)
+    missing = {"cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}[device]
+    with pytest.raises(BackendError, match=f"libnvinfer.*nvidia-smi.*{missing} are installed.*--device cpu"):
+        load_engine("onnxruntime", graph(demo_bundle), device)
+    assert capfd.readouterr().out == ""
+
+
+def test_the_device_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r"onnxruntime cannot be imported.*anon-engines\[cpu\]"):
+        resolve_device("onnxruntime", None)
 
 
 @pytest.mark.parametrize(("device", "first"), [("cuda", "CUDA"), ("tensorrt", "Tensorrt"), (None, "CUDA")])
@@ -73,8 +106,45 @@ def test_providers_of_a_device(
     assert names[0] == f"{first}ExecutionProvider" and names[-1] == "CPUExecutionProvider"
     options = dict(library.asked)
     assert options["CUDAExecutionProvider"]["use_tf32"] == "0"
-    if device == "tensorrt":
-        assert options["TensorrtExecutionProvider"]["trt_engine_cache_path"].startswith(str(tmp_path))
+
+
+def test_engines_of_tensorrt_are_kept_by_our_key(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """onnxruntime's own key ignores weights."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "there" / "yet"))
+    library = GpuLibrary(monkeypatch, works=True)
+    keys = set()
+    for role in ("unet", "vae_decoder"):
+        anonymizer = Anonymizer.load(demo_bundle, device="tensorrt")
+        anonymizer.engine(role)
+        options = dict(library.asked)["TensorrtExecutionProvider"]
+        assert options["trt_engine_cache_enable"] == "1"
+        assert options["trt_engine_cache_prefix"] == anonymizer.bundle.spec(role).key
+        # onnxruntime makes the last folder of the path only.
+        folder = Path(options["trt_engine_cache_path"])
+        assert folder.is_dir() and folder.is_relative_to(tmp_path)
+        keys.add(options["trt_engine_cache_prefix"])
+    assert len(keys) == 2
+    load_engine("onnxruntime", graph(demo_bundle), "tensorrt")
+    assert "trt_engine_cache_enable" not in dict(library.asked)["TensorrtExecutionProvider"], "nothing to tell it by"
+
+
+@pytest.mark.parametrize(
+    ("device", "before", "during"),
+    [("tensorrt", None, "0"), ("tensorrt", "1", "1"), ("cuda", None, None), ("cpu", None, None)],
+)
+def test_tf32_is_off_for_tensorrt(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, before: str | None, during: Any
+) -> None:
+    """It has no option of its own: it follows a variable of the environment, which a user may have set."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if before is not None:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", before)
+    library = GpuLibrary(monkeypatch, works=True)
+    load_engine("onnxruntime", graph(demo_bundle), device)
+    assert library.tf32 == during
 
 
 def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
@@ -116,3 +186,17 @@ def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -
                  for key in ("Size", "Private_Dirty")}  # fmt: skip
     assert kilobytes["Size"] * 1024 >= 2 * (tmp_path / "model.onnx.data").stat().st_size, "before and after the call"
     assert kilobytes["Private_Dirty"] == 0
+
+
+def test_nothing_is_told_to_anybody(demo_bundle: Path, tmp_path: Path) -> None:
+    """onnxruntime's own telemetry keeps a number of the machine in the cache folder, and sends what it sees."""
+    program = f"""
+from pathlib import Path
+from anon_runtime.backends import load_engine, resolve_device
+resolve_device("onnxruntime", None)
+load_engine("onnxruntime", Path({str(demo_bundle / "vae_decoder" / "model.onnx")!r}), "cpu")
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert list(tmp_path.rglob("*")) == []

@@ -1,0 +1,235 @@
+"""Whatever TensorRT's engines are asked for lies inside the shapes that they are built for."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from anon_export import faces
+from anon_export.plan import Plan
+from anon_export.targets.shapes import Range, Shapes, fill
+from anon_export.verify import CHECK, REQUEST, SETTINGS
+from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.backends import Arrays
+from anon_runtime.bundle import Bundle, EngineSpec, TensorSpec
+from anon_runtime.economy import LEVELS
+from anon_runtime.errors import UsageError
+from anon_runtime.faces import DETECTORS, detect
+from anon_runtime.folder import FolderRun
+from anon_runtime.inputs import find_photos
+from anon_runtime.outputs import Output
+
+DEFAULT = Plan("demo", "demo", Path(), "demo").shapes
+SMALLEST = Shapes(Range(1, 1, 1), Range(1, 1, 1))
+
+
+@st.composite
+def ranges(draw: st.DrawFn, high: int) -> Range:
+    """What ``--batch-size`` or ``--text-windows`` may be."""
+    best = draw(st.integers(1, high))
+    return Range(1, best, draw(st.integers(best, high)))
+
+
+def check_shapes(spec: EngineSpec, shapes: Shapes, inputs: Mapping[str, Any]) -> None:
+    """The inputs lie inside the profile of an engine."""
+    assert set(inputs) == {tensor.name for tensor in spec.inputs}
+    for tensor in spec.inputs:
+        low, best, high = (np.array(sizes, int) for sizes in fill(tensor.shape, shapes.ranges(spec)))
+        shape = np.shape(inputs[tensor.name])
+        assert len(shape) == len(low) and (low <= best).all() and (best <= high).all()
+        assert (low <= shape).all() and (shape <= high).all(), f"{spec.contract} {tensor.name} {shape}: {low} to {high}"
+
+
+class Answers:
+    """What engines return, by their contracts: one face in each photo, and pictures of nothing."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.generator = bundle.manifest.generator
+        (states,) = (t for t in bundle.spec("unet").inputs if t.name == "encoder_hidden_states")
+        self.width = int(states.shape[-1])
+
+    def text_encoder(self, inputs: Mapping[str, Any]) -> Arrays:
+        return {"last_hidden_state": np.zeros((*inputs["input_ids"].shape, self.width), np.float32)}
+
+    def unet(self, inputs: Mapping[str, Any]) -> Arrays:
+        return {"out_sample": np.zeros_like(inputs["sample"])}
+
+    def vae_decoder(self, inputs: Mapping[str, Any]) -> Arrays:
+        size = len(inputs["latent_sample"]), 3, self.generator.height, self.generator.width
+        return {"sample": np.zeros(size, np.float32)}
+
+    def centerface(self, inputs: Mapping[str, Any]) -> Arrays:
+        count, _, height, width = inputs["input.1"].shape
+        maps = {name: np.zeros((count, depth, height // 4, width // 4), np.float32)
+                for name, depth in (("537", 1), ("538", 2), ("539", 2), ("540", 10))}  # fmt: skip
+        maps["537"][:, 0, 0, 0] = 1
+        maps["538"] += np.float32(3)  # the logarithm of its size in cells
+        maps["540"] += np.linspace(0, 1, 10, dtype=np.float32)[:, None, None] ** 2
+        return maps
+
+    def attributes(self, inputs: Mapping[str, Any]) -> Arrays:
+        return {"probabilities": np.ones((len(inputs["image"]), 40), np.float32)}
+
+    def demography(self, inputs: Mapping[str, Any]) -> Arrays:
+        count = len(inputs["image"])
+        return {"age_probabilities": np.ones((count, 101)) / 101, "race_probabilities": np.ones((count, 6))}
+
+
+class Recorder(Anonymizer):
+    """The runtime with engines that check what they are asked for."""
+
+    def __init__(self, bundle: Bundle, shapes: Shapes, settings: Settings | None = None) -> None:
+        super().__init__(bundle, settings)
+        self.shapes, self.asked = shapes, set[str]()
+
+    def engine(self, role: str) -> Any:
+        spec = self.bundle.spec(role)
+
+        def answer(inputs: Mapping[str, Any]) -> Arrays:
+            check_shapes(spec, self.shapes, inputs)
+            self.asked.add(spec.contract)
+            answers: Arrays = getattr(Answers(self.bundle), spec.contract)(inputs)
+            return answers
+
+        return answer
+
+
+ROLES = ("text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race")
+
+
+@pytest.mark.parametrize("shapes", [DEFAULT, SMALLEST, Shapes(Range(1, 4, 8), Range(1, 1, 2))])
+@pytest.mark.parametrize("role", ROLES)
+def test_checks_of_the_demo(rtx_bundle: Bundle, role: str, shapes: Shapes) -> None:
+    assert set(rtx_bundle.manifest.engines) == set(ROLES)
+    with np.load(rtx_bundle.engine_path(role).with_name(CHECK)) as arrays:
+        inputs = {n.removeprefix("input "): arrays[n] for n in arrays.files if n.startswith("input ")}
+    check_shapes(rtx_bundle.spec(role), shapes, inputs)
+
+
+@pytest.mark.parametrize("shapes", [DEFAULT, SMALLEST])
+def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shapes: Shapes) -> None:
+    """With the packages' networks left out: what is exported of them is what counts."""
+
+    class FoundError(Exception):
+        pass
+
+    def export(
+        _module: Any, inputs: Mapping[str, Any], axes: Mapping[str, Mapping[int, str]], _outputs: Any, path: Path
+    ) -> EngineSpec:
+        sizes = {name: [axes[name].get(i, size) for i, size in enumerate(a.shape)] for name, a in inputs.items()}
+        contract = "retinaface" if path.parent.name == "detector" else path.parent.name
+        tensors = tuple(TensorSpec(name, "float32", tuple(shape)) for name, shape in sizes.items())
+        check_shapes(EngineSpec("", contract, "fp32", tensors, ()), shapes, inputs)
+        raise FoundError
+
+    monkeypatch.setattr(faces, "export_graph", export)
+    network = SimpleNamespace(net=torch.nn.Identity(), load_model=torch.nn.Identity)
+    modules = {
+        "facer": {}, "facer.face_detection": {"RetinaFaceDetector": lambda *_, **__: network},
+        "facer.face_attribute": {"FaRLFaceAttribute": lambda *_, **__: network}, "deepface": {},
+        "deepface.models": {}, "deepface.models.demography": {},
+        "deepface.models.demography.pytorch": {"Age": network, "Race": network},
+    }  # fmt: skip
+    for name, content in modules.items():
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
+    for name in ("age", "race"):
+        (tmp_path / f"{name}.pth").touch()
+        monkeypatch.setitem(
+            faces.WEIGHTS, name, replace(faces.WEIGHTS[name], names=(f"{name}.pth",), folder=lambda: tmp_path)
+        )
+    for build, name in ((faces._build_detector, "detector"), (faces._build_attributes, "attributes"),
+                        (faces._build_demography, "demography")):  # fmt: skip
+        with pytest.raises(FoundError):
+            build(tmp_path / name)
+
+
+@given(batch=ranges(9), windows=ranges(3), data=st.data())
+@settings(max_examples=40)
+def test_pictures(rtx_bundle: Bundle, batch: Range, windows: Range, data: st.DataObject) -> None:
+    """Guidance on, off, and between two noise levels; short prompts and long ones; any number of pictures."""
+    economy, scale = (
+        data.draw(st.sampled_from([LEVELS[0], LEVELS[1], LEVELS[3]])),
+        data.draw(st.sampled_from([1.0, 7.5])),
+    )
+    words = st.integers(0, 75 * windows.high).map(lambda count: "cat " * count)
+    prompts = data.draw(st.lists(st.tuples(words, words), min_size=1, max_size=batch.high))
+    recorder = Recorder(rtx_bundle, Shapes(batch, windows))
+    requests = [Request(*both, seed=k) for k, both in enumerate(prompts)]
+    pictures = recorder.generate(requests, Settings(steps=2, economy=economy, guidance_scale=scale))
+    assert len(pictures) == len(requests) and recorder.asked == {"text_encoder", "unet", "vae_decoder"}
+
+
+@given(batch=ranges(4), windows=ranges(3))
+def test_the_picture_of_verify(rtx_bundle: Bundle, batch: Range, windows: Range) -> None:
+    Recorder(rtx_bundle, Shapes(batch, windows)).generate([REQUEST], SETTINGS)
+
+
+SIDES = st.one_of(st.integers(1, 40), st.integers(1, 3000))
+
+
+@given(sizes=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4))
+@example([(1, 20_000), (20_000, 1)])
+@example([(12_240, 640), (480, 640), (480, 640), (480, 640)])
+@settings(max_examples=60)
+def test_photos_of_any_size(rtx_bundle: Bundle, sizes: list[tuple[int, int]]) -> None:
+    recorder = Recorder(rtx_bundle, Shapes(Range(1, 1, 4), Range(1, 1, 1)))
+    photos = [np.broadcast_to(np.uint8(0), (*size, 3)) for size in sizes]
+    assert len(detect(recorder.engine("face_detector"), DETECTORS["centerface"], photos)) == len(photos)
+
+
+@given(size=st.integers(1, 4), count=st.integers(1, 6), larger=st.integers(0, 2))
+@settings(max_examples=25)
+def test_folders(
+    rtx_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, size: int, count: int, larger: int
+) -> None:
+    """Full batches, the last one, and one photo that is alone, which is worked on twice."""
+    folder = tmp_path_factory.mktemp("photos")
+    for k in range(count):
+        Image.new("RGB", (60 + 40 * (k % 2), 80), (k, 0, 0)).save(folder / f"{k}.png")
+    recorder = Recorder(
+        rtx_bundle, Shapes(Range(1, size, size + larger), DEFAULT.windows), Settings(steps=1, batch_size=size)
+    )
+    run = FolderRun(recorder, Output.parse(folder / "out"))
+    records = list(run.records(list(find_photos([folder]))))
+    assert [record.status for record in records] == ["ok"] * count, records
+    assert recorder.asked == {"centerface", "attributes", "demography", "text_encoder", "unet", "vae_decoder"}
+
+
+@pytest.mark.parametrize(("text", "values"), [("4", (1, 4, 4)), ("1", (1, 1, 1)), ("1:2:8", (1, 2, 8))])
+def test_ranges(text: str, values: tuple[int, int, int]) -> None:
+    assert Range.parse(text, "--batch-size") == Range(*values)
+
+
+@pytest.mark.parametrize("text", ["0", "2:1:4", "1:2", "a", "1:2:3:4", "-1", ""])
+def test_ranges_that_make_no_sense(text: str) -> None:
+    with pytest.raises(UsageError, match="--batch-size"):
+        Range.parse(text, "--batch-size")
+
+
+def test_ranges_that_leave_out_one() -> None:
+    """A folder's last batch, a photo by itself and a short prompt need it."""
+    with pytest.raises(UsageError, match="--batch-size 2:4:8.*asked for one.*1:4:8"):
+        Range.parse("2:4:8", "--batch-size")
+
+
+def test_shapes_of_each_engine() -> None:
+    shapes = Shapes(Range(1, 2, 4), Range(1, 2, 3))
+
+    def sizes(contract: str, *shape: int | str) -> tuple[list[int], list[int], list[int]]:
+        return fill(shape, shapes.ranges(EngineSpec("x", contract, "fp32", (), ())))
+
+    assert sizes("unet", "batch", 4, 64, 48) == ([1, 4, 64, 48], [4, 4, 64, 48], [8, 4, 64, 48])
+    assert sizes("unet", "batch", "tokens", 768) == ([1, 77, 768], [4, 154, 768], [8, 231, 768])
+    assert sizes("text_encoder", "batch", 77) == ([1, 77], [8, 77], [24, 77])
+    assert sizes("vae_decoder", "batch", 4, 64, 48) == ([1, 4, 64, 48], [2, 4, 64, 48], [4, 4, 64, 48])
+    assert sizes("centerface", "batch", 3, "height", "width")[2] == [4, 3, 640, 640]
+    assert sizes("attributes", "batch", 3, 224, 224)[2] == [4, 3, 224, 224]
