@@ -1,6 +1,6 @@
 """From photo to attributes: this runtime's face engines beside facer and DeepFace, same photos, same machine, one run.
 
-    python -m benchmarks.extraction [--repeats 5] [--json FILE]        # in the environment of `make test-facer`
+    python -m benchmarks.extraction [--repeats 5] [--json FILE]        # in .venv-facer, of `make test-packages`
 
 Full-size networks with stand-in weights (see `stand_ins`). Each side runs in a process of its own, taking turns; a
 face is put where facer's detector would find one, so that both read the same crop.
