@@ -56,7 +56,8 @@ def test_nothing_of_the_build_machine_is_in_the_bundle(demo_bundle: Path) -> Non
 @pytest.mark.packages
 def test_optimum_paints_the_same_picture(demo_bundle: Path) -> None:
     """Other tools can use the engines: Optimum's own pipeline opens the folder and follows diffusers as we do."""
-    optimum = pytest.importorskip("optimum.onnxruntime")
+    from optimum import onnxruntime as optimum
+
     from anon_export.reference import Diffusers, to_pixels
 
     pipeline = optimum.ORTStableDiffusionPipeline.from_pretrained(demo_bundle)

@@ -6,7 +6,6 @@ import pytest
 
 from anon_export.build import build
 from anon_export.plan import Plan
-from anon_runtime.backends import trt
 from anon_runtime.bundle import Bundle
 
 
@@ -20,5 +19,4 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def rtx_bundle(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Bundle:
-    pytest.importorskip(trt.RTX_LIBRARIES)
     return build(Plan("demo", "demo", tmp_path_factory.mktemp("rtx"), "demo", "tensorrt-rtx"))

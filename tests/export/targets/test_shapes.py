@@ -106,6 +106,7 @@ class Recorder(Anonymizer):
 ROLES = ("text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race")
 
 
+@pytest.mark.packages
 @pytest.mark.parametrize("shapes", [DEFAULT, SMALLEST, Shapes(Range(1, 4, 8), Range(1, 1, 2))])
 @pytest.mark.parametrize("role", ROLES)
 def test_checks_of_the_demo(rtx_bundle: Bundle, role: str, shapes: Shapes) -> None:
@@ -152,6 +153,7 @@ def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path:
             build(tmp_path / name)
 
 
+@pytest.mark.packages
 @given(batch=ranges(9), windows=ranges(3), data=st.data())
 @settings(max_examples=40)
 def test_pictures(rtx_bundle: Bundle, batch: Range, windows: Range, data: st.DataObject) -> None:
@@ -168,6 +170,7 @@ def test_pictures(rtx_bundle: Bundle, batch: Range, windows: Range, data: st.Dat
     assert len(pictures) == len(requests) and recorder.asked == {"text_encoder", "unet", "vae_decoder"}
 
 
+@pytest.mark.packages
 @given(batch=ranges(4), windows=ranges(3))
 def test_the_picture_of_verify(rtx_bundle: Bundle, batch: Range, windows: Range) -> None:
     Recorder(rtx_bundle, Shapes(batch, windows)).generate([REQUEST], SETTINGS)
@@ -176,6 +179,7 @@ def test_the_picture_of_verify(rtx_bundle: Bundle, batch: Range, windows: Range)
 SIDES = st.one_of(st.integers(1, 40), st.integers(1, 3000))
 
 
+@pytest.mark.packages
 @given(sizes=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=4))
 @example([(1, 20_000), (20_000, 1)])
 @example([(12_240, 640), (480, 640), (480, 640), (480, 640)])
@@ -186,6 +190,7 @@ def test_photos_of_any_size(rtx_bundle: Bundle, sizes: list[tuple[int, int]]) ->
     assert len(detect(recorder.engine("face_detector"), DETECTORS["centerface"], photos)) == len(photos)
 
 
+@pytest.mark.packages
 @given(size=st.integers(1, 4), count=st.integers(1, 6), larger=st.integers(0, 2))
 @settings(max_examples=25)
 def test_folders(

@@ -19,10 +19,9 @@ from anon_runtime.backends import trt
 from anon_runtime.bundle import Bundle, Defaults, EngineSpec
 from anon_runtime.errors import AnonError, BackendError, UsageError
 
-pytestmark = pytest.mark.packages
+pytestmark = [pytest.mark.packages, pytest.mark.usefixtures("own_cache")]
 pytest.importorskip(trt.RTX_LIBRARIES)
 runtime = pytest.importorskip("cuda.bindings.runtime")
-pytestmark = pytest.mark.usefixtures("own_cache")
 HAS_GPU = runtime.cudaGetDeviceCount()[0] == runtime.cudaError_t.cudaSuccess
 
 

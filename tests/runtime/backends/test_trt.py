@@ -16,16 +16,14 @@ from hypothesis import strategies as st
 from anon_runtime.backends import Placement, load_engine, trt
 from anon_runtime.errors import BackendError
 
-pytestmark = pytest.mark.packages
+# What fails while something is released is an error.
+pytestmark = [pytest.mark.packages, pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")]
 runtime = pytest.importorskip("cuda.bindings.runtime")
 SUCCESS = runtime.cudaError_t.cudaSuccess
-# What fails while something is released.
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(scope="module")
 def bindings() -> Any:
-    pytest.importorskip(trt.RTX_LIBRARIES)
     return trt.import_tensorrt("tensorrt-rtx")
 
 
