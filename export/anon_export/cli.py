@@ -77,10 +77,12 @@ def command() -> None:
                    "memory.  [default: for arithmetic in fp32 with onnxruntime]")
 @click.option("--deep-reuse", is_flag=True,
               help="Also build the part of the UNet that `anon-run --fast 2` needs; Optimum cannot open such a bundle.")
-@click.option("--batch-size", default="1:1:4", show_default=True, metavar="MIN:OPT:MAX",
-              help="Pictures painted at once; TensorRT's engines take no others.")
-@click.option("--text-windows", default="1:2:3", show_default=True, metavar="MIN:OPT:MAX",
-              help="Windows of 77 tokens a prompt takes; TensorRT's engines take no others.")
+@click.option("--batch-size", default="1:1:4", show_default=True, metavar="[1:OPT:]MAX",
+              help="Pictures painted at once: the most frequent number and the highest; TensorRT's engines take no "
+                   "more.")
+@click.option("--text-windows", default="1:2:3", show_default=True, metavar="[1:OPT:]MAX",
+              help="Windows of 77 tokens that a prompt takes: the most frequent number and the highest; TensorRT's "
+                   "engines take no more.")
 @click.option("--gpu", metavar="SM", help="Architecture to build for, such as sm_89; only --target tensorrt-rtx can "
                                           "build for a GPU that is elsewhere.  [default: this machine's; rtx: sm_89]")
 @click.option("--timestep-spacing", type=click.Choice(("linspace", "leading", "trailing")),

@@ -34,7 +34,7 @@ class EngineSpec:
     Attributes:
         path: the engine's file, relative to the bundle.
         contract: which pre- and post-processing belongs to it, such as ``unet`` or ``centerface``.
-        precision: of its weights: ``fp32`` or ``fp16``.
+        precision: ``fp32``, ``fp16``, or ``fp16-weights``: weights in half precision, arithmetic in full.
         key: sha256 over everything that it was made from; the builder takes an engine over if its key is the same.
     """
 

@@ -290,8 +290,11 @@ class FolderRun:
         """See to it that no portrait lies under the name of a photo that has none; false if a file has to stay.
 
         What no run wrote stays, and the portrait of a photo in another place, and all where not even the photo's
-        content is known: a disk that goes away in the night takes no portraits with it.
+        content is known: a disk that goes away in the night takes no portraits with it. Whoever only describes photos
+        has neither a journal nor a file for a portrait: nothing of theirs is removed.
         """
+        if self._journal is None and self._output.file is None:
+            return True
         if identity is None and self._output.rename == "hash":
             return True
         name = self._output.name(photo, identity)

