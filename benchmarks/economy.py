@@ -65,7 +65,7 @@ def count_samples(anonymizer: Anonymizer, settings: Settings, shallow: float) ->
 
     ``shallow`` is the cost of the shallow part in whole ones.
     """
-    plan = plan_evaluations(anonymizer.check(settings), settings.economy)
+    plan = plan_evaluations(anonymizer.schedule_for(settings), settings.economy)
     samples = [1 + evaluation.guided for evaluation in plan]
     return sum(samples), sum(n * (1 if e.whole else shallow) for n, e in zip(samples, plan, strict=True))
 

@@ -211,7 +211,8 @@ class Anonymizer:
             GenerationError: the engines returned no picture.
         """
         settings = self._checked(settings)
-        evaluations = self.check(settings).evaluations
+        self.check(settings)
+        evaluations = self.schedule_for(settings).evaluations
         groups: dict[int, list[int]] = {}
         for i, request in enumerate(requests):
             groups.setdefault(self.count_windows(request, settings), []).append(i)
@@ -307,22 +308,29 @@ class Anonymizer:
         if self._inspection is not None:
             self._inspection.finish()
 
-    def check(self, settings: Settings) -> Schedule:
-        """Make sure that the bundle has all that pictures of these settings need; returns the sampler's tables.
+    def schedule_for(self, settings: Settings) -> Schedule:
+        """The sampler's tables that settings ask for.
+
+        Raises:
+            UsageError: the bundle has none for them.
+        """
+        return self._plan(settings)[0]
+
+    def check(self, settings: Settings) -> None:
+        """Make sure that the bundle has all that pictures of these settings need.
 
         Raises:
             UsageError: it has no tables for them.
             BundleError: it lacks an engine.
             BackendError: its target has no such device, or its library is not installed.
         """
-        schedule = self._plan(self._checked(settings))[0]
+        schedule = self.schedule_for(self._checked(settings))
         roles = ["text_encoder", "unet", "vae_decoder"]
         if not all(evaluation.whole for evaluation in self._evaluations(schedule, settings)):
             roles.append("unet_shallow")
         for role in roles:
             self.bundle.spec(role)
         resolve_device(self.bundle.manifest.target, self._device)
-        return schedule
 
     def check_faces(self, settings: Settings) -> None:
         """Make sure that the bundle has the engines that photos need.

@@ -120,8 +120,9 @@ def test_a_build_that_is_told_to_stop_clears_up(tmp_path: Path, number: signal.S
     environment = os.environ | {"TMPDIR": str(tmp_path / "temporary")}
     said = []
     with subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as process:  # fmt: skip
         assert process.stderr is not None and process.stdout is not None
         for line in process.stderr:
             said.append(line)

@@ -72,8 +72,8 @@ def test_a_picture_does_not_depend_on_its_batch(reusing: Anonymizer) -> None:
 
 def test_a_named_sampler_wins(anonymizer: Anonymizer) -> None:
     level = Economy(sampler="dpmpp_2m_sde")
-    assert anonymizer.check(Settings(economy=level)).sampler == "dpmpp_2m_sde"
-    assert anonymizer.check(Settings(economy=level, sampler="dpmpp_sde")).sampler == "dpmpp_sde"
+    assert anonymizer.schedule_for(Settings(economy=level)).sampler == "dpmpp_2m_sde"
+    assert anonymizer.schedule_for(Settings(economy=level, sampler="dpmpp_sde")).sampler == "dpmpp_sde"
 
 
 def test_a_bundle_without_the_shallow_part(anonymizer: Anonymizer) -> None:
