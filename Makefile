@@ -18,8 +18,7 @@ help:
 	@echo "make clean  remove .venv, engines and results"
 
 demo: $(DEMO)
-	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output out --overwrite
-	@echo "The portrait is in out/astronaut.png"
+	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output out --overwrite --json | $(BIN)/python -m anon_export.demo.sheet out/astronaut-side-by-side.png
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
