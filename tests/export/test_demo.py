@@ -1,9 +1,11 @@
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from transformers import CLIPTokenizer
 
 from anon_export.demo import faces, weights
@@ -79,6 +81,24 @@ def test_the_demo_reads_a_photograph(anonymizer: Anonymizer, astronaut: Path) ->
     person = anonymizer.describe(astronaut).attributes
     assert 20 < person["Age"] < 50 and person["Ethnic"] == "white" and person["Bald"] < 0.5 < person["Young"]
     assert person["Attractive"] == 0, "nobody judged it"
+
+
+VIEWS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "as it is": lambda photo: photo,
+    "mirrored": ImageOps.mirror,
+    "cut": lambda photo: photo.crop((70, 10, 400, 340)),
+    "small": lambda photo: photo.resize((300, 300)),
+    "turned": lambda photo: photo.rotate(6, Image.Resampling.BILINEAR),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_demo_sees_a_smiling_woman(anonymizer: Anonymizer, astronaut: Path, view: str) -> None:
+    """What `make demo` shows first; the photograph was never trained on."""
+    with Image.open(astronaut) as photo:
+        seen = anonymizer.describe(VIEWS[view](photo.convert("RGB")))
+    assert " woman, " in seen.request.prompt and " Smiling ," in seen.request.prompt
+    assert seen.attributes["Male"] < 0.4 and seen.attributes["Smiling"] > 0.6, "not by a hair"
 
 
 def test_weights_survive_writing_and_reading(demo_model: Path, tmp_path: Path) -> None:

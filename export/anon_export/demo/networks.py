@@ -33,7 +33,10 @@ class FaceNet(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of attributes (n, 40), ages (n, 101) and ethnicities (n, 6) for (n, 3, 224, 224), RGB, -1..1."""
-        features = self.features(picture)
+        return self.heads(self.features(picture))
+
+    def heads(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same logits, from features."""
         return self.attributes(features), self.age(features), self.race(features)
 
 
