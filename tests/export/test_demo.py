@@ -4,11 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image, ImageOps
 from transformers import CLIPTokenizer
 
 from anon_export.demo import faces, weights
+from anon_export.demo.networks import AttributeNet, DemographyNet
 from anon_export.loading import load_model
 from anon_runtime import Anonymizer, Request
 from anon_runtime.attributes import CELEBA, Attributes
@@ -111,6 +113,25 @@ def test_weights_survive_writing_and_reading(demo_model: Path, tmp_path: Path) -
         ours, theirs = getattr(again, part), getattr(pipeline, part)
         for (name, a), (_, b) in zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
+
+
+def test_face_networks_survive_writing_and_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight changes by half a step at most, of which the largest in its row is 127; a second time, by nothing."""
+    torch.manual_seed(0)
+    nets = AttributeNet(), DemographyNet()
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    weights.save_faces(tmp_path / weights.FACES, *nets)
+    again = weights.load_faces()
+    for ours, theirs in zip(nets, again, strict=True):
+        read = theirs.state_dict()
+        for name, tensor in ours.state_dict().items():
+            rows = tensor.float().reshape(len(tensor), -1) if tensor.ndim > 1 else tensor.float().reshape(1, -1)
+            most = rows.abs().amax(dim=1, keepdim=True) * (0.5 / 127 + 2**-10)  # and half precision's rounding
+            assert ((rows - read[name].float().reshape(rows.shape)).abs() <= most).all(), name
+    weights.save_faces(tmp_path / "second.safetensors", *again)
+    weights_of = (safetensors.torch.load_file(tmp_path / name) for name in (weights.FACES, "second.safetensors"))
+    first, second = weights_of
+    assert all(torch.equal(first[name], second[name]) for name in first if first[name].dtype == torch.int8)
 
 
 def test_the_weights_fit_into_the_repository() -> None:

@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from anon_export.demo.networks import AROUND, COLOURS
 from anon_export.demo.training.data import Labels
 from anon_export.demo.training.disguise import (
-    AROUND,
     BELOW,
-    COLOURS,
     FACE,
     MOUTH,
     SHAPES,

@@ -153,7 +153,7 @@ def test_what_nobody_judged_teaches_nothing(photos: Photos) -> None:
     _, labels, _ = plain(photos).at(np.zeros(2, int), np.arange(2))
     labels.attributes[0], labels.ages[0], labels.ethnicities[0] = torch.nan, torch.nan, Labels.NOBODY
     logits = [torch.zeros(2, n, requires_grad=True) for n in (len(CELEBA), OLDEST + 1, len(ETHNICITIES))]
-    face_loss(*logits, labels).backward()
+    face_loss(*logits, labels, torch.ones(len(CELEBA))).backward()
     assert all((tensor.grad[0] == 0).all() and (tensor.grad[1] != 0).any() for tensor in logits)
 
 

@@ -13,7 +13,7 @@ from transformers import CLIPTokenizer
 from anon_runtime.errors import AnonError
 
 from ..generator import DEMO, Parts, make_parts, make_scheduler, write_tokenizer
-from ..networks import AttributeNet, DemographyNet, FaceNet
+from ..networks import PAIR, AttributeNet, DemographyNet, FaceNet
 from ..weights import FACES, FOLDER, GENERATOR, save_faces, save_generator
 from .autoencoder import train_autoencoder
 from .captions import Mixture
@@ -106,11 +106,12 @@ def make_faces(photos: Photos, teachers: Teachers, path: Path, checkpoints: Path
     """Train the attribute network's members, then the age and ethnicity network, and write them."""
     torch.manual_seed(DEMO.seed)
     start, demography, attributes = FaceNet(closeup=True), DemographyNet(), AttributeNet()
-    for net in attributes.nets:  # they differ by what they see
+    first, second = attributes.nets[:PAIR], attributes.nets[PAIR:]
+    for net in first:  # they differ by what they see
         net.load_state_dict(start.state_dict())
     for net, recipe, crop, count, surrounded in (
-        (attributes.nets[0], ATTRIBUTES[0], attribute_crop, 6, False),
-        (attributes.nets[1], ATTRIBUTES[1], attribute_crop, CUTS, True),
+        (first[0], ATTRIBUTES[0], attribute_crop, 6, False),
+        (first[1], ATTRIBUTES[1], attribute_crop, CUTS, True),
         (demography.net, DEMOGRAPHY, demography_crop, CUTS, True),
     ):
         make = partial(plain_lesson, photos, crop, count, surrounded=surrounded)
@@ -118,7 +119,8 @@ def make_faces(photos: Photos, teachers: Teachers, path: Path, checkpoints: Path
         train_face_network(net, lesson, None, _scaled(recipe, scale), checkpoints, seed=3)
     lesson = _lesson(checkpoints / "disguised.lesson", partial(disguised_lesson, photos, attribute_crop, teachers))
     chances = balanced(photos, "Smiling", SMILING)
-    for net, recipe, seed in zip(attributes.nets, DISGUISED, (3, 4), strict=True):
+    for net, before, recipe, seed in zip(second, first, DISGUISED, (3, 4), strict=True):
+        net.load_state_dict(before.state_dict())
         train_face_network(net, lesson, chances, _scaled(recipe, scale), checkpoints, seed)
     save_faces(path, attributes, demography)
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from anon_runtime.attributes import CELEBA
 
+from ..networks import AROUND, COLOURS
 from .data import Labels
 
 
@@ -32,8 +33,6 @@ class Part:
     unsure: tuple[str, ...]
 
 
-AROUND = ("Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Sideburns",
-          "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat")  # fmt: skip
 BELOW = ("Double_Chin", "Wearing_Necklace", "Wearing_Necktie")
 _WHOLE = ("Blurry", "Chubby", "Double_Chin", "Oval_Face", "Pale_Skin")
 FACE = Part((112, 132), (38, 46), tuple(n for n in CELEBA if n not in (*AROUND, *BELOW, *_WHOLE)), _WHOLE)
@@ -44,7 +43,6 @@ MOUTH = Part(
     ("Blurry", "Heavy_Makeup", "High_Cheekbones", "Male", "Sideburns", "Young"),
 )  # fmt: skip
 CHIN = 180  # its row
-COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Pale_Skin", "Rosy_Cheeks")
 SWAPPED = 0.25  # share of the pictures that get somebody else's face, and share that get somebody else's mouth
 BENT, KNOTS, FURTHEST = 0.5, 8, 3  # share of the pictures that are bent; points a side that are pulled, by pixels
 SHAPES = ("Arched_Eyebrows", "Big_Lips", "Big_Nose", "Chubby", "Double_Chin", "High_Cheekbones", "Narrow_Eyes",

@@ -30,7 +30,7 @@ SMALLEST = 80  # pixels of a photo's side: faces also come small
 JITTER = Jitter(shift=0.03, scale=0.08, turn=8, light=0.2)
 SURROUNDINGS = ("none", "edge", "symmetric", "colour")  # of a photo: crops of a face that fills it reach beyond it
 AGE_SPREAD = 3.0  # years; the labels know no better
-WEIGHTS = torch.tensor([5.0 if name in KNOWN else 1.0 for name in CELEBA])  # what is seen of a face first
+KNOWN_WEIGHT = 5  # of the attributes that teachers know: they are what is seen of a face first
 Crop = Callable[[NDArray[np.uint8], Face], Tensor]
 
 
@@ -123,6 +123,7 @@ def train_face_network(
     """
     (count, n), seen = lesson.crops.shape[:2], lesson.features.shape[-1]
     readout = nn.Linear(net.attributes.in_features, seen) if seen else nn.Identity()  # thrown away
+    weights = torch.tensor([float(KNOWN_WEIGHT if seen and name in KNOWN else 1) for name in CELEBA])
 
     def loss(rng: np.random.Generator) -> Tensor:
         rows = rng.choice(n, BATCH, replace=False, p=chances)
@@ -133,7 +134,7 @@ def train_face_network(
             logits, read = net.heads(features), readout(features)
         guide = functional.mse_loss(read.float(), expected) if seen else 0
         attributes, age, race = (tensor.float() for tensor in logits)
-        return face_loss(attributes, age, race, labels) + guide
+        return face_loss(attributes, age, race, labels, weights) + guide
 
     train(nn.ModuleDict({"net": net, "readout": readout}), loss, recipe, checkpoints, seed)
 
@@ -199,11 +200,17 @@ def _surround(picture: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDA
     return padded, margin
 
 
-def face_loss(attributes: Tensor, age: Tensor, race: Tensor, labels: Labels) -> Tensor:
-    """Cross-entropies of attributes, age (a bell around the label) and ethnicity, where somebody judged them."""
+def face_loss(attributes: Tensor, age: Tensor, race: Tensor, labels: Labels, weights: Tensor) -> Tensor:
+    """Cross-entropies of attributes, age (a bell around the label) and ethnicity, where somebody judged them.
+
+    Args:
+        attributes, age, race: logits (n, 40), (n, 101) and (n, 6).
+        labels: n of them.
+        weights: of the attributes (40,).
+    """
     judged, dated = ~labels.attributes.isnan(), ~labels.ages.isnan()
-    targets, weights = labels.attributes[judged].clamp(0.03, 0.97), WEIGHTS.expand_as(judged)[judged]
-    scores = functional.binary_cross_entropy_with_logits(attributes[judged], targets, weights)
+    targets, parts = labels.attributes[judged].clamp(0.03, 0.97), weights.expand_as(judged)[judged]
+    scores = functional.binary_cross_entropy_with_logits(attributes[judged], targets, parts)
     age, known, years = age[dated], labels.ages[dated], torch.arange(OLDEST + 1)
     bell = torch.softmax(-0.5 * ((years - known[:, None]) / AGE_SPREAD) ** 2, dim=1)
     expected = (torch.softmax(age, 1) * years).sum(dim=1)
