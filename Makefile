@@ -20,8 +20,7 @@ help:
 	@echo "make clean          remove the environments, the demo engines and results"
 
 demo: $(DEMO)
-	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output out --overwrite
-	@echo "The portrait is in out/astronaut.png"
+	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output out --overwrite --json | $(BIN)/python -m anon_export.demo.sheet out/astronaut-side-by-side.png
 
 test: $(VENV)/.installed-demo $(VENV)/.installed-test
 	$(BIN)/python -m pytest

@@ -17,10 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch.nn import functional
 from tqdm import tqdm
 
+from anon_export.demo.sheet import draw
 from anon_export.demo.training.captions import labelled
 from anon_export.demo.training.data import Photos, load_photos, split
 from anon_export.demo.weights import load_faces
@@ -191,27 +192,16 @@ def distance_figures(pictures: Sequence[Pixels], again: Sequence[Pixels]) -> lis
     ]
 
 
-def draw_grid(anonymizer: Anonymizer, photos: Photos, path: Path, columns: int = 8, side: int = 192) -> None:
-    """Held-out photos above, what was read from them between, and the portraits painted from that below."""
-    rows = np.random.default_rng(1).permutation(len(photos))[:columns]
-    grid = Image.new("RGB", (columns * side, 2 * side + 96), "white")
-    pen = ImageDraw.Draw(grid)
-    for column, row in enumerate(map(int, rows)):
-        portrait = anonymizer.anonymize(photos.picture(row), seed=row)
-        for top, picture in ((0, Image.fromarray(photos.picture(row))), (side + 96, portrait.image)):
-            grid.paste(picture.resize((side, side), Image.Resampling.BICUBIC), (column * side, top))
-        for line, text in enumerate(_wrap(portrait.prompt.removeprefix("closeup portrait photo of a "), 31)[:6]):
-            pen.text((column * side + 4, side + 4 + 15 * line), text, "black")
+def draw_grid(anonymizer: Anonymizer, photos: Photos, path: Path, people: int = 8, side: int = 192) -> None:
+    """Held-out photos, the words that were read from each, and the portraits painted from those; two in a row."""
+    grid = Image.new("RGB", (2 * 3 * side, people // 2 * side), "white")
+    for place, chosen in enumerate(map(int, np.random.default_rng(1).permutation(len(photos))[:people])):
+        photo = photos.picture(chosen)
+        portrait = anonymizer.anonymize(photo, seed=chosen)
+        sheet = draw(Image.fromarray(photo), portrait.prompt, portrait.image, side)
+        grid.paste(sheet, (place % 2 * 3 * side, place // 2 * side))
     path.parent.mkdir(parents=True, exist_ok=True)
     grid.save(path, optimize=True)
-
-
-def _wrap(prompt: str, width: int) -> list[str]:
-    lines = [""]
-    for phrase in (part.strip() for part in prompt.split(",") if part.strip()):
-        joined = f"{lines[-1]}, {phrase}" if lines[-1] else phrase
-        lines = [*lines[:-1], joined] if len(joined) <= width else [*lines, phrase]
-    return lines
 
 
 def main() -> None:

@@ -1,12 +1,16 @@
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from PIL import Image, ImageOps
 from transformers import CLIPTokenizer
 
 from anon_export.demo import faces, weights
+from anon_export.demo.networks import AttributeNet, DemographyNet
 from anon_export.loading import load_model
 from anon_runtime import Anonymizer, Request
 from anon_runtime.attributes import CELEBA, Attributes
@@ -81,6 +85,24 @@ def test_the_demo_reads_a_photograph(anonymizer: Anonymizer, astronaut: Path) ->
     assert person["Attractive"] == 0, "nobody judged it"
 
 
+VIEWS: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "as it is": lambda photo: photo,
+    "mirrored": ImageOps.mirror,
+    "cut": lambda photo: photo.crop((70, 10, 400, 340)),
+    "small": lambda photo: photo.resize((300, 300)),
+    "turned": lambda photo: photo.rotate(6, Image.Resampling.BILINEAR),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_demo_sees_a_smiling_woman(anonymizer: Anonymizer, astronaut: Path, view: str) -> None:
+    """What `make demo` shows first; the photograph was never trained on."""
+    with Image.open(astronaut) as photo:
+        seen = anonymizer.describe(VIEWS[view](photo.convert("RGB")))
+    assert " woman, " in seen.request.prompt and " Smiling ," in seen.request.prompt
+    assert seen.attributes["Male"] < 0.4 and seen.attributes["Smiling"] > 0.6, "not by a hair"
+
+
 def test_weights_survive_writing_and_reading(demo_model: Path, tmp_path: Path) -> None:
     """Of the table of words only those rows are kept that prompts can reach."""
     pipeline = load_model(demo_model)
@@ -91,6 +113,25 @@ def test_weights_survive_writing_and_reading(demo_model: Path, tmp_path: Path) -
         ours, theirs = getattr(again, part), getattr(pipeline, part)
         for (name, a), (_, b) in zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0, msg=name)
+
+
+def test_face_networks_survive_writing_and_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A weight changes by half a step at most, of which the largest in its row is 127; a second time, by nothing."""
+    torch.manual_seed(0)
+    nets = AttributeNet(), DemographyNet()
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    weights.save_faces(tmp_path / weights.FACES, *nets)
+    again = weights.load_faces()
+    for ours, theirs in zip(nets, again, strict=True):
+        read = theirs.state_dict()
+        for name, tensor in ours.state_dict().items():
+            rows = tensor.float().reshape(len(tensor), -1) if tensor.ndim > 1 else tensor.float().reshape(1, -1)
+            most = rows.abs().amax(dim=1, keepdim=True) * (0.5 / 127 + 2**-10)  # and half precision's rounding
+            assert ((rows - read[name].float().reshape(rows.shape)).abs() <= most).all(), name
+    weights.save_faces(tmp_path / "second.safetensors", *again)
+    weights_of = (safetensors.torch.load_file(tmp_path / name) for name in (weights.FACES, "second.safetensors"))
+    first, second = weights_of
+    assert all(torch.equal(first[name], second[name]) for name in first if first[name].dtype == torch.int8)
 
 
 def test_the_weights_fit_into_the_repository() -> None:

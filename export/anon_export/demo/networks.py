@@ -8,7 +8,13 @@ from anon_runtime.attributes import CELEBA, CLIP_MEAN, CLIP_STD, ETHNICITIES
 
 WIDTHS = (16, 32, 64, 128)
 OLDEST = 100
-MEMBERS = 2  # of the attribute network: the mean of two that were trained differently reads better than either
+AROUND = ("Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Sideburns",
+          "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat")  # fmt: skip
+COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Pale_Skin", "Rosy_Cheeks")
+# Of the attribute network's members, the first pair was trained on faces as they are, the second on disguised ones.
+# Disguises teach what a face itself shows, and take away hair and colours, of which the first pair knows more.
+PAIR = 2
+FIRST_PAIRS = (*AROUND, *COLOURS, "Young")
 MIDDLE = slice(70, 182), slice(56, 168)  # rows and columns of FaRL's crop from the brows to the chin
 
 
@@ -33,7 +39,10 @@ class FaceNet(nn.Module):
 
     def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of attributes (n, 40), ages (n, 101) and ethnicities (n, 6) for (n, 3, 224, 224), RGB, -1..1."""
-        features = self.features(picture)
+        return self.heads(self.features(picture))
+
+    def heads(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same logits, from features."""
         return self.attributes(features), self.age(features), self.race(features)
 
 
@@ -55,17 +64,20 @@ class AttributeNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.nets = nn.ModuleList(FaceNet(closeup=True) for _ in range(MEMBERS))
+        self.nets = nn.ModuleList(FaceNet(closeup=True) for _ in range(2 * PAIR))
         self.register_buffer("mean", torch.tensor(CLIP_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(CLIP_STD).view(3, 1, 1), persistent=False)
         judged = torch.tensor([float(name != "Attractive") for name in CELEBA])
         self.register_buffer("judged", judged, persistent=False)
+        first = torch.tensor([float(name in FIRST_PAIRS) for name in CELEBA])
+        shares = torch.stack([first] * PAIR + [1 - first] * PAIR) / PAIR
+        self.register_buffer("shares", shares[:, None], persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """Score the 40 attributes; Attractive, which nobody labelled, is never claimed: 0."""
         unit = image * self.std + self.mean
-        logits = [net(unit * 2 - 1)[0] for net in self.nets]
-        return torch.sigmoid(torch.stack(logits).mean(dim=0)) * self.judged
+        logits = torch.stack([net(unit * 2 - 1)[0] for net in self.nets])
+        return torch.sigmoid((logits * self.shares).sum(dim=0)) * self.judged
 
 
 class DemographyNet(nn.Module):

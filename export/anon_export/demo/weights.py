@@ -1,4 +1,4 @@
-"""The demo's trained weights: half-precision safetensors in this package, described by their MODEL_CARD.md."""
+"""The demo's trained weights: small safetensors in this package, described by their MODEL_CARD.md."""
 
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -20,6 +20,7 @@ FOLDER = files(__package__) / "weights"
 GENERATOR, FACES = "generator.safetensors", "faces.safetensors"
 _EMBEDDING = "text_encoder.text_model.embeddings.token_embedding.weight"
 _SCALING = "vae_scaling_factor"
+_STEP = ".step"
 
 
 def write_demo(folder: Path) -> None:
@@ -53,7 +54,7 @@ def load_faces() -> tuple[AttributeNet, DemographyNet]:
     """The trained attribute, age and ethnicity networks."""
     attributes, demography = AttributeNet(), DemographyNet()
     with as_file(FOLDER / FACES) as path:
-        _fill({"attributes": attributes, "demography": demography}, _read(path)[0])
+        _fill({"attributes": attributes, "demography": demography}, _from_bytes(_read(path)[0]))
     return attributes, demography
 
 
@@ -64,8 +65,8 @@ def faces_digest() -> str:
 
 
 def save_faces(path: Path, attributes: AttributeNet, demography: DemographyNet) -> None:
-    """Write the weights of the face networks."""
-    save_file(_tensors({"attributes": attributes, "demography": demography}), path)
+    """Write the weights of the face networks, a byte for each weight of a filter."""
+    save_file(_to_bytes(_tensors({"attributes": attributes, "demography": demography})), path)
 
 
 def known_tokens(tokenizer: CLIPTokenizer) -> list[int]:
@@ -88,6 +89,25 @@ def _tensors(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
     """All weights by name, contiguous and in half precision."""
     states = {f"{part}.{name}": t for part, module in modules.items() for name, t in module.state_dict().items()}
     return {name: t.half().contiguous() if t.is_floating_point() else t for name, t in states.items()}
+
+
+def _to_bytes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Filters and matrices in whole steps, a step for each row: that of its largest weight is 127."""
+    stored = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim < 2:
+            stored[name] = tensor
+            continue
+        rows = tensor.float().flatten(1)
+        step = rows.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / 127
+        stored |= {name: (rows / step).round().to(torch.int8).view(tensor.shape), name + _STEP: step}
+    return stored
+
+
+def _from_bytes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    steps = {name.removesuffix(_STEP): step for name, step in tensors.items() if name.endswith(_STEP)}
+    plain = {name: tensor for name, tensor in tensors.items() if not name.endswith(_STEP)}
+    return plain | {name: (plain[name].flatten(1) * step).view(plain[name].shape) for name, step in steps.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

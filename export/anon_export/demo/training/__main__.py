@@ -1,6 +1,7 @@
 """The command that makes the demo's weights."""
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,22 +13,34 @@ from transformers import CLIPTokenizer
 from anon_runtime.errors import AnonError
 
 from ..generator import DEMO, Parts, make_parts, make_scheduler, write_tokenizer
-from ..networks import AttributeNet, DemographyNet, FaceNet
+from ..networks import PAIR, AttributeNet, DemographyNet, FaceNet
 from ..weights import FACES, FOLDER, GENERATOR, save_faces, save_generator
 from .autoencoder import train_autoencoder
 from .captions import Mixture
 from .data import Photos, load_photos, split
 from .denoiser import Generator, Windows, train_denoiser
-from .face_networks import attribute_crop, cut, demography_crop, train_face_network
+from .face_networks import (
+    CUTS,
+    Lesson,
+    attribute_crop,
+    balanced,
+    demography_crop,
+    disguised_lesson,
+    plain_lesson,
+    train_face_network,
+)
 from .loop import Recipe, cached
 from .reader import train_reader
+from .teachers import Teachers, load_teachers
 
 AUTOENCODER = Recipe("autoencoder", 3000, 1e-3)
 ATTRIBUTES = Recipe("attributes", 1250, 2e-3, decay=0.05), Recipe("attributes-surrounded", 1800, 2e-3, decay=0.05)
+DISGUISED = Recipe("disguised", 2000, 1.5e-3, decay=0.05), Recipe("disguised-surrounded", 2000, 1.5e-3, decay=0.05)
 DEMOGRAPHY = Recipe("demography", 600, 2e-3, decay=0.05)
 READER = Recipe("reader", 700, 2e-3)
 DENOISER = Recipe("denoiser", 12000, 6e-4)
 PARTS = ("faces", "generator")
+SMILING = 0.4  # share of those who smile in a batch: a fifth of the demo's photos, about half of people's own
 
 
 @click.command()
@@ -35,10 +48,23 @@ PARTS = ("faces", "generator")
 @click.option("--output", type=click.Path(path_type=Path), default=Path(str(FOLDER)), help="Where the weights go.")
 @click.option("--checkpoints", type=click.Path(path_type=Path), default=Path("engines/training"), show_default=True,
               help="Where unfinished and finished trainings are kept; a run goes on from there.")  # fmt: skip
+@click.option(
+    "--teachers",
+    type=click.Path(path_type=Path),
+    help="The folder package/model of `npm pack @vladmandic/face-api@1.7.15`; the faces part needs it.",
+)
 @click.option("--parts", multiple=True, type=click.Choice(PARTS), default=PARTS, show_default=True)
 @click.option("--scale", default=1.0, show_default=True, help="Multiplies the numbers of steps; for trials.")
 @click.option("--threads", default=0, help="Of torch; 0 is its own choice.")
-def main(data: Path, output: Path, checkpoints: Path, parts: tuple[str, ...], scale: float, threads: int) -> None:
+def main(
+    data: Path,
+    output: Path,
+    checkpoints: Path,
+    teachers: Path | None,
+    parts: tuple[str, ...],
+    scale: float,
+    threads: int,
+) -> None:
     """Train the demo's networks on labelled photos and write their weights.
 
     DATA holds labels.csv (attributes, age, ethnicity, box and landmarks of each photo) and photos/. The demo's are
@@ -51,6 +77,7 @@ def main(data: Path, output: Path, checkpoints: Path, parts: tuple[str, ...], sc
     torch.set_flush_denormal(True)  # small activations of fresh networks would be slow
     try:
         photos, held_out = split(load_photos(data))
+        judges = load_teachers(teachers or Path("package/model")) if "faces" in parts else None
     except AnonError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{len(photos)} photos to train on, {len(held_out)} held out", err=True)
@@ -58,8 +85,8 @@ def main(data: Path, output: Path, checkpoints: Path, parts: tuple[str, ...], sc
     checkpoints.mkdir(parents=True, exist_ok=True)
     if "generator" in parts:
         make_generator(photos, output / GENERATOR, checkpoints, scale)
-    if "faces" in parts:
-        make_faces(photos, output / FACES, checkpoints, scale)
+    if judges:
+        make_faces(photos, judges, output / FACES, checkpoints, scale)
 
 
 def make_generator(photos: Photos, path: Path, checkpoints: Path, scale: float) -> None:
@@ -75,21 +102,31 @@ def make_generator(photos: Photos, path: Path, checkpoints: Path, scale: float) 
     save_generator(path, Parts(parts.unet, parts.vae, parts.text_encoder), tokenizer)
 
 
-def make_faces(photos: Photos, path: Path, checkpoints: Path, scale: float) -> None:
-    """Train both members of the attribute network, then the age and ethnicity network, and write them."""
+def make_faces(photos: Photos, teachers: Teachers, path: Path, checkpoints: Path, scale: float) -> None:
+    """Train the attribute network's members, then the age and ethnicity network, and write them."""
     torch.manual_seed(DEMO.seed)
     start, demography, attributes = FaceNet(closeup=True), DemographyNet(), AttributeNet()
-    for net in attributes.nets:  # they differ by what they see
+    first, second = attributes.nets[:PAIR], attributes.nets[PAIR:]
+    for net in first:  # they differ by what they see
         net.load_state_dict(start.state_dict())
-    plain, surrounded = partial(cut, count=6, surrounded=False), partial(cut, count=10, surrounded=True)
-    for net, make, crop, recipe in (
-        (attributes.nets[0], plain, attribute_crop, ATTRIBUTES[0]),
-        (attributes.nets[1], surrounded, attribute_crop, ATTRIBUTES[1]),
-        (demography.net, surrounded, demography_crop, DEMOGRAPHY),
+    for net, recipe, crop, count, surrounded in (
+        (first[0], ATTRIBUTES[0], attribute_crop, 6, False),
+        (first[1], ATTRIBUTES[1], attribute_crop, CUTS, True),
+        (demography.net, DEMOGRAPHY, demography_crop, CUTS, True),
     ):
-        crops = cached(checkpoints / f"{recipe.name}-crops.pt", partial(make, photos, crop))
-        train_face_network(net, crops, photos, _scaled(recipe, scale), checkpoints)
+        make = partial(plain_lesson, photos, crop, count, surrounded=surrounded)
+        lesson = _lesson(checkpoints / f"{recipe.name}.lesson", make)
+        train_face_network(net, lesson, None, _scaled(recipe, scale), checkpoints, seed=3)
+    lesson = _lesson(checkpoints / "disguised.lesson", partial(disguised_lesson, photos, attribute_crop, teachers))
+    chances = balanced(photos, "Smiling", SMILING)
+    for net, before, recipe, seed in zip(second, first, DISGUISED, (3, 4), strict=True):
+        net.load_state_dict(before.state_dict())
+        train_face_network(net, lesson, chances, _scaled(recipe, scale), checkpoints, seed)
     save_faces(path, attributes, demography)
+
+
+def _lesson(path: Path, make: Callable[[], Lesson]) -> Lesson:
+    return Lesson(*cached(path, lambda: tuple(make())))
 
 
 def _scaled(recipe: Recipe, scale: float) -> Recipe:

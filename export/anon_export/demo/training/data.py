@@ -3,6 +3,7 @@
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +21,27 @@ SPLIT_SEED = 6
 # Thumbnails that correlate more than this are taken for pictures of one face, recoloured or not.
 ALIKE = 0.88
 _POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What is known about n faces.
+
+    Attributes:
+        attributes: float32 (n, 40), 0..1, in CelebA's order; NaN where nobody judged.
+        ages: float32 (n,), years; NaN where nobody judged.
+        ethnicities: int64 (n,), indices of `ETHNICITIES`; NOBODY where nobody judged.
+    """
+
+    NOBODY: ClassVar[int] = -100  # what cross-entropy skips
+
+    attributes: Tensor
+    ages: Tensor
+    ethnicities: Tensor
+
+    def at(self, *index: NDArray[np.int64]) -> "Labels":
+        """Those of some faces."""
+        return Labels(self.attributes[index], self.ages[index], self.ethnicities[index])
 
 
 @dataclass(frozen=True)

@@ -3,29 +3,34 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
+from tqdm import tqdm, trange
 
-from anon_runtime.attributes import CLIP_MEAN, CLIP_STD, deepface_crop, farl_crop
+from anon_runtime.attributes import CELEBA, CLIP_MEAN, CLIP_STD, deepface_crop, farl_crop
 from anon_runtime.backends import load_engine
 from anon_runtime.faces import DETECTORS, Face, biggest_face, detect
 
 from ..faces import build_centerface, find_centerface
 from ..networks import OLDEST, FaceNet
-from .data import SIDE, Jitter, Photos, vary
-from .loop import Recipe, train
+from .data import SIDE, Jitter, Labels, Photos, vary
+from .disguise import disguise
+from .loop import HALF, Recipe, train
+from .teachers import KNOWN, Teachers
 
 BATCH = 48
+CUTS, DISGUISES = 10, 2  # crops of each photo, and disguises of each crop
 SMALLEST = 80  # pixels of a photo's side: faces also come small
 JITTER = Jitter(shift=0.03, scale=0.08, turn=8, light=0.2)
 SURROUNDINGS = ("none", "edge", "symmetric", "colour")  # of a photo: crops of a face that fills it reach beyond it
 AGE_SPREAD = 3.0  # years; the labels know no better
+KNOWN_WEIGHT = 5  # of the attributes that teachers know: they are what is seen of a face first
 Crop = Callable[[NDArray[np.uint8], Face], Tensor]
 
 
@@ -41,23 +46,97 @@ def demography_crop(picture: NDArray[np.uint8], face: Face) -> Tensor:
     return torch.from_numpy(unit * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def train_face_network(net: FaceNet, crops: Tensor, photos: Photos, recipe: Recipe, checkpoints: Path) -> None:
-    """Train one network on all three tasks.
+class Lesson(NamedTuple):
+    """Several variants of the crop of each photo, and what is known about each.
 
-    Args:
-        net: trained in place.
-        crops: of the photos, from `cut`.
-        photos: to train on.
-        recipe: how long and how fast.
-        checkpoints: where the state is kept.
+    Attributes:
+        crops: uint8 (count, n, 3, 224, 224), RGB.
+        attributes, ages, ethnicities: (count, n, ...), see `Labels`.
+        features: what teachers see, each of mean 0 and variance 1: float16 (count, n, FEATURES), or (count, n, 0).
     """
 
-    def loss(rng: np.random.Generator) -> Tensor:
-        rows = rng.choice(len(photos), BATCH, replace=False)
-        pixels = crops[rng.integers(0, len(crops), BATCH), rows]
-        return face_loss(net, vary(pixels, pixels.shape[-1], JITTER, rng), photos.only(rows))
+    crops: Tensor
+    attributes: Tensor
+    ages: Tensor
+    ethnicities: Tensor
+    features: Tensor
 
-    train(net, loss, recipe, checkpoints, seed=3)
+    def at(self, variants: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[Tensor, Labels, Tensor]:
+        """Crops, labels and features of some."""
+        labels = Labels(self.attributes, self.ages, self.ethnicities).at(variants, rows)
+        return self.crops[variants, rows], labels, self.features[variants, rows].float()
+
+
+def plain_lesson(photos: Photos, crop: Crop, count: int, *, surrounded: bool) -> Lesson:
+    """Crops of the photos, see `cut`, with the photos' labels."""
+    crops = cut(photos, crop, count, surrounded=surrounded)
+    labels = (photos.attributes, photos.ages, photos.ethnicities)
+    attributes, ages, ethnicities = (tensor.expand(len(crops), *tensor.shape) for tensor in labels)
+    return Lesson(crops, attributes, ages, ethnicities, torch.zeros(*crops.shape[:2], 0))
+
+
+def disguised_lesson(photos: Photos, crop: Crop, teachers: Teachers) -> Lesson:
+    """Crops in chance disguises with the labels that are left, which the teachers correct where they know better."""
+    plain, rng = plain_lesson(photos, crop, CUTS, surrounded=True), np.random.default_rng(7)
+    count, n = plain.crops.shape[:2]
+    rounds = [_disguised(plain, i % count, rng) for i in trange(count * DISGUISES, desc="disguises", unit="round")]
+    crops, attributes, ages, ethnicities = (torch.stack(tensors) for tensors in zip(*rounds, strict=True))
+    parts = crops.flatten(0, 1).split(BATCH)
+    seen = [teachers(part) for part in tqdm(parts, desc="teachers", unit="batch", mininterval=2)]
+    scores, features = (torch.cat(tensors).view(len(crops), n, -1) for tensors in zip(*seen, strict=True))
+    known = [CELEBA.index(name) for name in KNOWN]
+    attributes[..., known] = torch.stack([attributes[..., known], scores]).nanmean(dim=0)
+    mean, deviation = features.mean(dim=(0, 1)), features.std(dim=(0, 1)).clamp(min=1e-3)
+    return Lesson(crops, attributes, ages, ethnicities, ((features - mean) / deviation).clamp(-5, 5).half())
+
+
+def _disguised(lesson: Lesson, variant: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
+    """Each photo's crop in a disguise, and its labels; who gets whose face is chance."""
+    order = rng.permutation(lesson.crops.shape[1])
+    parts = []
+    for rows in np.array_split(order, -(-len(order) // BATCH)):
+        pixels, labels, _ = lesson.at(np.full_like(rows, variant), rows)
+        pictures, left = disguise(pixels.float() / 127.5 - 1, labels, rng)
+        parts.append((((pictures + 1) * 127.5).round().to(torch.uint8), left.attributes, left.ages, left.ethnicities))
+    back = np.argsort(order)
+    return tuple(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True))
+
+
+def balanced(photos: Photos, name: str, share: float) -> NDArray[np.float64]:
+    """How often to choose each photo (n,), so that this share of what is chosen has an attribute."""
+    has = photos.attributes[:, CELEBA.index(name)].numpy() > 0.5
+    return np.where(has, share / max(1, has.sum()), (1 - share) / max(1, (~has).sum()))
+
+
+def train_face_network(
+    net: FaceNet, lesson: Lesson, chances: NDArray[np.float64] | None, recipe: Recipe, checkpoints: Path, seed: int
+) -> None:
+    """Train one network on all three tasks, and to know what teachers see.
+
+    Args:
+        net: trained in place, in bfloat16 where the processor has it.
+        lesson: what it learns from.
+        chances: how often to choose each photo (n,); None: all equally.
+        recipe: how long and how fast.
+        checkpoints: where the state is kept.
+        seed: of the chance.
+    """
+    (count, n), seen = lesson.crops.shape[:2], lesson.features.shape[-1]
+    readout = nn.Linear(net.attributes.in_features, seen) if seen else nn.Identity()  # thrown away
+    weights = torch.tensor([float(KNOWN_WEIGHT if seen and name in KNOWN else 1) for name in CELEBA])
+
+    def loss(rng: np.random.Generator) -> Tensor:
+        rows = rng.choice(n, BATCH, replace=False, p=chances)
+        pixels, labels, expected = lesson.at(rng.integers(0, count, BATCH), rows)
+        pictures = vary(pixels, pixels.shape[-1], JITTER, rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=HALF):
+            features = net.features(pictures)
+            logits, read = net.heads(features), readout(features)
+        guide = functional.mse_loss(read.float(), expected) if seen else 0
+        attributes, age, race = (tensor.float() for tensor in logits)
+        return face_loss(attributes, age, race, labels, weights) + guide
+
+    train(nn.ModuleDict({"net": net, "readout": readout}), loss, recipe, checkpoints, seed)
 
 
 def find_faces(photos: Photos) -> list[Face]:
@@ -86,7 +165,7 @@ def cut(photos: Photos, crop: Crop, count: int, *, surrounded: bool) -> Tensor:
     rng, faces = np.random.default_rng(4), find_faces(photos)
     variants = [
         torch.stack([crop(*_unsteady(photos.picture(i), face, rng, surrounded)) for i, face in enumerate(faces)])
-        for _ in tqdm(range(count), desc="crops", unit="round")
+        for _ in trange(count, desc="crops", unit="round")
     ]
     return torch.stack(variants)
 
@@ -121,14 +200,20 @@ def _surround(picture: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDA
     return padded, margin
 
 
-def face_loss(net: FaceNet, pictures: Tensor, labels: Photos) -> Tensor:
-    """Cross-entropies of attributes (where somebody judged), age (a bell around the label) and ethnicity."""
-    attributes, age, race = net(pictures)
-    judged = ~labels.attributes.isnan()
-    targets = labels.attributes.nan_to_num().clamp(0.03, 0.97)
-    scores = functional.binary_cross_entropy_with_logits(attributes[judged], targets[judged])
-    years = torch.arange(OLDEST + 1)
-    bell = torch.softmax(-0.5 * ((years - labels.ages[:, None]) / AGE_SPREAD) ** 2, dim=1)
+def face_loss(attributes: Tensor, age: Tensor, race: Tensor, labels: Labels, weights: Tensor) -> Tensor:
+    """Cross-entropies of attributes, age (a bell around the label) and ethnicity, where somebody judged them.
+
+    Args:
+        attributes, age, race: logits (n, 40), (n, 101) and (n, 6).
+        labels: n of them.
+        weights: of the attributes (40,).
+    """
+    judged, dated = ~labels.attributes.isnan(), ~labels.ages.isnan()
+    targets, parts = labels.attributes[judged].clamp(0.03, 0.97), weights.expand_as(judged)[judged]
+    scores = functional.binary_cross_entropy_with_logits(attributes[judged], targets, parts)
+    age, known, years = age[dated], labels.ages[dated], torch.arange(OLDEST + 1)
+    bell = torch.softmax(-0.5 * ((years - known[:, None]) / AGE_SPREAD) ** 2, dim=1)
     expected = (torch.softmax(age, 1) * years).sum(dim=1)
-    ages = functional.cross_entropy(age, bell) + functional.smooth_l1_loss(expected, labels.ages, beta=3) / 5
-    return 2 * scores + 0.3 * ages + 0.5 * functional.cross_entropy(race, labels.ethnicities, label_smoothing=0.1)
+    ages = functional.cross_entropy(age, bell) + functional.smooth_l1_loss(expected, known, beta=3) / 5
+    races = functional.cross_entropy(race, labels.ethnicities, label_smoothing=0.1, ignore_index=Labels.NOBODY)
+    return 2 * scores + 0.3 * ages + 0.5 * races

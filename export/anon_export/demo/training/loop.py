@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 SAVE_EVERY = 60  # seconds
+# Whether to compute in bfloat16: with its instructions 1.4 to 2 times as fast, slower without.
+HALF = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 Loss = Callable[[np.random.Generator], Tensor]
+Saved = TypeVar("Saved", Tensor, tuple[Tensor, ...])
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def train(model: nn.Module, loss: Loss, recipe: Recipe, checkpoints: Path, seed:
         checkpoints: the folder in which the state is kept.
         seed: of the chance.
     """
+    model.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=recipe.rate, weight_decay=recipe.decay, betas=(0.9, 0.99), fused=True
     )
@@ -55,7 +60,6 @@ def train(model: nn.Module, loss: Loss, recipe: Recipe, checkpoints: Path, seed:
     step = _resume(path, model, average, optimizer)
     bar = tqdm(total=recipe.steps, initial=step, desc=recipe.name, unit="step", mininterval=2)
     saved, running, first = time.monotonic(), 0.0, step
-    model.train()
     while step < recipe.steps:
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate * min(1.0, (step + 1) / 100, 3 * (1 - step / recipe.steps))
@@ -105,11 +109,11 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.o
     return int(state["step"])
 
 
-def cached(path: Path, make: Callable[[], Tensor]) -> Tensor:
-    """A tensor that takes long to make, kept beside the checkpoints."""
+def cached(path: Path, make: Callable[[], Saved]) -> Saved:
+    """Tensors that take long to make, kept beside the checkpoints."""
     if path.is_file():
-        kept: Tensor = torch.load(path, weights_only=True)
+        kept: Saved = torch.load(path, weights_only=True)
         return kept
-    tensor = make()
-    torch.save(tensor, path)
-    return tensor
+    tensors = make()
+    torch.save(tensors, path)
+    return tensors
