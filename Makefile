@@ -5,6 +5,7 @@ VENV := .venv
 FACER_VENV := .venv-facer
 BIN := $(VENV)/bin
 DEMO := engines/demo/bundle.json
+SHOWN := out/demo
 SOURCES := $(shell find export runtime -name '*.py' -o -name '*.safetensors')
 
 .DEFAULT_GOAL := help
@@ -19,8 +20,9 @@ help:
 	@echo "make bench          compare the demo engines' speed with PyTorch and other runtimes"
 	@echo "make clean          remove the environments, the demo engines and results"
 
+# In folders of its own: whoever runs photos of theirs into out/ keeps what is there.
 demo: $(DEMO)
-	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output out --overwrite --json | $(BIN)/python -m anon_export.demo.sheet out/astronaut-side-by-side.png
+	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output $(SHOWN)/portraits --overwrite --json | $(BIN)/python -m anon_export.demo.sheet $(SHOWN)/side-by-side.png
 
 test: $(VENV)/.installed-demo $(VENV)/.installed-test
 	$(BIN)/python -m pytest
@@ -42,7 +44,7 @@ bench: $(VENV)/.installed-packages
 	$(BIN)/python -m benchmarks.throughput
 
 clean:
-	rm -rf $(VENV) $(FACER_VENV) engines/demo out
+	rm -rf $(VENV) $(FACER_VENV) engines/demo $(SHOWN)
 
 # A build of what is there already takes seconds, and says so.
 $(DEMO): $(SOURCES) pyproject.toml constraints.txt | $(VENV)/.installed-demo
