@@ -1,7 +1,9 @@
 """Shared fixtures: real photographs from packages, and a demo bundle: one that is built once a run, or `--bundle`."""
 
 import json
+import os
 import shutil
+import signal
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +15,12 @@ from PIL import Image
 
 from anon_runtime import Anonymizer
 from anon_runtime.bundle import MANIFEST
+
+# The tests' networks are small: more threads of torch would wait for each other five times longer than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A run in the background ignores Ctrl-C, and so would the processes that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # facer and DeepFace live in an environment of their own: `make test-packages`.
 collect_ignore = [] if find_spec("facer") else ["facer"]
