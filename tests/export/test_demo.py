@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from transformers import CLIPTokenizer
 
 from anon_export.demo import faces, weights
-from anon_export.demo.networks import AttributeNet, DemographyNet
+from anon_export.demo.networks import FIRST_PAIRS, AttributeNet, DemographyNet
 from anon_export.loading import load_model
 from anon_runtime import Anonymizer, Request
 from anon_runtime.attributes import CELEBA, Attributes
@@ -101,6 +101,17 @@ def test_the_demo_sees_a_smiling_woman(anonymizer: Anonymizer, astronaut: Path, 
         seen = anonymizer.describe(VIEWS[view](photo.convert("RGB")))
     assert " woman, " in seen.request.prompt and " Smiling ," in seen.request.prompt
     assert seen.attributes["Male"] < 0.4 and seen.attributes["Smiling"] > 0.6, "not by a hair"
+
+
+def test_each_attribute_is_read_by_one_pair() -> None:
+    net = AttributeNet().eval()
+    for i, member in enumerate(net.nets):
+        torch.nn.init.zeros_(member.attributes.weight)
+        torch.nn.init.constant_(member.attributes.bias, float(i))  # the first pair says 0 and 1, the second 2 and 3
+    scores = net(torch.zeros(1, 3, 224, 224))[0]
+    for name, score in zip(CELEBA, scores, strict=True):
+        said = torch.sigmoid(torch.tensor(0.5 if name in FIRST_PAIRS else 2.5))
+        torch.testing.assert_close(score, said if name != "Attractive" else torch.tensor(0.0))
 
 
 def test_weights_survive_writing_and_reading(demo_model: Path, tmp_path: Path) -> None:

@@ -65,8 +65,8 @@ def faces_digest() -> str:
 
 
 def save_faces(path: Path, attributes: AttributeNet, demography: DemographyNet) -> None:
-    """Write the weights of the face networks, a byte for each weight of a filter."""
-    save_file(_to_bytes(_tensors({"attributes": attributes, "demography": demography})), path)
+    """Write the weights of the face networks, of the attribute network's four members with a byte for each weight."""
+    save_file(_to_bytes(_tensors({"attributes": attributes})) | _tensors({"demography": demography}), path)
 
 
 def known_tokens(tokenizer: CLIPTokenizer) -> list[int]:

@@ -60,7 +60,7 @@ def main(
     data: Path,
     output: Path,
     checkpoints: Path,
-    teachers: Path | None,
+    teachers: Path,
     parts: tuple[str, ...],
     scale: float,
     threads: int,
@@ -77,7 +77,7 @@ def main(
     torch.set_flush_denormal(True)  # small activations of fresh networks would be slow
     try:
         photos, held_out = split(load_photos(data))
-        judges = load_teachers(teachers or Path("package/model")) if "faces" in parts else None
+        judges = load_teachers(teachers) if "faces" in parts else None
     except AnonError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{len(photos)} photos to train on, {len(held_out)} held out", err=True)

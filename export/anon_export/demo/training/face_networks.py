@@ -122,6 +122,7 @@ def train_face_network(
         seed: of the chance.
     """
     (count, n), seen = lesson.crops.shape[:2], lesson.features.shape[-1]
+    torch.manual_seed(seed)
     readout = nn.Linear(net.attributes.in_features, seen) if seen else nn.Identity()  # thrown away
     weights = torch.tensor([float(KNOWN_WEIGHT if seen and name in KNOWN else 1) for name in CELEBA])
 
