@@ -25,7 +25,7 @@ demo: $(DEMO)
 	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output $(SHOWN)/portraits --overwrite --json | $(BIN)/python -m anon_export.demo.sheet $(SHOWN)/side-by-side.png
 
 test: $(VENV)/.installed-demo $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 test-fast: $(VENV)/.installed-test $(if $(wildcard $(DEMO)),,$(DEMO))
 	$(BIN)/python -m pytest --bundle=$(dir $(DEMO)) tests/runtime
