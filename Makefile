@@ -28,7 +28,7 @@ test: $(VENV)/.installed-demo $(VENV)/.installed-test
 	$(BIN)/python -m pytest --numprocesses 2
 
 test-fast: $(VENV)/.installed-test $(if $(wildcard $(DEMO)),,$(DEMO))
-	$(BIN)/python -m pytest --bundle=$(dir $(DEMO)) tests/runtime
+	$(BIN)/python -m pytest --numprocesses 2 --bundle=$(dir $(DEMO)) tests/runtime
 
 test-packages: $(VENV)/.installed-packages $(FACER_VENV)/.installed
 	$(BIN)/python -m pytest -m packages
