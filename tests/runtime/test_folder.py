@@ -793,8 +793,7 @@ def test_ctrl_c_is_heard_among_photos_that_are_done(quick: Anonymizer, photos: P
 
 def test_two_runs_into_one_folder(demo_bundle: Path, originals: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = start(demo_bundle, originals, out)
-    wait_for(out, 1)
-    second = start(demo_bundle, originals, out)
-    assert "another run is writing" in second.communicate()[1] and second.returncode == 2
-    assert first.wait() == 0 and len(entries(out)) == 14
+    with Journal(out, {}, b""):
+        second = start(demo_bundle, originals, out)
+        assert "another run is writing" in second.communicate()[1] and second.returncode == 2
+    assert start(demo_bundle, originals, out).wait() == 0 and len(entries(out)) == 14
