@@ -29,11 +29,17 @@ collect_ignore = [] if find_spec("facer") else ["facer"]
 # pytest --hypothesis-profile=long tests/runtime/test_hostile.py tests/runtime/test_images.py
 settings.register_profile("short", max_examples=300, deadline=None)
 settings.register_profile("long", max_examples=50_000, deadline=None)
+settings.register_profile("fast", max_examples=50, deadline=None)
 settings.load_profile("short")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--bundle", type=Path, help="a demo bundle to test the runtime with, instead of building one")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--bundle") is not None:  # `make test-fast`
+        settings.load_profile("fast")
 
 
 @pytest.fixture(scope="session")
