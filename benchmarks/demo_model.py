@@ -21,15 +21,15 @@ from PIL import Image
 from torch.nn import functional
 from tqdm import tqdm
 
-from anon_export.demo.sheet import draw
+from anon_export.demo.contact_sheet import draw
 from anon_export.demo.training.captions import labelled
 from anon_export.demo.training.data import Photos, load_photos, split
 from anon_export.demo.weights import load_faces
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.attributes import CELEBA, ETHNICITIES, Attributes
-from anon_runtime.faces import DETECTORS, detect
-from anon_runtime.portrait import Description
-from anon_runtime.prompt import write_prompts
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.detection import DETECTORS, detect
+from anon_runtime.faces.prompt import write_prompts
+from anon_runtime.types import Description
 
 from .scores import column_aucs
 

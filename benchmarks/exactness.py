@@ -20,17 +20,17 @@ from diffusers.schedulers.scheduling_dpmsolver_sde import BrownianTreeNoiseSampl
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from anon_export.build import build
+from anon_export.build.builder import build
+from anon_export.build.options import Plan
+from anon_export.build.reference import Diffusers, to_pixels
+from anon_export.build.verify import psnr
 from anon_export.demo.generator import Architecture, write_generator
-from anon_export.loading import load_model
-from anon_export.plan import Plan
-from anon_export.reference import Diffusers, to_pixels
+from anon_export.models.loading import load_model
 from anon_export.tables import MAX_STEPS, make_scheduler
-from anon_export.verify import psnr
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime import noise as noises
-from anon_runtime.normal import NormalStream
-from anon_runtime.schedule import SAMPLERS, Schedule, load_schedule
+from anon_runtime.diffusion import brownian
+from anon_runtime.diffusion.schedule import SAMPLERS, Schedule, load_schedule
+from anon_runtime.diffusion.torch_rng import NormalStream
 
 from .reference import share_networks
 
@@ -124,11 +124,11 @@ def torch_normals(seeds: Sequence[int], size: int) -> Iterator[NDArray[np.float3
 
 def tree(schedule: Schedule, seed: int, size: int) -> float:
     """Largest difference between our tree, fed with torch's normal numbers, and torchsde's."""
-    own, noises.seeded_normals = noises.seeded_normals, torch_normals
+    own, brownian.seeded_normals = brownian.seeded_normals, torch_normals
     try:
-        ours = noises.draw_tree(noises.plan_tree(schedule), seed, size)
+        ours = brownian.draw_tree(brownian.plan_tree(schedule), seed, size)
     finally:
-        noises.seeded_normals = own
+        brownian.seeded_normals = own
     return float(np.abs(ours - brownian_noise(schedule, seed, size)).max(initial=0))
 
 

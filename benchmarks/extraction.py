@@ -25,7 +25,7 @@ BOX, POINTS = (180, 58, 91, 118), [[203, 98], [245, 100], [222, 122], [205, 140]
 
 def photos(count: int) -> list[Any]:
     """The astronaut, shifted a little for each photo of a batch."""
-    from anon_runtime.images import read_photo
+    from anon_runtime.faces.decoding import read_photo
 
     photo = read_photo(Path(str(files("skimage"))) / "data" / "astronaut.png")
     return [np.ascontiguousarray(np.roll(photo, k, axis=1)) for k in range(count)]
@@ -33,9 +33,9 @@ def photos(count: int) -> list[Any]:
 
 def prepare_ours(folder: Path) -> Any:
     """A function from photos to attributes, on the face engines in a folder."""
-    from anon_runtime.attributes import read_attributes
-    from anon_runtime.backends import load_engine
-    from anon_runtime.faces import DETECTORS, Face, detect
+    from anon_runtime.backends.base import load_engine
+    from anon_runtime.faces.attributes import read_attributes
+    from anon_runtime.faces.detection import DETECTORS, Face, detect
 
     roles = json.loads((folder / "roles.json").read_text())
     paths = {role: folder / name / "model.onnx" for role, name in roles.items()}

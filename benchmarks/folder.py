@@ -26,13 +26,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Settings
-from anon_runtime.cluster import LOCAL, Cluster, connect
-from anon_runtime.folder import FolderRun
-from anon_runtime.identity import identify
-from anon_runtime.inputs import Photo, find_photos
-from anon_runtime.journal import Journal
-from anon_runtime.outputs import Output, encode, write_file
-from anon_runtime.scale import ScaledRun
+from anon_runtime.folder.discovery import Photo, find_photos
+from anon_runtime.folder.identity import identify
+from anon_runtime.folder.journal import Journal
+from anon_runtime.folder.pipeline import FolderRun
+from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect
+from anon_runtime.folder.ray_run import ScaledRun
+from anon_runtime.folder.writer import Output, encode, write_file
 
 COMMAND = "from anon_runtime.cli import main; main()"
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anon_export import single_file
-from anon_runtime.bundle import Bundle
+from anon_export.models import single_file
+from anon_runtime.bundle.manifest import Bundle
 
 GOALS = {"build": (360.0, 12.0), "second build": (15.0, None), "load": (10.0, None)}
 LOAD = """

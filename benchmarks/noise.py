@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from anon_runtime.noise import draw_tree, plan_tree
-from anon_runtime.schedule import load_schedule
+from anon_runtime.diffusion.brownian import draw_tree, plan_tree
+from anon_runtime.diffusion.schedule import load_schedule
 
 from .exactness import brownian_noise
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anon_export.verify import CHECK
-from anon_runtime.bundle import Bundle
+from anon_export.build.verify import CHECK
+from anon_runtime.bundle.manifest import Bundle
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -24,7 +24,7 @@ def onnxruntime_times(path: Path, inputs: Arrays, repeats: int) -> Counter[str]:
     """Seconds a call by operator, as onnxruntime's profiler has them; with the session options of the runtime."""
     import onnxruntime
 
-    from anon_runtime.backends.ort import session_arguments
+    from anon_runtime.backends.onnxruntime import session_arguments
 
     arguments = session_arguments(path)
     arguments["sess_options"].enable_profiling = True

@@ -8,9 +8,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.outputs import encode
+from anon_runtime.folder.writer import encode
 
-from .rivals import BASELINE, OURS, peak_memory
+from .contenders import BASELINE, OURS, peak_memory
 
 STAGES = ("text_encoder", "unet", "vae_decoder")
 PROMPT = "closeup portrait photo of a white 33 woman, Attractive , Smiling , Wavy_Hair , Young , "

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from anon_export.reference import Diffusers
+from anon_export.build.reference import Diffusers
 from anon_runtime import Anonymizer
-from anon_runtime.bundle import Bundle
+from anon_runtime.bundle.manifest import Bundle
 
 
 class TorchEngine:

@@ -25,7 +25,18 @@ import numpy as np
 from tqdm import tqdm
 
 from . import pictures
-from .rivals import BASELINE, CONTENDERS, PLAIN, SLOW, AbsentError, Rival, Sizes, prepare, prepare_plain, torch_eager
+from .contenders import (
+    BASELINE,
+    CONTENDERS,
+    PLAIN,
+    SLOW,
+    AbsentError,
+    Rival,
+    Sizes,
+    prepare,
+    prepare_plain,
+    torch_eager,
+)
 
 PARTS = ("unet", "vae_decoder")
 BATCHES = {False: (1, 2, 4, 8, 16, 32, 64), True: (1, 2, 4)}  # pictures at once; at full size

@@ -14,7 +14,7 @@ from hypothesis import settings
 from PIL import Image
 
 from anon_runtime import Anonymizer
-from anon_runtime.bundle import MANIFEST
+from anon_runtime.bundle.manifest import MANIFEST
 
 # The tests' networks are small: more threads of torch would wait for each other five times longer than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,7 +26,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 collect_ignore = [] if find_spec("facer") else ["facer"]
 
 # Inputs made up for each property. Ten minutes of fuzzing, once before a release:
-# pytest --hypothesis-profile=long tests/runtime/test_hostile.py tests/runtime/test_images.py
+# pytest --hypothesis-profile=long tests/runtime/test_hostile.py tests/runtime/faces/test_decoding.py
 settings.register_profile("short", max_examples=300, deadline=None)
 settings.register_profile("long", max_examples=50_000, deadline=None)
 settings.register_profile("fast", max_examples=50, deadline=None)
@@ -88,8 +88,8 @@ def demo_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     ready = request.config.getoption("--bundle")
     if ready is not None:
         return Path(ready).resolve()
-    from anon_export.build import build
-    from anon_export.plan import Plan
+    from anon_export.build.builder import build
+    from anon_export.build.options import Plan
 
     output = tmp_path_factory.mktemp("engines")
     return build(Plan("demo", "demo", output, "demo")).path

@@ -11,9 +11,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import AnonError, UsageError
-from anon_runtime.identity import read_seed
+from anon_runtime.folder.identity import read_seed
 
-from . import baselines, charts, report, sheet
+from . import baselines, charts, contact_sheet, report
 from .evaluation import TABLES, Study, evaluate
 from .labels import Labels, read_names
 from .pairs import Method, Picture, find_pictures, pair
@@ -109,7 +109,7 @@ def write(folder: Path, figures: dict[str, object], study: Study, show_originals
     made = charts.draw(figures, folder)
     shown = "\n".join(f"![{path.stem}]({path.name})\n" for path in made)
     (folder / "report.md").write_text(f"{report.render(figures)}\n{shown}")
-    page = sheet.contact_sheet(study.originals, study.methods, show_originals)
+    page = contact_sheet.contact_sheet(study.originals, study.methods, show_originals)
     (folder / "contact-sheet.html").write_text(page, encoding="utf-8")
 
 

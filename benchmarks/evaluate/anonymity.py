@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from anon_runtime.attributes import CELEBA, ETHNICITIES, Attributes
-from anon_runtime.prompt import write_prompts
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.prompt import write_prompts
 
 from .cache import Vector
 from .labels import Mask

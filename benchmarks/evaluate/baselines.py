@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
-from anon_runtime.faces import DETECTORS, detect
-from anon_runtime.outputs import encode, write_file
+from anon_runtime.faces.detection import DETECTORS, detect
+from anon_runtime.folder.writer import encode, write_file
 
 from .pairs import Method, Picture
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from anon_runtime.outputs import write_file
+from anon_runtime.folder.writer import write_file
 
 Vector = NDArray[np.floating[Any]]
 EVERY = 500  # new entries after which the file is written

@@ -17,8 +17,8 @@ from tqdm import tqdm
 from anon_export.faces import Weights
 
 from .cache import Cache, Vector
-from .needs import Repository, data_of, digest, loading, need, torch_home
 from .pairs import Method, Picture
+from .requirements import Repository, data_of, digest, loading, need, torch_home
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]  # (k, 2): x and y as shares of the picture's width and height

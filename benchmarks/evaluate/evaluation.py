@@ -20,9 +20,9 @@ from . import anonymity, identity, quality, utility
 from .cache import Cache, Vector
 from .encoders import ENCODERS, Embedder
 from .labels import HELD_OUT, Labels, Mask, age_bands, make_groups
-from .needs import MissingError
 from .pairs import Method, Picture
 from .predictors import DeepFaceDemography, FaceEngines, HSEmotion, Predictor, Reader
+from .requirements import MissingError
 
 TABLES = ("reid", "utility", "quality", "attributes")
 Figures = dict[str, Any]

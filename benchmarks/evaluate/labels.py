@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from anon_runtime.attributes import CELEBA, ETHNICITIES
 from anon_runtime.errors import UsageError
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
 from .cache import Vector
 from .pairs import Picture

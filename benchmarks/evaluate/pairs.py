@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anon_runtime.errors import PhotoError, UsageError
-from anon_runtime.identity import identify
-from anon_runtime.images import read_file, read_photo
-from anon_runtime.inputs import find_photos
-from anon_runtime.journal import NAME as JOURNAL
+from anon_runtime.faces.decoding import read_file, read_photo
+from anon_runtime.folder.discovery import find_photos
+from anon_runtime.folder.identity import identify
+from anon_runtime.folder.journal import NAME as JOURNAL
 
 SIDE = 1024  # longest side in pixels that anything here looks at: CelebA-HQ's
 

@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 from anon_export.faces import Weights
 from anon_runtime import Anonymizer
-from anon_runtime.attributes import CELEBA, ETHNICITIES
-from anon_runtime.bundle import MANIFEST
-from anon_runtime.portrait import Description
+from anon_runtime.bundle.manifest import MANIFEST
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
+from anon_runtime.types import Description
 
 from .cache import Cache, Vector
-from .needs import digest, loading, need
 from .pairs import Picture
+from .requirements import digest, loading, need
 
 Pixels = NDArray[np.uint8]
 BOX = ("x", "y", "width", "height")

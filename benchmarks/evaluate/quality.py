@@ -18,8 +18,8 @@ from anon_export.faces import Weights
 from .cache import Cache, Vector
 from .identity import bootstrap
 from .labels import Mask
-from .needs import Repository, digest, hub_checkpoints, loading, need
 from .pairs import Method, Picture
+from .requirements import Repository, digest, hub_checkpoints, loading, need
 
 Pixels = NDArray[np.uint8]
 FEWEST = 50  # pictures of a group, below which a distance between distributions says nothing

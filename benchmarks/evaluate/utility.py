@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from anon_runtime.attributes import CELEBA, ETHNICITIES
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
 from ..scores import column_aucs
 from .cache import Vector

@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from anon_runtime import Anonymizer
-from anon_runtime.bundle import Bundle
+from anon_runtime.bundle.manifest import Bundle
 from anon_runtime.errors import AnonError
 
+from .build.options import Plan
+from .build.packages import explain
 from .console import Progress, show_build, show_bundle, show_plan, show_verification
-from .packages import explain
-from .plan import Plan
 from .targets.shapes import Range
 
 EPILOG = """\b
@@ -102,7 +102,7 @@ def build_command(
     layout, or a checkpoint file. The build ends by comparing every engine with PyTorch and a picture with diffusers';
     where they differ, it fails and the bundle that was there stays.
     """
-    from .build import build, prepare
+    from .build.builder import build, prepare
 
     model: str = choices["model"]
     # Paths come from the user's shell; a name such as "." would put the bundle in the wrong place.
@@ -133,7 +133,7 @@ def verify_command(bundle: Path, device: str | None, as_json: bool) -> None:
     A bundle carries the inputs, PyTorch's outputs and a picture by diffusers, so neither torch nor the model is needed:
     run it on the machine that the engines are for.
     """
-    from .verify import verify
+    from .build.verify import verify
 
     opened = Bundle.open(bundle)
     with Progress(quiet=as_json) as progress:

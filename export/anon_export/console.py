@@ -10,10 +10,10 @@ from typing import Any, Self
 import click
 from tqdm import tqdm
 
-from anon_runtime.bundle import Bundle, Manifest, Verification
+from anon_runtime.bundle.manifest import Bundle, Manifest, Verification
 
+from .build.plan import Work, estimate
 from .disk import free_space, gigabytes
-from .work import Work, estimate
 
 # A build's exports are single calls of a library: their bars can only tell how long they have been at it.
 STAGES = {"unchanged": 3, "exporting": 0, "checking the graph": 1, "converting": 2}

@@ -15,17 +15,17 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from anon_runtime.attributes import ETHNICITIES
-from anon_runtime.backends import load_engine
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.backends.base import load_engine
+from anon_runtime.bundle.integrity import sha256_all
+from anon_runtime.bundle.manifest import EngineSpec
 from anon_runtime.errors import AnonError
-from anon_runtime.integrity import sha256_all
+from anon_runtime.faces.attributes import ETHNICITIES
 
-from .checks import CHECK, merge_checks, write_check
-from .components import Component
-from .graphs import describe, export_graph, save_graph, seeded, strip_metadata
-from .loading import loaded_by
-from .sharing import share_nodes
+from .build.components import Component
+from .graphs.checks import CHECK, merge_checks, write_check
+from .graphs.export import describe, export_graph, save_graph, seeded, strip_metadata
+from .graphs.merge import share_nodes
+from .models.loading import loaded_by
 
 AGAIN = "delete the file and download it again"
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, DPMSolverSDEScheduler
 
+from anon_runtime.diffusion.schedule import SAMPLERS, TABLE_FIELDS, Schedule, evaluations
 from anon_runtime.errors import AnonError
-from anon_runtime.schedule import SAMPLERS, TABLE_FIELDS, Schedule, evaluations
 
-from .sources import read_json
+from .models.sources import read_json
 
 MAX_STEPS = 50
 
@@ -62,7 +62,7 @@ def _require(config: Mapping[str, Any], key: str, allowed: tuple[Any, ...]) -> N
 
 
 def bake_schedule(scheduler: Any, sampler: str, steps: int) -> Schedule:
-    """Tables of one sampler and number of steps (see `anon_runtime.schedule.Schedule`)."""
+    """Tables of one sampler and number of steps (see `anon_runtime.diffusion.schedule.Schedule`)."""
     scheduler.set_timesteps(steps)
     bake = _bake_dpmpp_sde if sampler == "dpmpp_sde" else _bake_dpmpp_2m_sde
     columns: dict[str, Any] = {

@@ -3,10 +3,10 @@
 Needs numpy, Pillow, tokenizers and one engine backend; never torch, tensorflow, diffusers or transformers.
 """
 
+from .anonymizer import Anonymizer
 from .errors import AnonError
-from .pipeline import Anonymizer
-from .portrait import Portrait, Request
 from .settings import Settings
+from .types import Portrait, Request
 
 __version__ = "0.2.0"
 

@@ -11,21 +11,21 @@ from typing import Any
 
 import click
 
-from .attributes import load_attributes
-from .cluster import LOCAL, connect
+from .anonymizer import Anonymizer
 from .console import Reporter, logging_to_stderr
-from .economy import LEVELS
+from .diffusion.acceleration import LEVELS
+from .diffusion.schedule import SAMPLERS
 from .errors import AnonError, UsageError
-from .identity import MAX_SEED, read_seed
-from .inputs import find_photos
-from .outputs import ENDINGS, Output
-from .pipeline import Anonymizer
-from .portrait import Request
-from .prompt import STYLES
-from .remote import is_url
-from .runs import INTERRUPTED, describe_photos, run_photos, run_request
-from .schedule import SAMPLERS
+from .faces.attributes import load_attributes
+from .faces.prompt import STYLES
+from .folder.discovery import find_photos
+from .folder.identity import MAX_SEED, read_seed
+from .folder.ray_cluster import LOCAL, connect
+from .folder.remote import is_url
+from .folder.run import INTERRUPTED, describe_photos, run_photos, run_request
+from .folder.writer import ENDINGS, Output
 from .settings import Settings
+from .types import Request
 
 EPILOG = """\b
 Examples:

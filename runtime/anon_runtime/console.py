@@ -14,7 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .errors import OutputError
-from .folder import Record
+from .folder.pipeline import Record
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 30.0  # seconds between lines on progress where there is no terminal

@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-from .attributes import CELEBA, Attributes, check_attributes
-from .economy import LEVELS, Economy
+from .diffusion.acceleration import LEVELS, Economy
+from .diffusion.schedule import SAMPLERS
 from .errors import UsageError
-from .identity import check_number, check_seed
-from .prompt import STYLES
-from .schedule import SAMPLERS
+from .faces.attributes import CELEBA, Attributes, check_attributes
+from .faces.prompt import STYLES
+from .folder.identity import check_number, check_seed
 
 _NUMBERS: dict[str, type] = {
     "steps": int, "guidance_scale": float, "batch_size": int, "threads": int, "detection_threshold": float,

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from anon_export.build import build
+from anon_export.build.builder import build
+from anon_export.build.options import Plan
+from anon_export.build.reference import Diffusers
 from anon_export.demo.generator import write_generator
-from anon_export.loading import load_model
-from anon_export.plan import Plan
-from anon_export.reference import Diffusers
+from anon_export.models.loading import load_model
 from anon_export.tables import make_scheduler
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime import noise as noises
 from anon_runtime.cli import main
-from anon_runtime.schedule import load_schedule
+from anon_runtime.diffusion import brownian
+from anon_runtime.diffusion.schedule import load_schedule
 from benchmarks import exactness
 
 pytestmark = pytest.mark.filterwarnings("ignore:Should have t")  # torchsde, where a query leaves the path's ends
@@ -116,29 +116,29 @@ def test_brownian_tree_is_bit_equal(
 def test_all_noise_is_bit_equal(table_files: dict[str, Path], seed: int, steps: int, size: int) -> None:
     """The tree on our own normal numbers."""
     schedule = load_schedule(table_files["linspace"], "dpmpp_sde", steps)
-    ours = noises.draw_tree(noises.plan_tree(schedule), seed, size)
+    ours = brownian.draw_tree(brownian.plan_tree(schedule), seed, size)
     # A query is a sum of a few dozen numbers, whose weights' squares add up to 1.
     np.testing.assert_allclose(ours, exactness.brownian_noise(schedule, seed, size), rtol=0, atol=8 * ROUNDING)
 
 
 def test_one_wrong_node_is_noticed(table_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = load_schedule(table_files["linspace"], "dpmpp_sde", 15)
-    plan = noises.plan_tree(schedule)
+    plan = brownian.plan_tree(schedule)
     keys = plan.keys.copy()
     keys[len(keys) // 2, 0] ^= 1
-    monkeypatch.setattr(noises, "plan_tree", lambda _: replace(plan, keys=keys))
+    monkeypatch.setattr(brownian, "plan_tree", lambda _: replace(plan, keys=keys))
     assert exactness.tree(schedule, 5, 32) > 1e-3
 
 
 def test_one_wrong_seed_is_noticed(table_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    right = noises.cut_seeds
+    right = brownian.cut_seeds
 
     def wrong(seed: int, keys: Any) -> Any:
         seeds = right(seed, keys)
         seeds[3] += 1
         return seeds
 
-    monkeypatch.setattr(noises, "cut_seeds", wrong)
+    monkeypatch.setattr(brownian, "cut_seeds", wrong)
     assert exactness.tree(load_schedule(table_files["linspace"], "dpmpp_sde", 15), 5, 32) > 1e-3
 
 
@@ -147,7 +147,7 @@ def test_one_wrong_seed_is_noticed(table_files: dict[str, Path], monkeypatch: py
 def test_cut_seeds_are_numpys(seed: int, depth: int, data: st.DataObject) -> None:
     key = data.draw(st.integers(0, 2**depth - 1)), depth
     expected = np.random.SeedSequence(seed, spawn_key=key, pool_size=24).generate_state(4)[0]
-    assert noises.cut_seeds(seed, np.array([key], np.uint32))[0] == expected
+    assert brownian.cut_seeds(seed, np.array([key], np.uint32))[0] == expected
 
 
 @settings(deadline=None)
@@ -164,16 +164,16 @@ def test_a_million_normal_numbers_are_bit_equal() -> None:
 
 
 def test_another_seed_gives_other_numbers() -> None:
-    ours, other = noises.draw_initial(7, (4, 8, 8)), noises.draw_initial(8, (4, 8, 8))
+    ours, other = brownian.draw_initial(7, (4, 8, 8)), brownian.draw_initial(8, (4, 8, 8))
     assert (ours != other).mean() > 0.99
 
 
 @settings(deadline=None, max_examples=20)
 @given(seeds=st.lists(st.integers(0, 2**63), min_size=1, max_size=9), size=st.integers(1, 70))
 def test_many_seeds_at_once_are_each_seed_alone(seeds: list[int], size: int) -> None:
-    together = [v if v.ndim == 1 else noises.interleave(v.copy()) for v in noises.seeded_normals(seeds, size)]
+    together = [v if v.ndim == 1 else brownian.interleave(v.copy()) for v in brownian.seeded_normals(seeds, size)]
     for values, seed in zip(together, seeds, strict=True):
-        np.testing.assert_array_equal(values, noises.NormalStream(seed).draw(size))
+        np.testing.assert_array_equal(values, brownian.NormalStream(seed).draw(size))
 
 
 class TorchStream:
@@ -212,8 +212,8 @@ def test_the_loop_follows_diffusers(
     """With the same networks and torch's normal numbers on both sides."""
     monkeypatch.setattr(wide[1].pipeline.unet, "forward", cheap_unet)
     monkeypatch.setattr(wide[1].pipeline.text_encoder, "forward", cheap_text_encoder)
-    monkeypatch.setattr(noises, "NormalStream", TorchStream)
-    monkeypatch.setattr(noises, "seeded_normals", exactness.torch_normals)
+    monkeypatch.setattr(brownian, "NormalStream", TorchStream)
+    monkeypatch.setattr(brownian, "seeded_normals", exactness.torch_normals)
     shared = share_networks(wide[0].bundle, wide[1])
     choices = Settings(sampler=sampler, steps=steps, guidance_scale=guidance_scale)
     assert exactness.loop(shared, wide[1], choices, batch) <= 1e-5
@@ -224,13 +224,13 @@ def test_the_loop_check_notices_another_seed(
     wide: tuple[Anonymizer, Diffusers], sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shared = share_networks(wide[0].bundle, wide[1])
-    draw = noises.draw_noise
+    draw = brownian.draw_noise
 
     def wrong(plan: Any, seed: int, shape: Any) -> Any:
         return draw(plan, seed + 1, shape)
 
     monkeypatch.setattr(wide[1].pipeline.unet, "forward", cheap_unet)
-    monkeypatch.setattr("anon_runtime.pipeline.draw_noise", wrong)
+    monkeypatch.setattr("anon_runtime.anonymizer.draw_noise", wrong)
     assert exactness.loop(shared, wide[1], Settings(sampler=sampler, steps=3), 1) > 1e-2
 
 
@@ -272,5 +272,5 @@ def test_no_state_is_left_between_pictures(wide: tuple[Anonymizer, Diffusers]) -
 
 
 def test_one_step_needs_no_tree(table_files: dict[str, Path]) -> None:
-    plan = noises.plan_noise(load_schedule(table_files["linspace"], "dpmpp_sde", 1))
-    assert noises.draw_noise(plan, 3, (4, 2, 2)).shape == (0, 4, 2, 2)
+    plan = brownian.plan_noise(load_schedule(table_files["linspace"], "dpmpp_sde", 1))
+    assert brownian.draw_noise(plan, 3, (4, 2, 2)).shape == (0, 4, 2, 2)

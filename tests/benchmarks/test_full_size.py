@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from anon_export.single_file import CONFIGS
+from anon_export.models.single_file import CONFIGS
 from benchmarks import full_size
 
 

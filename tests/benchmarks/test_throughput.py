@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anon_runtime.bundle import Bundle
-from benchmarks import operators, rivals, throughput
+from anon_runtime.bundle.manifest import Bundle
+from benchmarks import contenders, operators, throughput
 
 pytestmark = pytest.mark.packages
 
@@ -26,13 +26,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, demo_model: Path, demo_bund
 def report(folder: Path) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(throughput, "BATCHES", {False: (1, 2)})
-        return throughput.run(folder, full_size=False, repeats=2, only=[rivals.OURS, "OpenVINO"])
+        return throughput.run(folder, full_size=False, repeats=2, only=[contenders.OURS, "OpenVINO"])
 
 
 def test_every_contender_gives_pytorchs_numbers(report: dict[str, Any]) -> None:
     assert report["absent"] == {}
     found = {(pair["name"], pair["part"]): pair for pair in report["pairs"]}
-    assert set(found) == {(name, part) for name in (rivals.OURS, "OpenVINO") for part in throughput.PARTS}
+    assert set(found) == {(name, part) for name in (contenders.OURS, "OpenVINO") for part in throughput.PARTS}
     for pair in found.values():
         assert 0 < pair["error"] < 1e-4
         assert len(pair["seconds"]) == len(pair["baseline"]) == 2 and min(pair["seconds"] + pair["baseline"]) > 0
@@ -55,14 +55,14 @@ def test_the_table_and_the_plots(report: dict[str, Any], tmp_path: Path) -> None
     from benchmarks.plots import draw
 
     lines = throughput.table(report)
-    assert sum(f"| {rivals.OURS} |" in line for line in lines) == 3 and "onnxruntime" in lines[0]
+    assert sum(f"| {contenders.OURS} |" in line for line in lines) == 3 and "onnxruntime" in lines[0]
     draw(report, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"speed.png", "pictures.png"}
 
 
 def test_a_contender_that_cannot_run_is_named(folder: Path) -> None:
-    with pytest.raises(rivals.AbsentError, match="BundleError|FileNotFoundError"):
-        rivals.Rival(rivals.OURS, folder / "nowhere", "unet", 1)
+    with pytest.raises(contenders.AbsentError, match="BundleError|FileNotFoundError"):
+        contenders.Rival(contenders.OURS, folder / "nowhere", "unet", 1)
 
 
 def test_wrong_numbers_would_be_seen() -> None:

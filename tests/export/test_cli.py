@@ -8,13 +8,13 @@ from pathlib import Path
 import click
 import pytest
 
-from anon_export import build as builder
+from anon_export.build import builder
+from anon_export.build.options import Plan
 from anon_export.cli import build_command, main
 from anon_export.console import Progress
-from anon_export.plan import Plan
 from anon_export.targets.shapes import Range
-from anon_runtime.bundle import Bundle, Manifest
-from anon_runtime.economy import LEVELS
+from anon_runtime.bundle.manifest import Bundle, Manifest
+from anon_runtime.diffusion.acceleration import LEVELS
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:

@@ -6,7 +6,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from anon_export import faces
-from anon_runtime.backends import load_engine
+from anon_runtime.backends.base import load_engine
 from anon_runtime.errors import AnonError
 
 

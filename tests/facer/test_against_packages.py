@@ -9,12 +9,12 @@ import torch
 
 from anon_export import faces as real_faces
 from anon_runtime import Anonymizer
-from anon_runtime.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop
-from anon_runtime.backends import Engine
-from anon_runtime.bundle import Bundle
+from anon_runtime.backends.base import Engine
+from anon_runtime.bundle.manifest import Bundle
 from anon_runtime.errors import AnonError
-from anon_runtime.faces import DETECTORS, Face
-from anon_runtime.warp import fit
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop
+from anon_runtime.faces.detection import DETECTORS, Face
+from anon_runtime.faces.geometry import fit
 
 
 @pytest.fixture(scope="session")

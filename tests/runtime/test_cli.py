@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.conftest import pixels
-from tests.runtime.test_images import bomb, jpeg
+from tests.runtime.faces.test_decoding import bomb, jpeg
 
 from anon_runtime import cli
-from anon_runtime.attributes import CELEBA
-from anon_runtime.identity import identify
+from anon_runtime.faces.attributes import CELEBA
+from anon_runtime.folder.identity import identify
 
 FIELDS = ["input", "output", "status", "reason", "seed", "prompt", "negative_prompt", "attributes", "face", "seconds"]
 

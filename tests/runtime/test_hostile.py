@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from anon_runtime.attributes import load_attributes
-from anon_runtime.backends import load_engine
-from anon_runtime.bundle import MANIFEST, Bundle, Manifest
+from anon_runtime.backends.base import load_engine
+from anon_runtime.bundle.integrity import sha256
+from anon_runtime.bundle.manifest import MANIFEST, Bundle, Manifest
+from anon_runtime.diffusion.schedule import load_schedule
 from anon_runtime.errors import AnonError, BackendError, BundleError, UsageError
-from anon_runtime.integrity import sha256
-from anon_runtime.schedule import load_schedule
+from anon_runtime.faces.attributes import load_attributes
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import onnx
 
-from anon_runtime.backends import load_engine
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.backends.base import load_engine
+from anon_runtime.bundle.integrity import sha256
+from anon_runtime.bundle.manifest import EngineSpec
 from anon_runtime.errors import AnonError
-from anon_runtime.integrity import sha256
 
-from ..checks import CHECK, write_check
-from ..components import Component
-from ..graphs import describe, export_graph, save_graph, seeded, strip_metadata
+from ..build.components import Component
+from ..graphs.checks import CHECK, write_check
+from ..graphs.export import describe, export_graph, save_graph, seeded, strip_metadata
 from .weights import faces_digest, load_faces
 
 

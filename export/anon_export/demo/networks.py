@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from anon_runtime.attributes import CELEBA, CLIP_MEAN, CLIP_STD, ETHNICITIES
+from anon_runtime.faces.attributes import CELEBA, CLIP_MEAN, CLIP_STD, ETHNICITIES
 
 WIDTHS = (16, 32, 64, 128)
 OLDEST = 100

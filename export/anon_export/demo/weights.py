@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
-from anon_runtime.attributes import CELEBA, ETHNICITIES
-from anon_runtime.integrity import sha256
-from anon_runtime.prompt import STYLES, write_prompts
+from anon_runtime.bundle.integrity import sha256
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
+from anon_runtime.faces.prompt import STYLES, write_prompts
 
 from .generator import DEMO, Parts, make_parts, write_model
 from .networks import AttributeNet, DemographyNet

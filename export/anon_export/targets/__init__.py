@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.bundle.manifest import EngineSpec
 
 from . import openvino, tensorrt
 from .shapes import Range

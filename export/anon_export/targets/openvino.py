@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.bundle.manifest import EngineSpec
 
 from .shapes import Range
 

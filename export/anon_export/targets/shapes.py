@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.bundle.manifest import EngineSpec
+from anon_runtime.diffusion.text_encoder import WINDOW
 from anon_runtime.errors import UsageError
-from anon_runtime.text import WINDOW
 
-# The detectors' input: sides are multiples of 32, and the longer one is 640 (see `anon_runtime.faces.detect`).
+# The detectors' input: sides are multiples of 32, and the longer one is 640; see `anon_runtime.faces.detection`.
 DETECTOR_SIDES = (32, 640, 640)
 
 

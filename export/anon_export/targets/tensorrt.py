@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.backends import cache_folder
+from anon_runtime.backends.base import cache_folder
 from anon_runtime.backends.cuda import Cuda
-from anon_runtime.backends.trt import import_tensorrt, listen
-from anon_runtime.bundle import EngineSpec
+from anon_runtime.backends.tensorrt import import_tensorrt, listen
+from anon_runtime.bundle.manifest import EngineSpec
 from anon_runtime.errors import AnonError, UsageError
 
 from .shapes import Range, fill

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
-from anon_runtime.images import read_photo
+from anon_runtime.faces.decoding import read_photo
 
 
 def noise(height: int, width: int) -> Image.Image:

@@ -9,11 +9,11 @@ import pytest
 import torch
 from benchmarks.evaluate.cache import Cache
 from benchmarks.evaluate.encoders import ENCODERS, Clip, Dlib, Embedder, FaceNet
-from benchmarks.evaluate.needs import MissingError, data_of
 from benchmarks.evaluate.pairs import Method, Picture
+from benchmarks.evaluate.requirements import MissingError, data_of
 from PIL import Image
 
-from anon_runtime.images import read_photo
+from anon_runtime.faces.decoding import read_photo
 
 pytestmark = pytest.mark.packages
 dlib = pytest.importorskip("dlib")

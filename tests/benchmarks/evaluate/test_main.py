@@ -15,7 +15,7 @@ from benchmarks.evaluate import report
 
 pytestmark = pytest.mark.packages
 pytest.importorskip("matplotlib")
-from benchmarks.evaluate.__main__ import main  # noqa: E402 (it imports matplotlib)
+from benchmarks.evaluate.__main__ import main  # noqa: E402
 
 FACES = 12
 

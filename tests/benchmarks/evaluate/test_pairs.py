@@ -11,7 +11,7 @@ from PIL import Image
 
 from anon_runtime.cli import main
 from anon_runtime.errors import UsageError
-from anon_runtime.journal import NAME
+from anon_runtime.folder.journal import NAME
 
 
 def save(path: Path, colour: int, side: int = 24) -> Path:

@@ -8,14 +8,14 @@ import onnx
 import onnxruntime
 import pytest
 from benchmarks.evaluate.cache import Cache
-from benchmarks.evaluate.needs import MissingError
 from benchmarks.evaluate.pairs import Picture
 from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion, Reader
+from benchmarks.evaluate.requirements import MissingError
 from onnx import TensorProto, helper, numpy_helper
 
 from anon_runtime import Anonymizer
-from anon_runtime.attributes import CELEBA
-from anon_runtime.images import read_photo
+from anon_runtime.faces.attributes import CELEBA
+from anon_runtime.faces.decoding import read_photo
 
 pytestmark = pytest.mark.packages
 pytest.importorskip("hsemotion_onnx")

@@ -14,10 +14,10 @@ from benchmarks.evaluate.utility import (
     from_hsemotion,
     true_emotions,
     true_valence,
-)  # fmt: skip
+)
 from sklearn.metrics import roc_auc_score
 
-from anon_runtime.attributes import CELEBA, ETHNICITIES
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
 N = 60
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from anon_export.build import build
-from anon_export.plan import Plan
-from anon_runtime.bundle import Bundle
+from anon_export.build.builder import build
+from anon_export.build.options import Plan
+from anon_runtime.bundle.manifest import Bundle
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anon_export.build import build
-from anon_export.plan import Plan
+from anon_export.build.builder import build
+from anon_export.build.options import Plan
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.backends import load_engine
-from anon_runtime.bundle import Bundle
+from anon_runtime.backends.base import load_engine
+from anon_runtime.bundle.manifest import Bundle
 from anon_runtime.errors import BackendError
 
 pytestmark = pytest.mark.packages

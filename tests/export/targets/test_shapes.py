@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anon_export import faces
-from anon_export.plan import Plan
+from anon_export.build.options import Plan
+from anon_export.build.verify import CHECK, REQUEST, SETTINGS
 from anon_export.targets.shapes import Range, Shapes, fill
-from anon_export.verify import CHECK, REQUEST, SETTINGS
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.backends import Arrays
-from anon_runtime.bundle import Bundle, EngineSpec, TensorSpec
-from anon_runtime.economy import LEVELS
+from anon_runtime.backends.base import Arrays
+from anon_runtime.bundle.manifest import Bundle, EngineSpec, TensorSpec
+from anon_runtime.diffusion.acceleration import LEVELS
 from anon_runtime.errors import UsageError
-from anon_runtime.faces import DETECTORS, detect
-from anon_runtime.folder import FolderRun
-from anon_runtime.inputs import find_photos
-from anon_runtime.outputs import Output
+from anon_runtime.faces.detection import DETECTORS, detect
+from anon_runtime.folder.discovery import find_photos
+from anon_runtime.folder.pipeline import FolderRun
+from anon_runtime.folder.writer import Output
 
 DEFAULT = Plan("demo", "demo", Path(), "demo").shapes
 SMALLEST = Shapes(Range(1, 1, 1), Range(1, 1, 1))

@@ -9,14 +9,15 @@ import pytest
 import torch
 from tests.conftest import edit_manifest
 
-from anon_export import graphs, work
-from anon_export.build import build, runs_here
-from anon_export.plan import Plan
+from anon_export.build import plan as build_plan
+from anon_export.build.builder import build, runs_here
+from anon_export.build.options import Plan
+from anon_export.graphs import export as graphs
 from anon_export.targets import tensorrt
 from anon_export.targets.shapes import Range
 from anon_runtime import Anonymizer
-from anon_runtime.backends import trt
-from anon_runtime.bundle import Bundle, Defaults, EngineSpec
+from anon_runtime.backends import tensorrt as trt
+from anon_runtime.bundle.manifest import Bundle, Defaults, EngineSpec
 from anon_runtime.errors import AnonError, BackendError, UsageError
 
 pytestmark = [pytest.mark.packages, pytest.mark.usefixtures("own_cache")]
@@ -46,9 +47,9 @@ def test_what_has_not_run_is_not_called_verified(rtx_bundle: Bundle, astronaut: 
 
 def test_a_second_build_builds_nothing(rtx_bundle: Bundle, tmp_path: Path) -> None:
     plan = Plan("demo", "demo", rtx_bundle.path.parent, "demo", "tensorrt-rtx")
-    assert work.prepare(plan, tmp_path / "a").unchanged
+    assert build_plan.prepare(plan, tmp_path / "a").unchanged
     for change in ({"gpu": "sm_86"}, {"batch_size": Range(1, 2, 8)}, {"text_windows": Range(1, 1, 1)}):
-        after = work.prepare(replace(plan, **change), tmp_path / next(iter(change)))
+        after = build_plan.prepare(replace(plan, **change), tmp_path / next(iter(change)))
         assert not any(step.kept for step in after.steps), change
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.evaluate.encoders import FaceNet
-from benchmarks.evaluate.needs import MissingError
+from benchmarks.evaluate.requirements import MissingError
 from PIL import Image
 
 

@@ -11,7 +11,7 @@ from benchmarks.evaluate.quality import INCEPTIONS, CleanFid, TorchFidelity
 from huggingface_hub import constants
 from PIL import Image
 
-from anon_runtime.bundle import Bundle
+from anon_runtime.bundle.manifest import Bundle
 
 
 def test_every_row_runs_where_its_weights_are(

@@ -12,7 +12,7 @@ def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[np.ndarray
     import cv2
     from deepface.models.demography.pytorch import Emotion, Gender, Race
 
-    from anon_runtime.warp import letterbox
+    from anon_runtime.faces.geometry import letterbox
 
     crop = photos[0][58:176, 180:271]
     boxed = letterbox(crop, 224)[..., ::-1].astype(np.float32) / 255

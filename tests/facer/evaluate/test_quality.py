@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.evaluate.cache import Cache
-from benchmarks.evaluate.needs import MissingError
 from benchmarks.evaluate.pairs import Method, Picture
 from benchmarks.evaluate.quality import FEWEST, INCEPTIONS, CleanFid, TorchFidelity, VisualDna, measure_dna, measure_fid
+from benchmarks.evaluate.requirements import MissingError
 from PIL import Image
 from scipy.linalg import sqrtm
 

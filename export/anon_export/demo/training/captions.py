@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anon_runtime.attributes import CELEBA, ETHNICITIES, Attributes
-from anon_runtime.prompt import STYLES, write_prompts
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.prompt import STYLES, write_prompts
 
 from .data import Photos
 

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from anon_runtime.attributes import CELEBA, ETHNICITIES
 from anon_runtime.errors import UsageError
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
 SIDE = 256
 HELD_OUT = 0.2
@@ -52,7 +52,7 @@ class Photos:
         names: file names.
         pixels: uint8 (n, 3, 256, 256), RGB.
         boxes: float32 (n, 4): x, y, width, height of the face.
-        landmarks: float32 (n, 5, 2), as `anon_runtime.faces.Face` orders them.
+        landmarks: float32 (n, 5, 2), as `anon_runtime.faces.detection.Face` orders them.
         attributes: float32 (n, 40), 0 or 1, in CelebA's order; NaN where nobody judged.
         ages: float32 (n,), years.
         ethnicities: int64 (n,), indices of `ETHNICITIES`.

@@ -27,7 +27,7 @@ ONE_WINDOW = 0.2  # share of batches whose prompts are cut to one window, as --p
 
 @dataclass(frozen=True)
 class Windows:
-    """Prompts to windows of token ids, as `anon_runtime.text.split_windows` makes them."""
+    """Prompts to windows of token ids, as `anon_runtime.diffusion.text_encoder.split_windows` makes them."""
 
     tokenizer: CLIPTokenizer
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import functional
 
-from anon_runtime.attributes import CELEBA
+from anon_runtime.faces.attributes import CELEBA
 
 from ..networks import AROUND, COLOURS
 from .data import Labels

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm, trange
 
-from anon_runtime.attributes import CELEBA, CLIP_MEAN, CLIP_STD, deepface_crop, farl_crop
-from anon_runtime.backends import load_engine
-from anon_runtime.faces import DETECTORS, Face, biggest_face, detect
+from anon_runtime.backends.base import load_engine
+from anon_runtime.faces.attributes import CELEBA, CLIP_MEAN, CLIP_STD, deepface_crop, farl_crop
+from anon_runtime.faces.detection import DETECTORS, Face, biggest_face, detect
 
 from ..faces import build_centerface, find_centerface
 from ..networks import OLDEST, FaceNet

@@ -1,0 +1,253 @@
+"""Those that are compared: the same networks on different runtimes, each in a process of its own."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[np.generic]]
+Call = Callable[[Arrays], "NDArray[np.float32] | Timed"]
+BASELINE, OURS = "diffusers, eager", "anon-engines"
+WINDOWS = 2  # of text; the paper's prompts fill two or three
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of the model and of what it is asked."""
+
+    latents: tuple[int, int, int]
+    text_width: int
+
+    def inputs(self, part: str, pictures: int = 1) -> Arrays:
+        """Seeded inputs of the UNet, for pictures with guidance, or of the VAE's decoder."""
+        rng = np.random.default_rng(0)
+
+        def normal(*shape: int) -> NDArray[np.float32]:
+            return rng.standard_normal(shape).astype(np.float32)
+
+        if part == "vae_decoder":
+            return {"latent_sample": normal(pictures, *self.latents)}
+        return {
+            "sample": normal(2 * pictures, *self.latents),
+            "timestep": np.asarray(417.25, np.float32),
+            "encoder_hidden_states": normal(2 * pictures, 77 * WINDOWS, self.text_width),
+        }
+
+
+def torch_eager(folder: Path, part: str, channels_last: bool = False, compiled: bool = False) -> Call:
+    """diffusers' own networks."""
+    import torch
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    kind, name = (UNet2DConditionModel, "unet") if part == "unet" else (AutoencoderKL, "vae")
+    net: Any = kind.from_pretrained(folder / "model" / name).eval()
+    if channels_last:
+        net.to(memory_format=torch.channels_last)
+    forward: Any = net.forward if part == "unet" else net.decode
+    if compiled:
+        forward = torch.compile(forward)
+
+    def call(inputs: Arrays) -> NDArray[np.float32]:
+        tensors = [torch.from_numpy(array) for array in inputs.values()]
+        if channels_last:
+            tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            result: NDArray[np.float32] = forward(*tensors, return_dict=False)[0].numpy()
+        return result
+
+    return call
+
+
+def engine(folder: Path, part: str) -> Call:
+    """An engine of our bundle."""
+    from anon_runtime import Anonymizer
+
+    return _first(Anonymizer.load(folder / "engines" / "ours", checksum=False).engine(part))
+
+
+def openvino(folder: Path, part: str) -> Call:
+    """OpenVINO on the plain graph."""
+    from anon_runtime.backends.base import load_engine
+
+    return _first(load_engine("openvino", folder / "engines" / "plain" / part / "model.onnx"))
+
+
+def _first(engine: Callable[[Arrays], Mapping[str, NDArray[np.generic]]]) -> Call:
+    return lambda inputs: np.asarray(next(iter(engine(inputs).values())), np.float32)
+
+
+def optimum(folder: Path, part: str) -> Call:
+    """Optimum's pipeline on the plain graphs."""
+    from optimum.onnxruntime import ORTStableDiffusionPipeline
+
+    pipeline = ORTStableDiffusionPipeline.from_pretrained(folder / "engines" / "plain")
+    network = getattr(pipeline, part)
+    return lambda inputs: np.asarray(network(**inputs, return_dict=False)[0], np.float32)
+
+
+class Timed(NamedTuple):
+    """What a contender that cannot be called from outside says of its own time."""
+
+    seconds: float
+
+
+def stable_diffusion_cpp(folder: Path, part: str, weights: str) -> Call:
+    """A step with guidance inside of stable-diffusion.cpp's pipeline, by its own clock; it takes no latents."""
+    from stable_diffusion_cpp import StableDiffusion
+
+    if part != "unet":
+        raise AbsentError("its VAE runs inside of its pipeline only")
+    model = StableDiffusion(
+        str(folder / "model"), wtype=weights, n_threads=int(os.environ["OMP_NUM_THREADS"]), flash_attn=True,
+        diffusion_flash_attn=True, verbose=False,
+    )  # fmt: skip
+
+    def call(inputs: Arrays) -> Timed:
+        height, width = (8 * side for side in inputs["sample"].shape[2:])
+        took: list[float] = []
+        model.generate_image(
+            "portrait of a woman", "Bald", width=width, height=height, cfg_scale=7.5, sample_method="euler",
+            sample_steps=1, progress_callback=lambda _step, _steps, seconds: took.append(seconds),
+        )  # fmt: skip
+        return Timed(took[-1])
+
+    return call
+
+
+CONTENDERS: dict[str, Callable[[Path, str], Call]] = {
+    BASELINE: torch_eager,
+    "diffusers, channels_last": partial(torch_eager, channels_last=True),
+    "diffusers, torch.compile": partial(torch_eager, compiled=True),
+    OURS: engine,
+    "OpenVINO": openvino,
+    "Optimum": optimum,
+    "stable-diffusion.cpp, f32": partial(stable_diffusion_cpp, weights="f32"),
+    "stable-diffusion.cpp, q8_0": partial(stable_diffusion_cpp, weights="q8_0"),
+}
+
+
+# Those that open graphs as other exporters write them, with plain convolutions and attention spelled out.
+PLAIN = ("OpenVINO", "Optimum")
+# Those that take ten times as long as the others: two turns say enough.
+SLOW = ("stable-diffusion.cpp, f32", "stable-diffusion.cpp, q8_0")
+
+
+def prepare(folder: Path, *, full_size: bool) -> Sizes:
+    """The model and our bundle of it, unless they are there already."""
+    from anon_export.build.builder import build
+    from anon_export.build.options import Plan
+    from anon_export.demo.weights import write_demo
+
+    from .full_size import write_model
+
+    model = folder / "model"
+    if not (model / "unet" / "diffusion_pytorch_model.safetensors").exists():
+        (write_model if full_size else write_demo)(model)
+    bundle = build(Plan(str(model), "ours", folder / "engines", "none"))
+    width = json.loads((model / "unet" / "config.json").read_text())["cross_attention_dim"]
+    return Sizes(bundle.manifest.generator.latent_shape, width)
+
+
+def prepare_plain(folder: Path, sizes: Sizes) -> None:
+    """Our bundle with the graphs of `PLAIN` in place of its own, unless it is there already."""
+    from anon_export.build.options import Form
+    from anon_export.graphs import export as graphs
+    from anon_export.models.loading import load_model
+
+    plain = folder / "engines" / "plain"
+    if plain.exists():
+        return
+    scratch = plain.with_name("plain.unfinished")
+    shutil.rmtree(scratch, ignore_errors=True)
+    shutil.copytree(folder / "engines" / "ours", scratch)
+    pipeline = load_model(folder / "model")
+    for part, network, export in (
+        ("unet", pipeline.unet, graphs.export_unet),
+        ("vae_decoder", pipeline.vae, graphs.export_vae_decoder),
+    ):
+        for old in (scratch / part).glob("model.onnx*"):
+            old.unlink()
+        export(network, scratch / part / "model.onnx", sizes.latents, Form())
+    scratch.rename(plain)
+
+
+class Turn(NamedTuple):
+    """What one call took and gave; ``peak`` is the most memory that its process has held, in bytes."""
+
+    seconds: float
+    result: NDArray[np.float32] | None
+    peak: int
+
+
+def serve(name: str, folder: Path, part: str, threads: int, connection: Connection) -> None:
+    """A contender's process: inputs come in, seconds and the result go out."""
+    try:
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        call = CONTENDERS[name](folder, part)
+        connection.send(None)
+        while (inputs := connection.recv()) is not None:
+            start = time.perf_counter()
+            result = call(inputs)
+            seconds = time.perf_counter() - start
+            turn = (result.seconds, None) if isinstance(result, Timed) else (seconds, result)
+            connection.send(Turn(*turn, peak_memory()))
+    except Exception as error:  # whatever a peer raises belongs into the report
+        connection.send(f"{type(error).__name__}: {error}".splitlines()[0][:200])
+
+
+def peak_memory() -> int:
+    """The largest resident size of this process so far, in bytes."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+
+
+class Rival:
+    """A contender in a process of its own.
+
+    Raises:
+        AbsentError: it cannot run here.
+    """
+
+    def __init__(self, name: str, folder: Path, part: str, threads: int) -> None:
+        context = get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=serve, args=(name, folder, part, threads, other), daemon=True)
+        self._process.start()
+        other.close()
+        self._receive()
+
+    def turn(self, inputs: Arrays) -> Turn:
+        """One call."""
+        self._connection.send(inputs)
+        answer: Turn = self._receive()
+        return answer
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            answer = f"its process ended with {self._process.exitcode}"
+        if isinstance(answer, str):
+            raise AbsentError(answer)
+        return answer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+class AbsentError(Exception):
+    """A contender that cannot run here, and why."""

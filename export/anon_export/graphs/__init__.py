@@ -1,0 +1,1 @@
+"""PyTorch networks to ONNX graphs, and what is done to the graphs."""

@@ -1,0 +1,38 @@
+"""OpenVINO models on OpenVINO's CPU plugin."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BackendError
+from .base import Arrays, Engine, Placement, cannot_load, cannot_run
+
+
+class _OpenVinoEngine:
+    def __init__(self, path: Path, threads: int | None) -> None:
+        try:
+            import openvino
+        except ImportError:
+            raise BackendError(str(path), "openvino is not installed", "install `anon-engines[openvino]`") from None
+        self._path = path
+        try:
+            # The plugin would otherwise round to bfloat16 where the processor can. No threads are all cores.
+            options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(threads or 0)}
+            self._model = openvino.Core().compile_model(path, "CPU", options)
+        except Exception as error:  # OpenVINO's exceptions share no base class.
+            raise cannot_load(path, "openvino", error) from None
+
+    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+        try:
+            results = self._model({name: np.asarray(array) for name, array in inputs.items()})
+        except Exception as error:
+            raise cannot_run(self._path, "openvino", inputs, error) from None
+        # The arrays belong to the request and would change with its next run.
+        return {output.get_any_name(): np.array(array) for output, array in results.items()}
+
+
+def load(path: Path, _target: str, placement: Placement) -> Engine:
+    """Load an OpenVINO model (an .xml file with its .bin) on the CPU."""
+    return _OpenVinoEngine(path, placement.threads)

@@ -1,0 +1,1 @@
+"""Words to an image: text encoder, noise, sampling loop, guidance, decoder."""

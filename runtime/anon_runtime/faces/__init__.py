@@ -1,0 +1,1 @@
+"""A photo to words: decoding, detection, attributes, prompts."""

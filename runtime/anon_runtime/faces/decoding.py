@@ -1,0 +1,242 @@
+"""The front door: reading and decoding photographs safely."""
+
+import io
+import logging
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError, features
+
+from ..errors import PhotoError
+
+FORMATS = ("JPEG", "PNG", "WEBP", *(("AVIF",) if features.check("avif") else ()))
+MORE_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # only where they are asked for: each decoder is a way in for an attack
+# Phone cameras reach 16384 x 12288 (201 megapixels); a picture beyond 250 is taken for a decompression bomb.
+MAX_PIXELS = 250_000_000
+# A larger picture is decoded at a half, a quarter or an eighth of its size, so that memory stays bounded. The detector
+# looks at 640 pixels a side, the other networks at 224 of a face: a face that it finds in 60 megapixels has enough.
+MAX_DECODED = 1 << 26
+REDUCTIONS = (1, 2, 4, 8)
+MAX_BYTES = 1 << 30
+MIN_SIDE = 16
+
+log = logging.getLogger(__name__)
+_pillows_limit = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An upright photo in memory.
+
+    Attributes:
+        pixels: uint8 (height, width, 3), RGB.
+        reduction: how many pixels of the photo, along each side, one of these stands for.
+    """
+
+    pixels: NDArray[np.uint8]
+    reduction: int = 1
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a photo's file.
+
+    Raises:
+        PhotoError: it is missing, no regular file, unreadable, or larger than any photo.
+    """
+    name = str(path)
+    # Opening a named pipe would wait for someone to write into it.
+    with reading(name), os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise PhotoError(name, "this is no regular file", "name a picture")
+        check_bytes(name, status.st_size)
+        return file.read()
+
+
+def check_bytes(name: str, size: int) -> None:
+    """Refuse a file that is larger than any photo.
+
+    Raises:
+        PhotoError: it is.
+    """
+    if size > MAX_BYTES:
+        raise _too_large(name, f"{size:,} bytes are more than the limit of {MAX_BYTES:,}")
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """What goes wrong with a file, as the failure of a photo of that name.
+
+    Raises:
+        PhotoError: anything did.
+    """
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise PhotoError(name, "there is no such file", "check the path") from None
+    except IsADirectoryError:
+        raise PhotoError(name, "this is a folder, not a picture", "name the pictures in it") from None
+    except PermissionError:
+        raise PhotoError(name, "permission to read it is denied", "change its permissions") from None
+    except ValueError:
+        raise PhotoError(name, "its name has a NUL in it", "check the path") from None
+    except OSError as error:
+        if not error.strerror:  # of a bucket: it names the photo, and a reason goes into the journal
+            log.warning("%s: %s", name, (str(error).splitlines() or [""])[0])
+        why = error.strerror or type(error).__name__
+        raise PhotoError(name, f"it cannot be read ({why})", "check the path and the disk") from None
+
+
+def read_photo(
+    source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8], *, more_formats: bool = False
+) -> NDArray[np.uint8]:
+    """The pixels of `load_photo`."""
+    return load_photo(source, more_formats=more_formats).pixels
+
+
+def load_photo(
+    source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8], *, more_formats: bool = False
+) -> Decoded:
+    """A file, a PIL image or an RGB array as an upright photo; see `decode_photo`."""
+    if isinstance(source, np.ndarray):
+        return Decoded(_check_array(source))
+    if isinstance(source, Image.Image):
+        with decoding("the given image"):
+            return _decode(source, "the given image", ours=False)
+    return decode_photo(read_file(Path(source)), str(source), more_formats=more_formats)
+
+
+def decode_photo(content: bytes, name: str, *, more_formats: bool = False) -> Decoded:
+    """Decode a file's content into an upright photo.
+
+    Grayscale, palette, CMYK and 16-bit pictures are converted to 8-bit RGB, with a line in the log; transparent parts
+    become white; the EXIF orientation is applied; pictures of more than `MAX_DECODED` pixels are reduced.
+
+    Args:
+        content: of the file.
+        name: for messages.
+        more_formats: take those of `MORE_FORMATS`, too.
+
+    Raises:
+        PhotoError: it is no picture, or a damaged, animated, too small or too large one.
+    """
+    with decoding(name):
+        try:
+            image = _open(content, FORMATS + MORE_FORMATS * more_formats)
+        except UnidentifiedImageError:
+            fix = f"use one of {', '.join(FORMATS)}" + (f", or {', '.join(MORE_FORMATS)}" if more_formats else "")
+            if not more_formats and content.startswith((b"BM", b"GIF8", b"P5", b"P6", b"II*", b"MM\0*")):
+                fix += "; --more-formats takes BMP, GIF, PPM and TIFF, too"
+            raise PhotoError(name, "not a picture in a known format", fix) from None
+        with image:
+            return _decode(image, name, ours=True)
+
+
+@contextmanager
+def decoding(name: str) -> Iterator[None]:
+    """What goes wrong while a picture is decoded, as the failure of a photo of that name.
+
+    Raises:
+        PhotoError: anything did.
+    """
+    try:
+        yield
+    except PhotoError:
+        raise
+    except MemoryError:
+        raise _too_large(name, "it does not fit into memory") from None
+    except Exception as error:  # Decoders raise anything on damaged files; none of it may end the run.
+        raise PhotoError(name, f"the picture is damaged ({error})", "get an intact copy of the file") from None
+
+
+def _open(content: bytes, formats: tuple[str, ...]) -> Image.Image:
+    """A picture's header; no pixel is decoded yet.
+
+    Pillow's own limit is for the whole process, and below what phone cameras make: `MAX_PIXELS` is checked instead.
+    """
+    with _pillows_limit:
+        theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(content), formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = theirs
+
+
+def _check_array(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        why = f"dtype {pixels.dtype}, shape {pixels.shape}"
+        raise PhotoError("the given array", why, "pass uint8 RGB of shape (height, width, 3)")
+    _check_size("the given array", pixels.shape[1], pixels.shape[0])
+    return pixels
+
+
+def _check_size(name: str, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_large(name, f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
+    if min(width, height) < MIN_SIDE:
+        why = f"{width} x {height} pixels are too few to show a face"
+        raise PhotoError(name, why, f"use a picture of at least {MIN_SIDE} pixels a side")
+
+
+def _too_large(name: str, why: str) -> PhotoError:
+    return PhotoError(name, why, "scale it down first if it really is a photograph")
+
+
+def _decode(image: Image.Image, name: str, *, ours: bool) -> Decoded:
+    """Decode a picture whose header was read; nothing of it is changed unless it is ours."""
+    _check_size(name, *image.size)
+    # An MPO file is a JPEG photo with further views (depth, preview) behind it: the first one is the photo.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise PhotoError(name, f"it is animated or has pages ({frames} frames)", "extract the frames as pictures first")
+    if kind := _unusual(image):
+        log.warning("%s: its %s pixels were converted to 8-bit RGB; the original is unchanged", name, kind)
+    reduction = _reduction(image)
+    if ours:  # JPEG's decoder takes a part of the work and of the memory then
+        image.draft(None, (image.width // reduction, image.height // reduction))
+    if (left := _reduction(image)) > 1:
+        averaged = _AVERAGED.get(image.mode, image.mode)
+        image = (image if averaged == image.mode else image.convert(averaged)).reduce(left)
+    if ours:
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture is hundreds of megabytes
+    else:
+        image = ImageOps.exif_transpose(image)
+    return Decoded(np.asarray(_to_rgb(image), dtype=np.uint8), reduction)
+
+
+def _unusual(image: Image.Image) -> str | None:
+    """What the pixels of a picture are called if they are not 8-bit RGB; before they are decoded."""
+    if image.mode != "RGB":
+        return image.mode
+    if "transparency" in image.info:
+        return "transparent"
+    tiles = getattr(image, "tile", ())
+    return "16-bit" if any(";16" in str(tile[3]) for tile in tiles) else None  # Pillow takes 8 of them by itself
+
+
+# Pillow does not average indices into a palette, nor bits, nor 16-bit integers: what they become before.
+_AVERAGED = {"P": "RGBA", "PA": "RGBA", "1": "L", "I;16": "I", "I;16B": "I", "I;16L": "I"}
+
+
+def _reduction(image: Image.Image) -> int:
+    """The least of `REDUCTIONS` that brings a picture below `MAX_DECODED`."""
+    return next(r for r in REDUCTIONS if image.width * image.height <= MAX_DECODED * r * r)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        # Pillow's own conversion clips everything above 255 to white.
+        values = np.asarray(image, dtype=np.float64)
+        full = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=0.0)), 1e-12)
+        return Image.fromarray((np.clip(values / full, 0, 1) * 255).round().astype(np.uint8)).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

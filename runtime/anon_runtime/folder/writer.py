@@ -1,0 +1,214 @@
+"""Portraits on disk: their names, their formats, and files that are there whole or not at all."""
+
+import errno
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from ..errors import OutputError, PhotoError, UsageError
+from .discovery import Photo
+from .identity import Identity
+from .remote import Remote
+
+ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+OTHER_PICTURES = {".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff"}
+# What concerns one name, not the folder: another photo may do better.
+OWN_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR}
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where portraits go and how they are written.
+
+    Attributes:
+        root: the output folder.
+        file: the name of the only portrait; None for names made from the photos'.
+        format: ``png``, ``jpeg`` or ``webp``.
+        quality: of JPEG and WebP, 1 to 100.
+        suffix: put between a photo's name and the ending.
+        rename: ``none``, or ``hash`` for pseudonyms.
+    """
+
+    root: Path
+    file: Path | None = None
+    format: str = "png"
+    quality: int = 95
+    suffix: str = ""
+    rename: str = "none"
+
+    @classmethod
+    def parse(cls, out: Path, *, format: str | None = None, **choices: Any) -> Self:
+        """What ``--output`` means: a folder, or the file of a single portrait.
+
+        Raises:
+            UsageError: it names a file of another kind.
+        """
+        if "/" in choices.get("suffix", "") or "\0" in choices.get("suffix", ""):
+            raise UsageError(f"--suffix {choices['suffix']}", "it is part of a name, not of a path", "leave out the /")
+        ending = out.suffix.lower()
+        if out.is_dir() or ending not in {*FORMATS, *OTHER_PICTURES}:
+            return cls(out, format=format or "png", **choices)
+        own = FORMATS.get(ending)
+        if own is None or format not in (None, own):
+            why = f"portraits are written as {format or 'PNG, JPEG or WebP'}"
+            raise UsageError(f"output {out}", why, f"name {out.with_suffix(ENDINGS[format or 'png'])}")
+        return cls(out.parent, Path(out.name), own, **choices)
+
+    def name(self, photo: Photo, identity: Identity | None = None) -> Path:
+        """A portrait's name, relative to the root; pseudonyms need an identity."""
+        if self.file is not None:
+            return self.file
+        stem = photo.name.with_suffix("")
+        if self.rename == "hash":
+            assert identity is not None
+            stem = Path(identity.pseudonym)
+        return stem.with_name(f"{stem.name}{self.suffix}{ENDINGS[self.format]}")
+
+    def check(self, photos: Sequence[Photo]) -> None:
+        """Make sure that no two portraits have one name, and that none would take a photo's place.
+
+        Raises:
+            UsageError: one would.
+        """
+        if self.file is not None and len(photos) > 1:
+            why = f"it names one file, and there are {len(photos)} photos"
+            raise UsageError(f"output {self.root / self.file}", why, "name a folder instead")
+        if self.rename == "hash":
+            return
+        taken: dict[Path, Path | Remote] = {}
+        originals = {os.path.realpath(photo.path) for photo in photos if isinstance(photo.path, Path)}
+        folders: dict[Path, str] = {}
+        for photo in photos:
+            name = self.name(photo)
+            folder = folders.setdefault(name.parent, os.path.realpath(self.root / name.parent))
+            if name in taken:
+                why = f"{taken[name]} and {photo.path} would both go there"
+                fix = "rename one, run them into different folders, or use --rename hash"
+                raise UsageError(f"output {self.root / name}", why, fix)
+            if os.path.realpath(Path(folder) / name.name) in originals:
+                raise UsageError(f"output {self.root / name}", "it would overwrite a photo", "choose another folder")
+            taken[name] = photo.path
+        for name, path in taken.items():
+            if parent := next((parent for parent in name.parents if parent in taken), None):
+                why = f"the portrait of {path} would go into a folder of that name"
+                raise UsageError(f"output {self.root / parent}", why, "rename one, or run them into different folders")
+
+    def check_free(self, name: Path) -> None:
+        """Make sure that nothing lies under the name of a portrait that belongs to no folder run.
+
+        Raises:
+            UsageError: something does.
+        """
+        if os.path.lexists(self.root / name):
+            fix = "choose another name, or replace it with --overwrite"
+            raise UsageError(f"output {self.root / name}", "there is such a file already", fix)
+
+    def write(self, name: Path, image: Image.Image, scratch: Path | None = None, *, replace: bool = True) -> str:
+        """Encode a portrait and write it under a name; see `write_file`.
+
+        Args:
+            name: relative to the root.
+            image: the portrait.
+            scratch: see `write_file`.
+            replace: put it in the place of whatever lies there; otherwise only of the same bytes, which a run that was
+                killed has left.
+
+        Returns:
+            The file's sha256, as hexadecimal digits.
+        """
+        data, path = encode(image, self.format, self.quality), self.root / name
+        if not replace and os.path.lexists(path) and not (path.is_file() and path.read_bytes() == data):
+            fix = "move it away, choose another folder, or replace it with --overwrite"
+            raise PhotoError(f"cannot write {path}", "a file that no run wrote lies under that name", fix)
+        write_file(path, data, scratch)
+        return hashlib.sha256(data).hexdigest()
+
+    def remove(self, name: Path) -> bool:
+        """Remove the file of that name, if there is one, and see to it that it stays away; says whether there was.
+
+        Raises:
+            OutputError: it cannot be removed.
+        """
+        path = self.root / name
+        try:
+            path.unlink()
+            _sync_folder(path.parent)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return False
+        except OSError as error:
+            why, fix = error.strerror or str(error), "remove it: the photo that it was made from is another one now"
+            raise OutputError(f"cannot remove {path}", why, fix) from None
+        return True
+
+
+def encode(image: Image.Image, format: str = "png", quality: int = 95) -> bytes:
+    """A picture's pixels as a file, with no metadata at all."""
+    buffer = io.BytesIO()
+    # Level 4 takes half the time of the usual 6; a photograph's file is as large, to the percent.
+    options = {"compress_level": 4} if format == "png" else {"quality": quality}
+    Image.fromarray(np.asarray(image)).save(buffer, format.upper(), **options)
+    return buffer.getvalue()
+
+
+def write_file(path: Path, data: bytes, scratch: Path | None = None) -> None:
+    """Write a file so that it is there whole or not at all, also if the process or the machine dies.
+
+    Args:
+        path: of the file; its folder is made if need be.
+        data: its content.
+        scratch: a private folder of the same file system, for the file while it is written; its own folder if None.
+
+    Raises:
+        PhotoError: the name is of no use; other files can be written.
+        OutputError: the folder cannot be written.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=scratch or path.parent, prefix=".anon-run-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # Temporary files are private; a result gets the permissions that the user's umask gives.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if error.errno == errno.EXDEV and scratch is not None:  # a folder inside may be another disk's
+            write_file(path, data)
+            return
+        why = error.strerror or str(error)
+        if error.errno in OWN_FAULTS:
+            raise PhotoError(f"cannot write {path}", why, "give the photo another name") from None
+        fix = "choose a folder that can be written and has space left; what is done is kept"
+        raise OutputError(f"cannot write {path}", why, fix) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a folder's names on disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@cache
+def _umask() -> int:
+    """Asking for it sets it for a moment, and other threads make files: once, then."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

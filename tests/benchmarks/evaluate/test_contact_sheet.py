@@ -1,0 +1,56 @@
+import base64
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from benchmarks.evaluate.contact_sheet import SIDE, contact_sheet
+from benchmarks.evaluate.pairs import Method, Picture
+from PIL import Image
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.images: list[dict[str, str | None]] = []
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Picture]:
+    found = []
+    for i, name in enumerate(('<script>"&', "plain")):
+        path = tmp_path / f"{i}.png"
+        Image.new("RGB", (300, 200), (250 * i, 0, 250)).save(path)
+        found.append(Picture(name, path))
+    return found
+
+
+@pytest.mark.parametrize("show", [False, True])
+def test_originals_are_shown_when_asked_for_only(pictures: list[Picture], show: bool) -> None:
+    """Originals are red and blue here, the method's pictures are grey."""
+    grey = pictures[0].path.with_name("grey.png")
+    Image.new("L", (300, 200), 90).save(grey)
+    method = Method("m <b>", {1: Picture("plain", grey)}, {pictures[0].name: "no face & no picture"})
+    page = Page(contact_sheet(pictures, [method], show))
+    assert "script" not in page.tags and "b" not in page.tags
+    assert {'<script>"&', "plain", "m <b>", "no face & no picture"} <= {*page.texts}
+    assert len(page.images) == 1 + 2 * show
+    for image in page.images:
+        kind, _, data = str(image["src"]).partition(",")
+        assert kind == "data:image/jpeg;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as shown:
+            assert max(shown.size) == SIDE
+            r, g, b = shown.convert("RGB").getpixel((5, 5))
+            assert show or abs(r - g) + abs(g - b) < 12
+    assert not any(word in page.tags for word in ("link", "iframe"))

@@ -1,0 +1,31 @@
+from dataclasses import replace
+
+import pytest
+from benchmarks.acceleration import VARIANTS, Cost, count_samples, table
+
+from anon_runtime import Anonymizer, Settings
+from anon_runtime.diffusion.acceleration import LEVELS, Economy
+
+
+@pytest.mark.parametrize(("economy", "samples", "work"), [
+    (Economy(), 58, 58), (Economy(period=2), 58, 2 * (15 + 14 * 0.25)), (LEVELS[1], 49, 49), (LEVELS[3], 23, 23),
+])  # fmt: skip
+def test_samples_are_counted(anonymizer: Anonymizer, economy: Economy, samples: int, work: float) -> None:
+    """15 steps of 2S are 29 evaluations, with guidance 58 samples; the shallow part is a quarter of the work here."""
+    manifest = anonymizer.bundle.manifest
+    engines = manifest.engines | {"unet_shallow": manifest.engines["unet"]}  # only counted
+    anonymizer = Anonymizer(replace(anonymizer.bundle, manifest=replace(manifest, engines=engines)))
+    assert count_samples(anonymizer, Settings(economy=economy), 0.25) == (samples, pytest.approx(work))
+
+
+def test_every_level_is_measured() -> None:
+    measured = [settings.economy for settings in VARIANTS.values()]
+    assert next(iter(VARIANTS.values())) == Settings(), "what the others are compared with"
+    assert all(level in measured for level in LEVELS)
+
+
+def test_the_table() -> None:
+    costs = [Cost("exact", 0, 58, [1.0, 1.0], 99.0, 0.889, 1.0), Cost("less", None, 29, [0.5, 0.25], 20.0, 0.88, 1.0)]
+    lines = table(costs)
+    assert lines[2] == "| exact | 0 | 58 | 1.00 x | 1.00 x |  | 0.889 | 1.000 |"
+    assert lines[3] == "| less |  | 29 | 2.00 x | 4.00 x | 20.0 dB | 0.880 | 1.000 |"

@@ -1,0 +1,331 @@
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from filelock import FileLock
+from PIL import Image
+from tests.conftest import pixels
+
+from anon_export import disk
+from anon_export.graphs import export as graphs
+from anon_export.build import reference, verify
+from anon_export.build import plan as build_plan
+from anon_export.build.builder import build
+from anon_export.demo.generator import DEMO, Architecture, write_generator
+from anon_export.models.loading import load_model
+from anon_export.build.options import Plan
+from anon_export.build.verify import PICTURE, REQUEST, SETTINGS, psnr
+from anon_runtime.bundle.manifest import MANIFEST, Bundle
+from anon_runtime.errors import AnonError, OutputError, UsageError
+
+
+def test_manifest_tells_the_truth_about_the_engines(demo_bundle: Path) -> None:
+    bundle = Bundle.open(demo_bundle)
+    for role in bundle.manifest.engines:
+        session = onnxruntime.InferenceSession(bundle.engine_path(role), providers=["CPUExecutionProvider"])
+        spec = bundle.spec(role)
+        for recorded, real in ((spec.inputs, session.get_inputs()), (spec.outputs, session.get_outputs())):
+            assert [t.name for t in recorded] == [t.name for t in real]
+            assert [list(t.shape) for t in recorded] == [t.shape for t in real]
+            names = {"float32": "tensor(float)", "int64": "tensor(int64)"}
+            assert [names[t.dtype] for t in recorded] == [t.type for t in real]
+        assert spec.precision == "fp32" and len(spec.key) == 64
+
+
+def test_manifest_names_source_and_tools(demo_bundle: Path) -> None:
+    manifest = Bundle.open(demo_bundle).manifest
+    assert manifest.source.model == "demo"
+    assert {path.split("/")[0] for path in manifest.source.files} == {"text_encoder", "unet", "vae"}
+    assert set(manifest.tools) >= {"torch", "diffusers", "onnx", "onnxruntime"}
+    assert manifest.tables.timestep_spacing == "leading"
+    defaults = manifest.defaults
+    assert (defaults.sampler, defaults.steps, defaults.guidance_scale) == ("dpmpp_sde", 15, 7.5)
+
+
+def test_nothing_of_the_build_machine_is_in_the_bundle(demo_bundle: Path) -> None:
+    home = str(Path(__file__).parents[3]).encode()
+    for path in demo_bundle.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert home not in content and b"site-packages" not in content, path
+
+
+@pytest.mark.packages
+def test_optimum_paints_the_same_picture(demo_bundle: Path) -> None:
+    """Other tools can use the engines: Optimum's own pipeline opens the folder and follows diffusers as we do."""
+    from optimum import onnxruntime as optimum
+
+    from anon_export.build.reference import Diffusers, to_pixels
+
+    pipeline = optimum.ORTStableDiffusionPipeline.from_pretrained(demo_bundle)
+    painted = to_pixels(Diffusers(pipeline, "leading").paint([REQUEST], SETTINGS))[0]
+    with Image.open(demo_bundle / PICTURE) as image:
+        assert psnr(painted, np.asarray(image.convert("RGB"))) >= 60
+
+
+@pytest.fixture
+def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Lets only the named exports happen; returns the list of those that did."""
+
+    def allow(*allowed: str) -> list[str]:
+        happened: list[str] = []
+        for name in ("text_encoder", "unet", "vae_decoder"):
+            real = getattr(graphs, f"export_{name}")
+
+            def export(*arguments: object, name: str = name, real: Callable = real, **options: object) -> object:
+                assert name in allowed, f"{name} was built again"
+                happened.append(name)
+                return real(*arguments, **options)
+
+            monkeypatch.setattr(graphs, f"export_{name}", export)
+        return happened
+
+    return allow
+
+
+@pytest.fixture
+def cached(demo_bundle: Path, tmp_path: Path) -> Plan:
+    """The plan of the demo bundle, whose output holds a copy of it already."""
+    shutil.copytree(demo_bundle, tmp_path / "demo")
+    return Plan("demo", "demo", tmp_path, "demo")
+
+
+def test_a_second_build_builds_nothing(cached: Plan, forbid: Callable[..., list[str]]) -> None:
+    forbid()
+    said: list[tuple[str, str]] = []
+    before = (cached.folder / MANIFEST).stat().st_mtime_ns
+    bundle = build(cached, lambda *words: said.append(words))
+    assert said == [("bundle", "unchanged")]
+    assert (bundle.path / MANIFEST).stat().st_mtime_ns == before
+
+
+def test_only_what_changed_is_built(cached: Plan, forbid: Callable[..., list[str]], demo_bundle: Path) -> None:
+    happened = forbid("vae_decoder")
+    old = Bundle.open(cached.folder).manifest
+    states: dict[str, str] = {}
+    bundle = build(replace(cached, vae_precision="fp16"), lambda name, state: states.setdefault(name, state))
+    assert happened == ["vae_decoder"]
+    assert {name for name, state in states.items() if state == "unchanged"} == {
+        "text_encoder", "unet", "faces/detector", "faces/attributes", "faces/demography",
+    }  # fmt: skip
+    fresh = Bundle.open(bundle.path).manifest
+    assert fresh.engines["unet"] == old.engines["unet"]
+    assert fresh.engines["vae_decoder"].precision == "fp16"
+    assert fresh.engines["vae_decoder"].key != old.engines["vae_decoder"].key
+    assert fresh.verification is not None and fresh.verification.picture_psnr >= 40
+    assert list(cached.output.iterdir()) == [cached.folder]
+
+
+def test_a_damaged_component_is_built_again_alone(cached: Plan, forbid: Callable[..., list[str]]) -> None:
+    happened = forbid("vae_decoder")
+    path = cached.folder / "vae_decoder" / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    build(cached)
+    assert happened == ["vae_decoder"]
+    Bundle.open(cached.folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "fp16"},
+        {"height": 64},
+        {"static": True},
+        pytest.param({"target": "openvino"}, marks=pytest.mark.packages),
+    ],
+)
+def test_keys_follow_the_options(cached: Plan, tmp_path: Path, change: dict) -> None:
+    before = build_plan.prepare(cached, tmp_path / "a")
+    assert before.unchanged and before.size == 0
+    after = build_plan.prepare(replace(cached, **change), tmp_path / "b")
+    assert not after.unchanged and not any(step.kept for step in after.steps if step.component.name == "unet")
+    assert after.size > 0
+
+
+def test_keys_follow_tools_and_code(cached: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, (name, replacement) in enumerate(
+        [("version", lambda _tool: "0.0"), ("engine_code", lambda: "other code")]
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(build_plan, name, replacement)
+            after = build_plan.prepare(cached, tmp_path / str(number))
+        assert not after.unchanged and not any(step.kept for step in after.steps)
+
+
+def test_an_edit_of_other_code_verifies_the_engines_again_and_makes_none(
+    cached: Plan, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid()
+    monkeypatch.setattr(build_plan, "bundle_code", lambda: "other code")
+    monkeypatch.setattr(reference, "write_picture", None)  # not painted again, either
+    old, said = Bundle.open(cached.folder).manifest, set[str]()
+    fresh = build(cached, lambda name, _state: said.add(name)).manifest
+    assert "verification" in said and fresh.engines == old.engines and fresh.key != old.key
+    assert Bundle.open(cached.folder).manifest == fresh
+
+
+def test_another_check_of_the_picture_paints_it_again_alone(
+    cached: Plan, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid()
+    before = pixels(cached.folder / PICTURE)
+    asked = replace(REQUEST, prompt="closeup portrait photo of a black 60 man, Bald , ", seed=8)
+    monkeypatch.setattr(build_plan, "bundle_code", lambda: "other code")
+    for module in (verify, reference):
+        monkeypatch.setattr(module, "REQUEST", asked)
+    bundle = build(cached)
+    assert bundle.manifest.verification is not None and bundle.manifest.verification.picture_psnr >= 60
+    assert psnr(pixels(cached.folder / PICTURE), before) < 40
+
+
+def test_keys_follow_the_weights(demo_model: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    model = Path(shutil.copytree(demo_model, tmp_path / "model"))
+    plan = Plan(str(model), "m", tmp_path / "out", "none")
+    before = {step.component.name: step.key for step in build_plan.prepare(plan, tmp_path / "a").steps}
+    path = next((model / "vae").glob("*.safetensors"))
+    tensors = load_file(path)
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name] + 1e-3}, path)
+    after = {step.component.name: step.key for step in build_plan.prepare(plan, tmp_path / "b").steps}
+    assert {name for name in before if before[name] != after[name]} == {"vae_decoder"}
+
+
+def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "demo"
+    old.mkdir()
+    (old / MANIFEST).write_text("old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise AnonError("tables", "planned", "none")
+
+    monkeypatch.setattr(graphs, "export_text_encoder", fail)
+    with pytest.raises(AnonError, match="planned"):
+        build(Plan("demo", "demo", tmp_path, "none"))
+    assert (old / MANIFEST).read_text() == "old"
+    assert list(tmp_path.iterdir()) == [old]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_full_disk_or_ctrl_c_leaves_no_rubbish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def fail(_module: object, path: Path, *_: object, **__: object) -> None:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"half a graph")
+        # The exporter wraps what goes wrong inside it.
+        raise error if isinstance(error, KeyboardInterrupt) else RuntimeError("export failed") from error
+
+    monkeypatch.setattr(graphs, "export_text_encoder", fail)
+    with pytest.raises((OutputError, KeyboardInterrupt)) as caught:
+        build(Plan("demo", "demo", tmp_path, "none"))
+    if isinstance(caught.value, OutputError):
+        assert "No space left" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_noticed_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forbid: Callable[..., list[str]]
+) -> None:
+    forbid()
+    monkeypatch.setattr(disk, "free_space", lambda _: 1000)
+    with pytest.raises(OutputError, match=r"needs .* MB, and 0.0 MB are free"):
+        build(Plan("demo", "demo", tmp_path / "out", "none"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_second_of_two_builds_waits(cached: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, str]] = []
+    real, held = FileLock.acquire, []
+
+    def acquire(self: FileLock, timeout: float | None = None) -> object:
+        if timeout == 0:
+            held.append(FileLock(self.lock_file, is_singleton=False))
+            real(held[0])
+        elif held:
+            held[0].release()  # the first build ends
+        return real(self, timeout=timeout)
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    build(cached, lambda *words: said.append(words))
+    assert said == [("bundle", "waiting for another build of it"), ("bundle", "unchanged")]
+
+
+def test_output_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="--output"):
+        build(Plan("demo", "demo", tmp_path / "file", "none"))
+
+
+def test_model_index_is_kept(demo_bundle: Path) -> None:
+    assert json.loads((demo_bundle / "model_index.json").read_text())["_class_name"] == "StableDiffusionPipeline"
+
+
+def test_half_precision(tmp_path: Path) -> None:
+    """Text encoder and UNet in fp16, the VAE in fp32: rounded, within the bounds, and fp32 at the engines' borders."""
+    write_generator(tmp_path / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
+    bundle = build(Plan(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16"))
+    engines, measured = bundle.manifest.engines, bundle.manifest.verification
+    assert {role: spec.precision for role, spec in engines.items()} == {
+        "text_encoder": "fp16", "unet": "fp16", "vae_decoder": "fp32",
+    }  # fmt: skip
+    assert {t.dtype for spec in engines.values() for t in (*spec.inputs, *spec.outputs)} == {"float32", "int64"}
+    assert measured is not None and 40 <= measured.picture_psnr < 90
+    assert 1e-5 < measured.engines["unet"].relative < 2e-2 and measured.engines["vae_decoder"].relative < 1e-4
+
+
+def test_weights_in_half_precision(tmp_path: Path) -> None:
+    """Rounded weights have bounds of their own, which are a quarter of those of arithmetic in half precision."""
+    write_generator(tmp_path / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
+    bundle = build(Plan(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16-weights"))
+    engines, measured = bundle.manifest.engines, bundle.manifest.verification
+    assert {role: spec.precision for role, spec in engines.items()} == {
+        "text_encoder": "fp16-weights", "unet": "fp16-weights", "vae_decoder": "fp32",
+    }  # fmt: skip
+    assert Bundle.open(bundle.path).manifest.engines == engines
+    assert measured is not None and measured.picture_psnr >= 48
+    assert 1e-5 < measured.engines["unet"].relative < 5e-3 and measured.engines["vae_decoder"].relative < 1e-4
+
+
+def test_another_vae_for_the_demo(tmp_path: Path) -> None:
+    write_generator(tmp_path / "other", replace(DEMO, seed=5))
+    plan = Plan("demo", "demo", tmp_path, "none", vae=str(tmp_path / "other"))
+    own, other = (build_plan.prepare(p, tmp_path / n) for p, n in ((replace(plan, vae=None), "a"), (plan, "b")))
+    assert other.source.vae == "other"
+    changed = {a.component.name for a, b in zip(own.steps, other.steps, strict=True) if a.key != b.key}
+    assert changed == {"vae_decoder"}
+
+
+def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path, forbid: Callable[..., list[str]]) -> None:
+    """A model's own folder, for example, if it lies in the output folder under the bundle's name."""
+    forbid()
+    write_generator(tmp_path / "model", DEMO)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match="no bundle is there, and would be lost; choose another --name"):
+        build(Plan(str(tmp_path / "model"), "model", tmp_path, "none"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_estimates_follow_what_is_written(tmp_path: Path) -> None:
+    """Whatever precision the weights have in their files: a bundle in fp32 takes four bytes for each."""
+    full, half = tmp_path / "full", tmp_path / "half"
+    write_generator(full, DEMO)
+    pipeline = load_model(full)
+    pipeline.to(torch.float16).save_pretrained(half)
+    files = [sum(path.stat().st_size for path in folder.rglob("*.safetensors")) for folder in (full, half)]
+    assert files[1] < 0.55 * files[0]
+    sizes = [
+        build_plan.prepare(Plan(str(model), "m", tmp_path / "out", "none"), tmp_path / "s").size for model in (full, half)
+    ]
+    assert sizes[0] == sizes[1] > files[0]
+    rounded = Plan(str(half), "m", tmp_path / "out", "none", precision="fp16-weights")
+    assert build_plan.prepare(rounded, tmp_path / "s").size < 0.7 * sizes[0]

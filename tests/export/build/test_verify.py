@@ -1,0 +1,104 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anon_export.graphs.checks import CHECK, write_check
+from anon_export.build.verify import PICTURE, check_engine, measure, verify
+from anon_runtime import Anonymizer
+from anon_runtime.bundle.manifest import Bundle, EngineSpec, TensorSpec
+from anon_runtime.errors import AnonError, BundleError
+
+
+def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:
+    recorded = Bundle.open(demo_bundle).manifest.verification
+    roles = {"text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race"}
+    assert recorded is not None and set(recorded.engines) == roles
+    assert recorded.picture_psnr >= 60
+    again = verify(Anonymizer.load(demo_bundle))
+    assert again.picture_psnr == pytest.approx(recorded.picture_psnr, abs=6)
+    for role, error in recorded.engines.items():
+        assert 0 < error.mean <= error.p999 <= error.max and error.relative <= 1e-4, role
+
+
+@pytest.mark.parametrize("role", ["text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes"])
+@pytest.mark.parametrize("factor", [1.001, np.nan])
+def test_an_engine_that_is_off_is_noticed(demo_bundle: Path, role: str, factor: float) -> None:
+    anonymizer = Anonymizer.load(demo_bundle)
+    right = anonymizer.engine(role)
+
+    def wrong(inputs: Any) -> dict:
+        return {name: array * np.float32(factor) for name, array in right(inputs).items()}
+
+    anonymizer._engines[str(anonymizer.bundle.engine_path(role))] = wrong
+    with pytest.raises(AnonError, match=f"the {role} engine.*differs from PyTorch"):
+        verify(anonymizer)
+
+
+def test_a_loop_that_is_off_is_noticed(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anon_runtime import anonymizer as runtime
+
+    draw = runtime.draw_noise
+    monkeypatch.setattr(runtime, "draw_noise", lambda plan, seed, shape: draw(plan, seed + 1, shape))
+    with pytest.raises(AnonError, match="a picture of the bundle.*PSNR"):
+        verify(Anonymizer.load(demo_bundle))
+
+
+def test_answers_that_are_missing_are_named(own_bundle: Path) -> None:
+    anonymizer = Anonymizer.load(own_bundle)
+    (own_bundle / "unet" / CHECK).unlink()
+    with pytest.raises(BundleError, match=r"unet/check.npz: it cannot be read.*build it again"):
+        verify(anonymizer)
+
+
+@pytest.mark.parametrize("content", [None, b"no picture"])
+def test_a_picture_that_is_missing_is_named(own_bundle: Path, content: bytes | None) -> None:
+    anonymizer = Anonymizer.load(own_bundle)
+    (own_bundle / PICTURE).unlink()
+    if content is not None:
+        (own_bundle / PICTURE).write_bytes(content)
+    with pytest.raises(BundleError, match=r"check.png: it cannot be read.*build it again") as caught:
+        verify(anonymizer)
+    assert "\n" not in str(caught.value)
+
+
+def spec_of(precision: str) -> EngineSpec:
+    tensors = TensorSpec("x", "float32", (3,)), TensorSpec("y", "float32", (3,))
+    return EngineSpec("model.onnx", "unet", precision, tensors[:1], tensors[1:])
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("fp16-weights", 5e-3), ("fp16", 2e-2)])
+def test_each_precision_has_its_bound(tmp_path: Path, precision: str, bound: float) -> None:
+    values = np.array([0.5, -1, 0.25], np.float32)
+    write_check(tmp_path / CHECK, {"x": values}, {"y": values})
+
+    def engine(error: float) -> Any:
+        return lambda inputs: {"y": inputs["x"] + np.float32([0, 0, error])}
+
+    check_engine(engine(0.9 * bound), spec_of(precision), tmp_path / "model.onnx", "unet")
+    with pytest.raises(AnonError, match="the unet engine: it differs from PyTorch"):
+        check_engine(engine(1.1 * bound), spec_of(precision), tmp_path / "model.onnx", "unet")
+
+
+@pytest.mark.parametrize("answers", [{}, {"z": np.ones(3, np.float32)}, {"y": np.ones(4, np.float32)}])
+def test_answers_of_another_engine_are_no_answers(tmp_path: Path, answers: dict[str, Any]) -> None:
+    write_check(tmp_path / CHECK, {"x": np.ones(3, np.float32)}, answers)
+    with pytest.raises(BundleError, match="check.npz: PyTorch's answers do not fit the unet engine"):
+        check_engine(lambda inputs: {"y": inputs["x"]}, spec_of("fp32"), tmp_path / "model.onnx", "unet")
+
+
+def test_a_precision_that_nobody_knows_is_no_pass(tmp_path: Path) -> None:
+    write_check(tmp_path / CHECK, {"x": np.ones(3, np.float32)}, {"y": np.ones(3, np.float32)})
+    with pytest.raises(BundleError, match="its precision is 'int8'"):
+        check_engine(lambda inputs: {"y": inputs["x"]}, spec_of("int8"), tmp_path / "model.onnx", "unet")
+
+
+def test_measure() -> None:
+    theirs = np.linspace(-2, 2, 1000, dtype=np.float32)
+    ours = theirs.copy()
+    ours[3] += 0.5
+    error = measure(ours, theirs)
+    assert (error.max, error.relative) == (0.5, 0.25) and error.mean == pytest.approx(0.0005)
+    ours[3] = np.nan
+    assert np.isnan(measure(ours, theirs).relative)

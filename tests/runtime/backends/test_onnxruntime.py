@@ -1,0 +1,203 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from anon_runtime import Anonymizer, Settings
+from anon_runtime.backends.base import load_engine, resolve_device
+from anon_runtime.errors import BackendError
+
+
+def graph(bundle: Path) -> Path:
+    return bundle / "vae_decoder" / "model.onnx"
+
+
+def test_a_device_that_the_library_was_not_made_for(demo_bundle: Path) -> None:
+    for device in ("cuda", "tensorrt"):
+        with pytest.raises(BackendError, match=r"no (CUDA|Tensorrt)ExecutionProvider; install `anon-engines\[gpu\]`"):
+            load_engine("onnxruntime", graph(demo_bundle), device)
+    assert load_engine("onnxruntime", graph(demo_bundle), "cpu") is not None
+
+
+def test_threads_of_a_bundle(demo_bundle: Path) -> None:
+    engine: Any = Anonymizer.load(demo_bundle, Settings(threads=3)).engine("face_detector")
+    assert engine._session.get_session_options().intra_op_num_threads == 3
+
+
+def test_devices_that_a_target_does_not_know(demo_bundle: Path) -> None:
+    for target, device in (("openvino", "cuda"), ("tensorrt", "cpu")):
+        with pytest.raises(BackendError, match=f"engines for {target} run on"):
+            load_engine(target, graph(demo_bundle), device)
+
+
+class GpuLibrary:
+    """onnxruntime-gpu on a machine without a GPU: it lists its providers, and takes the CPU without an error."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
+        self.asked: list[Any] = []
+        self.tf32: str | None = None
+        self.list_providers(monkeypatch)
+        real = onnxruntime.InferenceSession
+
+        def session(path: str, providers: list, sess_options: object, **_: object) -> object:
+            self.asked, self.tf32 = providers, os.environ.get("NVIDIA_TF32_OVERRIDE")
+            made = real(path, sess_options, providers=["CPUExecutionProvider"])
+            if works:
+                made.get_providers = lambda: [name for name, _ in providers]
+            return made
+
+        monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+
+    @staticmethod
+    def list_providers(monkeypatch: pytest.MonkeyPatch) -> None:
+        everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
+        monkeypatch.setattr(os, "environ", dict(os.environ))  # loading may set a variable
+
+
+@pytest.mark.parametrize("device", [None, "cuda", "tensorrt"])
+def test_a_silent_fallback_is_an_error(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str | None) -> None:
+    GpuLibrary(monkeypatch, works=False)
+    with pytest.raises(BackendError, match="fell back to CPUExecutionProvider.*nvidia-smi.*--device cpu"):
+        load_engine("onnxruntime", graph(demo_bundle), device)
+
+
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_provider_that_does_not_start_is_an_error(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], device: str
+) -> None:
+    """onnxruntime's own Python would print to standard output, among the lines of --json, and take the next one."""
+    GpuLibrary.list_providers(monkeypatch)
+    start = onnxruntime.InferenceSession._create_inference_session
+
+    def start_on_cpu(session: Any, providers: list[Any] | None, *rest: Any) -> None:
+        if "CPUExecutionProvider" not in str(providers and providers[0]):
+            session._fallback_providers = ["CPUExecutionProvider"]
+            raise RuntimeError("libnvinfer.so.10: cannot open shared object file")
+        start(session, providers, *rest)
+
+    monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", start_on_cpu)
+    missing = {"cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}[device]
+    with pytest.raises(BackendError, match=f"libnvinfer.*nvidia-smi.*{missing} are installed.*--device cpu"):
+        load_engine("onnxruntime", graph(demo_bundle), device)
+    assert capfd.readouterr().out == ""
+
+
+def test_the_device_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendError, match=r"onnxruntime cannot be imported.*anon-engines\[cpu\]"):
+        resolve_device("onnxruntime", None)
+
+
+@pytest.mark.parametrize(("device", "first"), [("cuda", "CUDA"), ("tensorrt", "Tensorrt"), (None, "CUDA")])
+def test_providers_of_a_device(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str | None, first: str, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    library = GpuLibrary(monkeypatch, works=True)
+    load_engine("onnxruntime", graph(demo_bundle), device)
+    names = [name for name, _ in library.asked]
+    assert names[0] == f"{first}ExecutionProvider" and names[-1] == "CPUExecutionProvider"
+    options = dict(library.asked)
+    assert options["CUDAExecutionProvider"]["use_tf32"] == "0"
+
+
+def test_engines_of_tensorrt_are_kept_by_our_key(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """onnxruntime's own key ignores weights."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "there" / "yet"))
+    library = GpuLibrary(monkeypatch, works=True)
+    keys = set()
+    for role in ("unet", "vae_decoder"):
+        anonymizer = Anonymizer.load(demo_bundle, device="tensorrt")
+        anonymizer.engine(role)
+        options = dict(library.asked)["TensorrtExecutionProvider"]
+        assert options["trt_engine_cache_enable"] == "1"
+        assert options["trt_engine_cache_prefix"] == anonymizer.bundle.spec(role).key
+        # onnxruntime makes the last folder of the path only.
+        folder = Path(options["trt_engine_cache_path"])
+        assert folder.is_dir() and folder.is_relative_to(tmp_path)
+        keys.add(options["trt_engine_cache_prefix"])
+    assert len(keys) == 2
+    load_engine("onnxruntime", graph(demo_bundle), "tensorrt")
+    assert "trt_engine_cache_enable" not in dict(library.asked)["TensorrtExecutionProvider"], "nothing to tell it by"
+
+
+@pytest.mark.parametrize(
+    ("device", "before", "during"),
+    [("tensorrt", None, "0"), ("tensorrt", "1", "1"), ("cuda", None, None), ("cpu", None, None)],
+)
+def test_tf32_is_off_for_tensorrt(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, before: str | None, during: Any
+) -> None:
+    """It has no option of its own: it follows a variable of the environment, which a user may have set."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
+    if before is not None:
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", before)
+    library = GpuLibrary(monkeypatch, works=True)
+    load_engine("onnxruntime", graph(demo_bundle), device)
+    assert library.tf32 == during
+
+
+def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
+    """The way of a GPU, with the processor's memory in place of the GPU's."""
+    anonymizer = Anonymizer.load(demo_bundle)
+    rng = np.random.default_rng(0)
+    inputs: dict[str, Any] = {
+        "sample": rng.standard_normal((2, 4, 16, 16)).astype(np.float32),
+        "timestep": np.array(417.25, np.float32),
+        "encoder_hidden_states": rng.standard_normal((2, 154, 64)).astype(np.float32),
+    }
+    engine: Any = anonymizer.engine("unet")
+    plain = engine(inputs)["out_sample"]
+    engine._memory = "cpu"
+    bound = engine(inputs)["out_sample"]
+    np.testing.assert_array_equal(plain, bound)
+    with pytest.raises(BackendError, match="onnxruntime refused sample"):
+        engine(inputs | {"sample": np.zeros((1, 3, 16, 16), np.float32)})
+
+
+@pytest.mark.usefixtures("export_packages")
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of memory")
+def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -> None:
+    """Those of a large network: pages are the file's own, which all processes that have the engine share."""
+    import onnx
+
+    model = onnx.load(graph(demo_bundle))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="model.onnx.data", size_threshold=1024)
+    os.sync()  # pages that are not on disk yet would count as changed
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from anon_runtime.backends.base import load_engine;"
+        "from anon_runtime.backends import onnxruntime as ort;"
+        "ort.SMALL = 0; engine = load_engine('onnxruntime', Path(sys.argv[1])); print(open('/proc/self/smaps').read());"
+        "engine({'latent_sample': np.zeros((1, 4, 24, 24), np.float32)}); print(open('/proc/self/smaps').read())"
+    )
+    text = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
+    entries = [part for part in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", text) if "model.onnx.data" in part]
+    kilobytes = {key: sum(int(n) for part in entries for n in re.findall(rf"^{key}: +(\d+)", part, re.M))
+                 for key in ("Size", "Private_Dirty")}  # fmt: skip
+    assert kilobytes["Size"] * 1024 >= 2 * (tmp_path / "model.onnx.data").stat().st_size, "before and after the call"
+    assert kilobytes["Private_Dirty"] == 0
+
+
+def test_nothing_is_told_to_anybody(demo_bundle: Path, tmp_path: Path) -> None:
+    """onnxruntime's own telemetry keeps a number of the machine in the cache folder, and sends what it sees."""
+    program = f"""
+from pathlib import Path
+from anon_runtime.backends.base import load_engine, resolve_device
+resolve_device("onnxruntime", None)
+load_engine("onnxruntime", Path({str(demo_bundle / "vae_decoder" / "model.onnx")!r}), "cpu")
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
+    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    assert list(tmp_path.rglob("*")) == []

@@ -1,0 +1,74 @@
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.bundle import integrity, manifest
+from anon_runtime.bundle.integrity import FileRecord, Inspection, find_damages, sha256
+from anon_runtime.errors import BundleError
+
+SHORT = Settings(steps=1, guidance_scale=1)
+
+
+@pytest.fixture
+def hidden_damage(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundle with one wrong bit in the UNet's weights, all of whose files count as large."""
+    monkeypatch.setattr(manifest, "LARGE", 1)
+    path = own_bundle / "unet" / "model.onnx"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    return own_bundle
+
+
+def test_no_result_leaves_a_bundle_with_damaged_weights(hidden_damage: Path, astronaut: Path) -> None:
+    with pytest.raises(BundleError, match="unet/model.onnx: this file is not the one that was built"):
+        Anonymizer.load(hidden_damage).generate([Request("portrait of a woman")], SHORT)
+    with pytest.raises(BundleError, match="unet/model.onnx"):
+        Anonymizer.load(hidden_damage).describe(astronaut)
+    assert Anonymizer.load(hidden_damage, checksum=False).generate([Request("portrait of a woman")], SHORT)
+
+
+def test_damage_that_makes_nan_is_called_damage(hidden_damage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    anonymizer = Anonymizer.load(hidden_damage)
+    unet = anonymizer.engine("unet")
+    path = str(anonymizer.bundle.engine_path("unet"))
+    broken = lambda inputs: {name: value * np.nan for name, value in unet(inputs).items()}  # noqa: E731
+    monkeypatch.setitem(anonymizer._engines, path, broken)
+    with pytest.raises(BundleError, match="not the one that was built"):
+        anonymizer.generate([Request("portrait of a woman")], SHORT)
+
+
+def test_engines_start_before_their_weights_are_hashed(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    called, real = threading.Event(), integrity.sha256
+
+    def late(path: Path) -> str:
+        assert called.wait(60)  # until the UNet has run
+        return real(path)
+
+    monkeypatch.setattr(integrity, "sha256", late)
+    monkeypatch.setattr(manifest, "LARGE", 0)
+    anonymizer = Anonymizer.load(demo_bundle)
+    states = anonymizer.denoising([Request("portrait of a woman")], SHORT)
+    latents = [state.latents for state in states][-1]
+    called.set()
+    assert anonymizer.decode(latents).shape[0] == 1
+
+
+def test_a_file_that_cannot_be_read_is_no_intact_file(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="gone: it cannot be read"):
+        Inspection(tmp_path, {"gone": FileRecord("", 0)}).finish()
+
+
+def test_damages(tmp_path: Path) -> None:
+    for name in ("good", "longer", "other"):
+        (tmp_path / name).write_text(name)
+    good = FileRecord(sha256(tmp_path / "good"), 4)
+    files = {"good": good, "longer": good, "other": FileRecord(good.sha256, 5), "none": good}
+    damages = find_damages(tmp_path, files)
+    assert {name: why.partition("(")[2] or why for name, why in damages.items()} == {
+        "longer": "its size differs)", "other": "its sha256 differs)", "none": "this file of the bundle is missing",
+    }  # fmt: skip
+    assert set(find_damages(tmp_path, files, checksum=False)) == {"longer", "none"}

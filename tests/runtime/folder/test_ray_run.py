@@ -1,0 +1,353 @@
+"""Folder runs on a Ray of two actors: the same bytes and the same journal as in one process, whatever breaks."""
+
+import json
+import logging
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from tests.runtime.folder.test_pipeline import corrupt_files, entries, pictures, run, start, wait_for
+
+from anon_runtime import Anonymizer, Settings
+from anon_runtime.cli import main
+from anon_runtime.console import Reporter
+from anon_runtime.errors import BackendError, BundleError, UsageError
+from anon_runtime.folder.discovery import Photo, find_photos
+from anon_runtime.folder.journal import ACTORS, NAME, PRIVATE, Journal
+from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect
+from anon_runtime.folder.ray_run import DEATHS, Painter, Result
+from anon_runtime.folder.run import run_photos
+from anon_runtime.folder.writer import Output
+
+pytestmark = pytest.mark.ray
+QUICK = Settings(steps=1, guidance_scale=1, batch_size=2, threads=1)
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+pytest.importorskip("ray.data")
+
+
+@pytest.fixture(scope="module")
+def cluster(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Ray of this machine alone, started once; two actors of it."""
+    before = set(Path(tempfile.gettempdir()).glob("anon-ray-*"))
+    load = partial(Anonymizer.load, demo_bundle, QUICK, checksum=False)
+    with connect(LOCAL, load, load()) as found:
+        if found.actors < 2:
+            pytest.skip("two actors need two cores")
+        yield replace(found, actors=2)
+    assert set(Path(tempfile.gettempdir()).glob("anon-ray-*")) <= before, "Ray's files are gone"
+
+
+@pytest.fixture
+def photos(originals: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(originals, tmp_path / "photos"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(demo_bundle: Path, originals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Portraits from one process."""
+    out = tmp_path_factory.mktemp("one process")
+    assert run(Anonymizer.load(demo_bundle, QUICK), originals, out) == 0
+    return pictures(out)
+
+
+def facts(out: Path) -> list[str]:
+    """The journal but for order and seconds, its first line in front."""
+    lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
+    return [json.dumps(lines[0]["run"])] + sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])
+
+
+def actors() -> list[int]:
+    """Processes that hold engines."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"ray::MapWorker(MapBatches(Painter))" in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue  # it is gone
+    return found
+
+
+def meanwhile(work: Callable[[], Any]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_the_same_bytes_journal_and_exit_code(
+    cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, content in corrupt_files().items():
+        (photos / name).write_bytes(content)
+    Image.open(photos / "1.jpg").convert("CMYK").save(photos / "cmyk.jpg")
+    one, many = tmp_path / "one", tmp_path / "many"
+    assert run(cluster.load(), photos, one) == 3
+    alone, caplog.records[:] = [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()], []
+    assert run(cluster.load(), photos, many, connected=nullcontext(cluster)) == 3
+    assert pictures(many) == pictures(one) and pictures(many).items() >= undisturbed.items()
+    assert facts(many) == facts(one) and len(entries(many)) == 27
+    assert not (many / PRIVATE).exists()
+    assert [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()] == alone != []
+    with pytest.raises(UsageError, match="threads was 1 and is 2"):
+        other = Anonymizer(cluster.load().bundle, replace(QUICK, threads=2))
+        run(other, photos, many)
+
+
+def test_an_actor_that_is_killed(
+    cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:  # fmt: skip
+    out, killed = tmp_path / "out", []
+
+    def kill() -> None:
+        wait_for(out, 1)
+        killed.append(actors()[0])
+        os.kill(killed[0], signal.SIGKILL)
+        killed.append(len(list(out.rglob("*.png"))))
+
+    thread = meanwhile(kill)
+    assert run(cluster.load(), photos, out, connected=nullcontext(cluster)) == 0
+    thread.join()
+    assert len(killed) == 2 and killed[1] < 14, "in mid-run"
+    assert pictures(out) == undisturbed and not (out / PRIVATE).exists()
+    assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
+
+
+def test_a_killed_run_goes_on_and_reads_urls(
+    cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    """Begun by one process, killed on the cluster by its address, resumed from URLs, and found done by one process."""
+    out, address, reporter = (
+        tmp_path / "out",
+        ray.get_runtime_context().gcs_address,
+        Reporter(as_json=False, quiet=True),
+    )
+    assert run_photos(cluster.load(), list(find_photos([photos])), Output.parse(out), reporter) == 0
+    first = entries(out)
+    process = start(demo_bundle, photos, out, "--threads", "1", "--ray", address)
+    wait_for(out, len(first) + 1)
+    process.kill()
+    process.wait()
+    done = {name: digest for name, digest in pictures(out).items() if not name.startswith(PRIVATE)}
+    assert done.items() <= undisturbed.items() and len(entries(out)) <= len(done)
+    url = f"fsspec+file://{photos}"
+    found = list(find_photos([url], recursive=True))
+    assert run_photos(cluster.load(), found, Output.parse(out), reporter, connected=nullcontext(cluster)) == 0
+    assert pictures(out) == undisturbed
+    assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
+    assert entries(out)[: len(first)] == first, "what was done is not done again"
+    before = facts(out)
+    assert run(cluster.load(), photos, out) == 0
+    assert facts(out) == before, "nothing to do"
+
+
+def test_ctrl_c_ends_after_the_pictures_in_flight(
+    cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    many = [Photo(photo.path, Path(f"{i}") / photo.name) for i in range(4) for photo in find_photos([photos])]
+
+    def interrupt() -> None:
+        wait_for(out, 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = meanwhile(interrupt)
+    reporter = Reporter(as_json=False, quiet=True)
+    code = run_photos(cluster.load(), many, Output.parse(out), reporter, connected=nullcontext(cluster))
+    assert code == 130
+    thread.join()
+    done = pictures(out)
+    assert 0 < len(done) < len(many) and {entry["output"] for entry in entries(out)} == set(done)
+    assert all(undisturbed[name.partition("/")[2]] == digest for name, digest in done.items())
+
+
+def test_too_many_failures(cluster: Cluster, photos: Path, tmp_path: Path) -> None:
+    for i in range(60):
+        (photos / f"broken {i}.jpg").write_bytes(b"broken")
+    with pytest.raises(Exception, match="--max-failures is 3"):
+        run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(cluster), max_failures=3)
+    assert all(entry["status"] == "ok" or "known format" in entry["reason"] for entry in entries(tmp_path / "out"))
+
+
+def test_names_are_in_no_file_of_rays(cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    Image.open(photos / "1.jpg").convert("CMYK").save(photos / "john_smith.jpg")
+    (photos / "jane_doe.jpg").write_bytes(b"broken")
+    load = partial(Anonymizer.load, demo_bundle, replace(QUICK, seed=9_876_543_210_123), checksum=False)
+    connected = nullcontext(replace(cluster, load=load))
+    assert run(load(), photos, tmp_path / "out", connected=connected, rename="hash") == 3
+    journal = (tmp_path / "out" / NAME).read_text()
+    assert "john" not in journal and "jane" not in journal
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    assert session.parents[1].stat().st_mode & 0o777 == 0o700
+    files = [path for path in session.rglob("*") if path.is_file()]
+    logs = {path: path.read_bytes() for path in files}
+    assert any(b"MapWorker" in content for content in logs.values()), "this is where Ray writes"
+    assert not [path for path, content in logs.items() if b"john_smith" in content or b"jane_doe" in content]
+
+
+@pytest.fixture
+def painter(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Painter]]:
+    """Makes actors that are no processes of their own."""
+    logger = logging.getLogger("anon_runtime")
+    before, level = list(logger.handlers), logger.level
+    (tmp_path / "out" / PRIVATE).mkdir(parents=True)
+
+    def make(load: Callable[[], Anonymizer]) -> Painter:
+        return Painter(load, Output(tmp_path / "out"), ray.put({}), False, False, Path.cwd())
+
+    yield make
+    logger.handlers[:], logger.propagate = before, True
+    logger.setLevel(level)
+
+
+def paint(painter: Painter, photos: Path) -> Result:
+    found = list(find_photos([photos]))[:1]
+    result = pickle.loads(painter({"number": [7], "photos": [pickle.dumps(found)]})["result"][0])
+    assert isinstance(result, Result)
+    return result
+
+
+def test_what_ends_a_run_is_told_not_raised(
+    cluster: Cluster, painter: Callable[..., Painter], photos: Path, tmp_path: Path
+) -> None:
+    """Ray would write a traceback with names into its log, and try again."""
+
+    def damaged() -> Anonymizer:
+        raise BundleError("unet", "damaged", "build again")
+
+    result = paint(painter(damaged), photos)
+    assert isinstance(result.error, BundleError) and result.error.why == "damaged" and result.records == []
+    assert [path.name for path in (tmp_path / "out" / PRIVATE).iterdir()] == [ACTORS]
+    result = paint(painter(cluster.load), photos)
+    assert result.error is None and [entry["status"] for entry in result.entries] == ["ok"]
+
+
+def test_photos_that_kill_actors_end_the_run(
+    cluster: Cluster, painter: Callable[..., Painter], photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out" / PRIVATE / "attempts-7").write_bytes(b"." * (DEATHS - 1))
+    assert paint(painter(cluster.load), photos).error is None
+    (tmp_path / "out" / PRIVATE / "attempts-7").write_bytes(b"." * DEATHS)
+    error = paint(painter(cluster.load), photos).error
+    assert isinstance(error, BackendError) and "killed or crashed" in error.why
+
+
+def test_a_machine_with_another_bundle(cluster: Cluster, own_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    manifest = own_bundle / "bundle.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    other = replace(cluster, load=partial(Anonymizer.load, own_bundle, QUICK, checksum=False))
+    with pytest.raises(BundleError, match="engines is .* here and .* there"):
+        run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(other))
+    assert pictures(tmp_path / "out") == {}
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "from anon_runtime.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+
+
+def test_no_cluster_of_that_name(demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
+    arguments = ("-o", str(tmp_path / "out"), "--engines", str(demo_bundle), "--ray=127.0.0.1:9")
+    result = command(str(photos), *arguments)
+    assert result.returncode == 2 and "there is no cluster of Ray" in result.stderr
+    assert "Traceback" not in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_the_extra(
+    demo_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"Ray is not installed; pip install 'anon-engines\[ray\]'"):
+        connect(LOCAL, partial(Anonymizer.load, demo_bundle), Anonymizer.load(demo_bundle)).__enter__()
+
+
+@pytest.mark.parametrize("arguments", [("--prompt", "a", "-o", "out"), ("photo.jpg", "--prompt-only")])
+def test_what_needs_no_cluster(arguments: tuple[str, ...]) -> None:
+    result = command(*arguments, "--ray")
+    assert result.returncode == 2 and "--ray spreads photos over machines" in result.stderr
+
+
+def test_room_for_actors(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from anon_runtime.folder import ray_cluster
+
+    nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"memory": 1e9}]
+
+    def find(nodes: list[dict[str, float]], **options: Any) -> Cluster:
+        load = partial(Anonymizer.load, demo_bundle, **options)
+        return ray_cluster._find_room(load, load(), nodes)
+
+    room = find(nodes)
+    assert (room.actors, room.resources) == (3, {"num_cpus": 8.0}), "one for as many cores as the smallest machine has"
+    room = find(nodes, settings=Settings(threads=3))
+    assert (room.actors, room.resources) == (5 + 2, {"num_cpus": 3.0})
+    room = find(nodes, device="cuda")
+    assert (room.actors, room.resources) == (3, {"num_gpus": 1.0})
+    with pytest.raises(UsageError, match="no machine of the cluster has a GPU"):
+        find([{"CPU": 4.0}], device="cuda")
+    with pytest.raises(UsageError, match="has 64 cores"):
+        find(nodes, settings=Settings(threads=64))
+
+
+def test_a_bundle_is_opened_once_by_the_process_that_was_started(
+    cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    load = Anonymizer.load
+
+    def counting(*arguments: Any, **options: Any) -> Anonymizer:
+        opened.append(arguments)
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(Anonymizer, "load", counting)
+    monkeypatch.setattr("anon_runtime.cli.run_photos", lambda *_, connected, **__: connected.__enter__() and 0)
+    monkeypatch.setattr("anon_runtime.folder.ray_cluster.LOCAL", "no other Ray in this process")
+    monkeypatch.setattr(ray, "init", lambda *_, **__: None)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(SystemExit) as caught:
+        main([str(photos), "-o", str(tmp_path / "out"), "--engines", str(demo_bundle), "--threads", "1", "--ray"])
+    assert caught.value.code == 0 and len(opened) == 1
+
+
+def test_the_folder_is_held_while_an_actor_paints(
+    painter: Callable[..., Painter], cluster: Cluster, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the process that held the journal was killed."""
+    monkeypatch.setattr("anon_runtime.folder.journal.SOON", 0.1)
+    tried: list[str] = []
+
+    def load() -> Anonymizer:
+        with pytest.raises(UsageError) as caught:
+            Journal(tmp_path / "out", {}, b"")
+        tried.append(str(caught.value))
+        return cluster.load()
+
+    result = paint(painter(load), photos)
+    assert result.error is None and len(tried) == 1 and "another run is writing" in tried[0]
+    Journal(tmp_path / "out", {}, b"").close()
+
+
+def test_the_cluster_is_gone_before_the_journal_is_closed(
+    cluster: Cluster, photos: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    @contextmanager
+    def connected() -> Iterator[Cluster]:
+        yield cluster
+        with pytest.raises(UsageError, match="another run is writing"):
+            Journal(tmp_path / "out", {}, b"")
+
+    assert run(cluster.load(), photos, tmp_path / "out", connected=connected()) == 0

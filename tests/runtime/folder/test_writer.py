@@ -1,0 +1,140 @@
+import errno
+import io
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anon_runtime.errors import OutputError, PhotoError, UsageError
+from anon_runtime.folder.discovery import Photo
+from anon_runtime.folder.identity import Identity
+from anon_runtime.folder.writer import Output, encode, write_file
+
+
+def photo(path: str) -> Photo:
+    return Photo(Path(path), Path(path).relative_to(Path(path).parts[0]))
+
+
+def test_names(tmp_path: Path) -> None:
+    a, b = photo("x/a.jpg"), photo("y/deep/b.tar.png")
+    out = Output.parse(tmp_path)
+    assert [out.name(p) for p in (a, b)] == [Path("a.png"), Path("deep/b.tar.png")]
+    out = Output.parse(tmp_path, format="jpeg", suffix="_anon")
+    assert [out.name(p) for p in (a, b)] == [Path("a_anon.jpg"), Path("deep/b.tar_anon.jpg")]
+    hidden = Output.parse(tmp_path, rename="hash").name(b, Identity(1, "abc"))
+    assert hidden == Path("abc.png"), "names of folders tell as much as names of files"
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "expected"),
+    [("a.PNG", None, "png"), ("a.jpeg", None, "jpeg"), ("a.webp", "webp", "webp"), ("a.jpg", "jpeg", "jpeg")],
+)
+def test_a_single_file_says_its_format(tmp_path: Path, name: str, format: str | None, expected: str) -> None:
+    out = Output.parse(tmp_path / name, format=format)
+    assert (out.root, out.file, out.format) == (tmp_path, Path(name), expected)
+    (tmp_path / name).mkdir()
+    assert Output.parse(tmp_path / name).file is None, "a folder may be called so, too"
+
+
+@pytest.mark.parametrize(
+    ("out", "choices"), [("a.bmp", {}), ("a.tif", {}), ("a.png", {"format": "webp"}), ("a", {"suffix": "../b"})]
+)
+def test_outputs_that_cannot_be(out: str, choices: dict[str, str]) -> None:
+    with pytest.raises(UsageError):
+        Output.parse(Path(out), **choices)
+
+
+def test_two_portraits_never_share_a_name() -> None:
+    photos = [photo("x/a.jpg"), photo("y/a.png")]
+    with pytest.raises(UsageError, match="both"):
+        Output.parse(Path("out")).check(photos)
+    Output.parse(Path("out"), rename="hash").check(photos)
+    with pytest.raises(UsageError, match="one file"):
+        Output.parse(Path("out.png")).check(photos)
+
+
+def test_a_portrait_never_lands_on_a_photo_even_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    path = tmp_path / "photos" / "a.png"
+    path.write_bytes(b"original")
+    (tmp_path / "out").symlink_to(tmp_path / "photos")
+    for out in (tmp_path / "photos", tmp_path / "out", path):
+        with pytest.raises(UsageError, match="overwrite"):
+            Output.parse(out).check([Photo(path, Path("a.png"))])
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_files_carry_no_metadata(format: str) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x010F] = "SecretCamera"
+    image.info |= {
+        "Author": "somebody", "exif": exif.tobytes(), "icc_profile": b"profile", "xmp": b"<x:xmpmeta>", "comment": b"c",
+    }  # fmt: skip
+    data = encode(image, format, 95)
+    for word in (b"SecretCamera", b"somebody", b"profile", b"xmpmeta", b"Exif", b"8BIM", b"iCCP", b"ICCP"):
+        assert word not in data
+    with Image.open(io.BytesIO(data)) as read:
+        assert read.format == format.upper() and read.size == (96, 96)
+        assert set(read.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density", "loop", "background"}
+        if format == "png":
+            np.testing.assert_array_equal(np.asarray(read), np.asarray(image))
+
+
+def test_quality_changes_the_size() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
+    assert len(encode(image, "jpeg", 30)) < len(encode(image, "jpeg", 95))
+    assert len(encode(image, "webp", 30)) < len(encode(image, "webp", 95))
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch, path = tmp_path / "scratch", tmp_path / "deep" / "a.png"
+    scratch.mkdir()
+    write_file(path, b"one", scratch)
+    monkeypatch.setattr(os, "fsync", lambda _handle: check_private())
+
+    def check_private() -> None:
+        for part in scratch.iterdir():
+            assert stat.S_IMODE(part.stat().st_mode) == 0o600 and path.read_bytes() == b"one"
+
+    write_file(path, b"two", scratch)
+    assert path.read_bytes() == b"two" and stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left"):
+        write_file(path, b"three", scratch)
+    assert path.read_bytes() == b"two" and list(scratch.iterdir()) == [] and list(path.parent.iterdir()) == [path]
+
+
+def test_a_bad_name_is_the_fault_of_one_photo(tmp_path: Path) -> None:
+    with pytest.raises(PhotoError, match="too long"):
+        write_file(tmp_path / ("x" * 300), b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(PhotoError, match="directory"):
+        write_file(tmp_path / "folder", b"")
+    with pytest.raises(OutputError):
+        write_file(Path("/proc/nowhere/a.png"), b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_portrait_is_no_folder_of_others() -> None:
+    photos = [photo("x/a.jpg"), photo("x/a.png/b.jpg")]
+    with pytest.raises(UsageError, match="into a folder of that name"):
+        Output.parse(Path("out")).check(photos)
+
+
+def test_removing_a_portrait(tmp_path: Path) -> None:
+    output = Output.parse(tmp_path)
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.png").write_bytes(b"portrait")
+    assert output.remove(Path("deep/a.png")) and not (tmp_path / "deep" / "a.png").exists()
+    assert not output.remove(Path("deep/a.png")) and not output.remove(Path("deep/a.png/b.png"))
+    assert not output.remove(Path("deep")) and (tmp_path / "deep").is_dir(), "a folder is no portrait"
+    with pytest.raises(OutputError, match="cannot remove"):
+        Output.parse(Path("/proc/self")).remove(Path("status"))
