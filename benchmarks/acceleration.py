@@ -1,10 +1,10 @@
 """What ``anon-run --fast`` saves and what it costs, on the demo's trained networks.
 
-    python -m benchmarks.economy DATA [--bundle engines/demo] [--full-size BUNDLE] [--json FILE]
+    python -m benchmarks.acceleration DATA [--bundle engines/demo] [--full-size BUNDLE] [--json FILE]
 
 DATA as for `benchmarks.demo_model`. Every saving alone and together, beside the exact way: samples that the UNet
-works on, the UNet's time for them, PSNR to the exact picture, attribute AUC, and pictures with exactly one face, over
-the prompts of the photos that were held out. Both bundles have to be built with --deep-reuse.
+works on, the UNet's time for them, PSNR to the exact image, attribute AUC, and images with exactly one face, over
+the prompts of the photos that were held out. Both bundles have to be built with --deepcache.
 """
 
 import argparse
@@ -23,28 +23,28 @@ from anon_export.build.verify import psnr
 from anon_export.demo.training.captions import labelled
 from anon_export.demo.training.data import Photos, load_photos, split
 from anon_runtime import Anonymizer, Settings
-from anon_runtime.diffusion.acceleration import LEVELS, Economy, plan_evaluations
+from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration, choose_evaluations
 
-from .demo_model import judge, paint
+from .demo_model import generate, judge
 
 INTERVAL = (0.15, 6.0)
 TWO_M = "dpmpp_2m_sde"
 VARIANTS = {
     "exact": Settings(),
-    "guidance only from sigma 0.15 to 6": Settings(economy=Economy(guided=INTERVAL)),
-    "deep features reused twice": Settings(economy=Economy(period=3)),
-    "guidance 0.15-6, reused twice": Settings(economy=Economy(guided=INTERVAL, period=3)),
-    "2M SDE": Settings(economy=Economy(TWO_M)),
-    "2M SDE, guidance 0.15-6": Settings(economy=Economy(TWO_M, INTERVAL)),
-    "2M SDE, guidance 0.15-4": Settings(economy=Economy(TWO_M, (0.15, 4.0))),
-    "2M SDE, guidance 0.3-6": Settings(economy=Economy(TWO_M, (0.3, 6.0))),
-    "2M SDE, guidance 0.15-6, reused once": Settings(economy=Economy(TWO_M, INTERVAL, period=2)),
+    "guidance only from sigma 0.15 to 6": Settings(acceleration=Acceleration(guidance_interval=INTERVAL)),
+    "deep features reused twice": Settings(acceleration=Acceleration(cache_interval=3)),
+    "guidance 0.15-6, reused twice": Settings(acceleration=Acceleration(guidance_interval=INTERVAL, cache_interval=3)),
+    "2M SDE": Settings(acceleration=Acceleration(TWO_M)),
+    "2M SDE, guidance 0.15-6": Settings(acceleration=Acceleration(TWO_M, INTERVAL)),
+    "2M SDE, guidance 0.15-4": Settings(acceleration=Acceleration(TWO_M, (0.15, 4.0))),
+    "2M SDE, guidance 0.3-6": Settings(acceleration=Acceleration(TWO_M, (0.3, 6.0))),
+    "2M SDE, guidance 0.15-6, reused once": Settings(acceleration=Acceleration(TWO_M, INTERVAL, cache_interval=2)),
 }
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a variant: samples a picture, what the UNet takes for them, and what is lost.
+    """Of a variant: samples an image, what the UNet takes for them, and what is lost.
 
     Attributes:
         level: its ``--fast`` level, if it is one.
@@ -60,19 +60,19 @@ class Cost:
     alone: float
 
 
-def count_samples(anonymizer: Anonymizer, settings: Settings, shallow: float) -> tuple[int, float]:
-    """Samples that the UNet works on for a picture, and their cost in whole samples.
+def count_samples(anonymizer: Anonymizer, settings: Settings, cached: float) -> tuple[int, float]:
+    """Samples that the UNet works on for an image, and their cost in samples of the full UNet.
 
-    ``shallow`` is the cost of the shallow part in whole ones.
+    ``cached`` is the cost of a sample that takes cached features, in the same unit.
     """
-    plan = plan_evaluations(anonymizer.schedule_for(settings), settings.economy)
-    samples = [1 + evaluation.guided for evaluation in plan]
-    return sum(samples), sum(n * (1 if e.whole else shallow) for n, e in zip(samples, plan, strict=True))
+    evaluations = choose_evaluations(anonymizer.schedule_for(settings), settings.acceleration)
+    samples = [1 + evaluation.guided for evaluation in evaluations]
+    return sum(samples), sum(n * (1 if e.full else cached) for n, e in zip(samples, evaluations, strict=True))
 
 
-def shallow_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
-    """Time of the shallow part over time of the whole UNet, on the inputs that a picture brings."""
-    spec = {tensor.name: tensor for tensor in anonymizer.bundle.spec("unet_shallow").inputs}
+def cached_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
+    """Time of the part that takes cached features over time of the full UNet, on the inputs that an image brings."""
+    spec = {tensor.name: tensor for tensor in anonymizer.bundle.spec("unet_cached").inputs}
     rng = np.random.default_rng(0)
     latents = anonymizer.bundle.manifest.generator.latent_shape
     width = int(spec["encoder_hidden_states"].shape[-1])
@@ -80,14 +80,14 @@ def shallow_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
         "sample": rng.standard_normal((2, *latents)).astype(np.float32), "timestep": np.asarray(500, np.float32),
         "encoder_hidden_states": rng.standard_normal((2, 154, width)).astype(np.float32),
     }  # fmt: skip
-    whole, part = anonymizer.engine("unet"), anonymizer.engine("unet_shallow")
-    deep = whole(inputs)["deep"]
+    full, cached = anonymizer.engine("unet"), anonymizer.engine("unet_cached")
+    deep = full(inputs)["deep"]
     turns = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        whole(inputs)
+        full(inputs)
         middle = time.perf_counter()
-        part(inputs | {"deep": deep})
+        cached(inputs | {"deep": deep})
         turns.append((time.perf_counter() - middle) / (middle - start))
     return median(turns[1:])
 
@@ -101,13 +101,15 @@ def measure(
     whole: list[float] = []
     people = [labelled(photos, i) for i in range(len(photos))]
     for name, settings in tqdm(variants.items(), desc="variants"):
-        pictures = paint(anonymizer, people, settings, 1000)
-        exact = exact or pictures
-        aucs, alone = judge(anonymizer, photos, pictures)
+        images = generate(anonymizer, people, settings, 1000)
+        exact = exact or images
+        aucs, alone = judge(anonymizer, photos, images)
         counted = [count_samples(anonymizer, settings, share) for share in shares]
         whole = whole or [work for _, work in counted]
-        near = float(np.mean([min(psnr(a, b), 99.0) for a, b in zip(pictures, exact, strict=True)]))
-        level = next((k for k, economy in enumerate(LEVELS) if settings == Settings(economy=economy)), None)
+        near = float(np.mean([min(psnr(a, b), 99.0) for a, b in zip(images, exact, strict=True)]))
+        level = next(
+            (k for k, acceleration in enumerate(FAST_LEVELS) if settings == Settings(acceleration=acceleration)), None
+        )
         work = [work / all_of_it for (_, work), all_of_it in zip(counted, whole, strict=True)]
         costs.append(Cost(name, level, counted[0][0], work, near, float(np.mean(list(aucs.values()))), alone))
     return costs
@@ -137,8 +139,9 @@ def main() -> None:
     options = parser.parse_args()
     _, photos = split(load_photos(options.data))
     bundles = [options.bundle] + [options.full_size] * bool(options.full_size)
-    shares = [shallow_share(Anonymizer.load(bundle)) for bundle in bundles]
-    print(f"the shallow part of the UNet takes {', '.join(f'{share:.3f}' for share in shares)} of the whole's time")
+    shares = [cached_share(Anonymizer.load(bundle)) for bundle in bundles]
+    told = ", ".join(f"{share:.3f}" for share in shares)
+    print(f"the part of the UNet that takes cached features needs {told} of the full one's time")
     costs = measure(Anonymizer.load(options.bundle), photos, VARIANTS, shares)
     print("\n".join(table(costs)))
     if options.json:

@@ -28,19 +28,19 @@ class Sizes:
     latents: tuple[int, int, int]
     text_width: int
 
-    def inputs(self, part: str, pictures: int = 1) -> Arrays:
-        """Seeded inputs of the UNet, for pictures with guidance, or of the VAE's decoder."""
+    def inputs(self, part: str, images: int = 1) -> Arrays:
+        """Seeded inputs of the UNet, for images with guidance, or of the VAE's decoder."""
         rng = np.random.default_rng(0)
 
         def normal(*shape: int) -> NDArray[np.float32]:
             return rng.standard_normal(shape).astype(np.float32)
 
         if part == "vae_decoder":
-            return {"latent_sample": normal(pictures, *self.latents)}
+            return {"latent_sample": normal(images, *self.latents)}
         return {
-            "sample": normal(2 * pictures, *self.latents),
+            "sample": normal(2 * images, *self.latents),
             "timestep": np.asarray(417.25, np.float32),
-            "encoder_hidden_states": normal(2 * pictures, 77 * WINDOWS, self.text_width),
+            "encoder_hidden_states": normal(2 * images, 77 * WINDOWS, self.text_width),
         }
 
 
@@ -145,7 +145,7 @@ SLOW = ("stable-diffusion.cpp, f32", "stable-diffusion.cpp, q8_0")
 def prepare(folder: Path, *, full_size: bool) -> Sizes:
     """The model and our bundle of it, unless they are there already."""
     from anon_export.build.builder import build
-    from anon_export.build.options import Plan
+    from anon_export.build.options import BuildOptions
     from anon_export.demo.weights import write_demo
 
     from .full_size import write_model
@@ -153,14 +153,14 @@ def prepare(folder: Path, *, full_size: bool) -> Sizes:
     model = folder / "model"
     if not (model / "unet" / "diffusion_pytorch_model.safetensors").exists():
         (write_model if full_size else write_demo)(model)
-    bundle = build(Plan(str(model), "ours", folder / "engines", "none"))
+    bundle = build(BuildOptions(str(model), "ours", folder / "engines", "none"))
     width = json.loads((model / "unet" / "config.json").read_text())["cross_attention_dim"]
     return Sizes(bundle.manifest.generator.latent_shape, width)
 
 
 def prepare_plain(folder: Path, sizes: Sizes) -> None:
     """Our bundle with the graphs of `PLAIN` in place of its own, unless it is there already."""
-    from anon_export.build.options import Form
+    from anon_export.build.options import GraphOptions
     from anon_export.graphs import export as graphs
     from anon_export.models.loading import load_model
 
@@ -177,7 +177,7 @@ def prepare_plain(folder: Path, sizes: Sizes) -> None:
     ):
         for old in (scratch / part).glob("model.onnx*"):
             old.unlink()
-        export(network, scratch / part / "model.onnx", sizes.latents, Form())
+        export(network, scratch / part / "model.onnx", sizes.latents, GraphOptions())
     scratch.rename(plain)
 
 

@@ -34,7 +34,7 @@ from anon_runtime.types import Description
 from .scores import column_aucs
 
 NAMED = ("Male", "Smiling", "Young", "Black_Hair", "Blond_Hair", "Gray_Hair")
-# Pictures of scikit-image's that show nobody; one is a cat's face.
+# Images of scikit-image's that show nobody; one is a cat's face.
 EMPTY = ("brick.png", "chelsea.png", "coffee.png", "coins.png", "grass.png", "gravel.png", "horse.png",
          "hubble_deep_field.jpg", "ihc.png", "moon.png", "motorcycle_left.png", "page.png", "retina.jpg", "rocket.jpg",
          "text.png")  # fmt: skip
@@ -68,23 +68,23 @@ def attribute_aucs(truth: Photos, read: Sequence[Attributes]) -> dict[str, float
 
 
 def detector_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
-    """Photos pasted at 10-80 % of a frame onto pictures of something else, and the same pictures without them."""
+    """Photos pasted at 10-80 % of a frame onto images of something else, and the same images without them."""
     rng, backgrounds = np.random.default_rng(0), [_background(name) for name in EMPTY]
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").contract]
+    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").signature]
     found, alarms, frames = 0, 0, 4 * len(EMPTY)
     for i in tqdm(range(len(photos)), desc="faces", unit="photo"):
         frame = _crop(backgrounds[rng.integers(len(backgrounds))], rng)
         side = round(FRAME[0] * rng.uniform(0.1, 0.8))
         y, x = rng.integers(0, FRAME[0] - side + 1), rng.integers(0, FRAME[1] - side + 1)
-        pasted = Image.fromarray(photos.picture(i)).resize((side, side), Image.Resampling.LANCZOS)
+        pasted = Image.fromarray(photos.image(i)).resize((side, side), Image.Resampling.LANCZOS)
         frame[y : y + side, x : x + side] = np.asarray(pasted)
         box = photos.boxes[i] * side / photos.pixels.shape[-1] + (x, y, 0, 0)
         found += any(overlap(face.box, box) >= 0.5 for face in detect(engine, detector, [frame])[0])
-    for k in tqdm(range(frames), desc="no faces", unit="picture"):
+    for k in tqdm(range(frames), desc="no faces", unit="image"):
         alarms += bool(detect(engine, detector, [_crop(backgrounds[k % len(EMPTY)], rng)])[0])
     return [
         Figure(f"detector: {len(photos)} photos at 10-80 % of a frame, found at IoU 0.5", found / len(photos), 0.97),
-        Figure(f"detector: share of {frames} pictures of nobody with a false alarm", alarms / frames, 0.05, most=True),
+        Figure(f"detector: share of {frames} images of nobody with a false alarm", alarms / frames, 0.05, most=True),
     ]
 
 
@@ -101,17 +101,17 @@ def _background(name: str) -> Image.Image:
         return image.convert("RGB")
 
 
-def _crop(picture: Image.Image, rng: np.random.Generator) -> Pixels:
-    """A random part of a picture, brought to the size of a frame."""
+def _crop(image: Image.Image, rng: np.random.Generator) -> Pixels:
+    """A random part of an image, brought to the size of a frame."""
     share = rng.uniform(0.5, 1)
-    width, height = round(picture.width * share), round(picture.height * share)
-    x, y = rng.integers(0, picture.width - width + 1), rng.integers(0, picture.height - height + 1)
-    return np.array(picture.crop((x, y, x + width, y + height)).resize(FRAME[::-1], Image.Resampling.BICUBIC))
+    width, height = round(image.width * share), round(image.height * share)
+    x, y = rng.integers(0, image.width - width + 1), rng.integers(0, image.height - height + 1)
+    return np.array(image.crop((x, y, x + width, y + height)).resize(FRAME[::-1], Image.Resampling.BICUBIC))
 
 
 def reading_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
     """Attributes, age and ethnicity read from the photos."""
-    found = anonymizer.describe_all([photos.picture(i) for i in range(len(photos))])
+    found = anonymizer.describe_all([photos.image(i) for i in range(len(photos))])
     read = [result.attributes for result in found if isinstance(result, Description)]
     seen = photos.only(np.flatnonzero([isinstance(result, Description) for result in found]))
     aucs = attribute_aucs(seen, read)
@@ -126,36 +126,36 @@ def reading_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
     ]
 
 
-def paint(anonymizer: Anonymizer, people: Sequence[Attributes], settings: Settings, first_seed: int) -> list[Pixels]:
-    """A picture of each person, each with a seed of its own."""
+def generate(anonymizer: Anonymizer, people: Sequence[Attributes], settings: Settings, first_seed: int) -> list[Pixels]:
+    """An image of each person, each with a seed of its own."""
     requests = [Request(*write_prompts(person), seed=first_seed + i) for i, person in enumerate(people)]
-    pictures: list[Pixels] = []
-    for start in tqdm(range(0, len(requests), BATCH), desc="pictures", unit="batch", leave=False):
+    images: list[Pixels] = []
+    for start in tqdm(range(0, len(requests), BATCH), desc="images", unit="batch", leave=False):
         batch = anonymizer.generate(requests[start : start + BATCH], settings)
-        pictures += [np.asarray(portrait.image) for portrait in batch]
-    return pictures
+        images += [np.asarray(portrait.image) for portrait in batch]
+    return images
 
 
-def judge(anonymizer: Anonymizer, truth: Photos, pictures: Sequence[Pixels]) -> tuple[dict[str, float], float]:
-    """AUC of the attribute engine on painted pictures against their prompts, and the share with exactly one face.
+def judge(anonymizer: Anonymizer, truth: Photos, images: Sequence[Pixels]) -> tuple[dict[str, float], float]:
+    """AUC of the attribute engine on generated images against their prompts, and the share with exactly one face.
 
-    A picture without a face counts with scores that say nothing.
+    An image without a face counts with scores that say nothing.
     """
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").contract]
-    alone = np.mean([len(faces) == 1 for faces in detect(engine, detector, pictures)])
+    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").signature]
+    alone = np.mean([len(faces) == 1 for faces in detect(engine, detector, images)])
     unread: Attributes = dict.fromkeys(CELEBA, 0.5)
-    found = anonymizer.describe_all(pictures)
+    found = anonymizer.describe_all(images)
     read = [result.attributes if isinstance(result, Description) else unread for result in found]
     return attribute_aucs(truth, read), float(alone)
 
 
-def painting_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
-    """Pictures painted from the held-out photos' labels."""
+def generating_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
+    """Images generated from the held-out photos' labels."""
     people = [labelled(photos, i) for i in range(len(photos))]
     plainly = Settings(guidance_scale=1)
-    guided, again = (paint(anonymizer, people, Settings(guidance_scale=7.5), seed) for seed in (1000, 2000))
+    guided, again = (generate(anonymizer, people, Settings(guidance_scale=7.5), seed) for seed in (1000, 2000))
     (with_guidance, alone), (without, _) = (
-        judge(anonymizer, photos, pictures) for pictures in (guided, paint(anonymizer, people, plainly, 1000))
+        judge(anonymizer, photos, images) for images in (guided, generate(anonymizer, people, plainly, 1000))
     )
     mean, plain = (float(np.mean(list(aucs.values()))) for aucs in (with_guidance, without))
     return [
@@ -164,13 +164,13 @@ def painting_figures(anonymizer: Anonymizer, photos: Photos) -> list[Figure]:
         *(Figure(f"generator: {name}", value) for name, value in with_guidance.items() if name not in NAMED),
         Figure("generator: mean AUC at guidance 1", plain),
         Figure("generator: what guidance 7.5 adds to it", mean - plain, 0),
-        Figure("generator: pictures with exactly one face", alone, 0.95),
+        Figure("generator: images with exactly one face", alone, 0.95),
         *distance_figures(guided, again),
     ]
 
 
-def distance_figures(pictures: Sequence[Pixels], again: Sequence[Pixels]) -> list[Figure]:
-    """How far apart two seeds' pictures of one prompt are, beside pictures of two prompts."""
+def distance_figures(images: Sequence[Pixels], again: Sequence[Pixels]) -> list[Figure]:
+    """How far apart two seeds' images of one prompt are, beside images of two prompts."""
     net = load_faces()[0].nets[0]
 
     def features(batch: Sequence[Pixels]) -> torch.Tensor:
@@ -183,8 +183,8 @@ def distance_figures(pictures: Sequence[Pixels], again: Sequence[Pixels]) -> lis
     def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
         return float(1 - (a * b).sum(dim=1).mean())
 
-    first, second = features(pictures), features(again)
-    pixels = np.mean([np.abs(a.astype(int) - b.astype(int)).mean() for a, b in zip(pictures, again, strict=True)])
+    first, second = features(images), features(again)
+    pixels = np.mean([np.abs(a.astype(int) - b.astype(int)).mean() for a, b in zip(images, again, strict=True)])
     return [
         Figure("two seeds, one prompt: mean pixel difference of 255", float(pixels)),
         Figure("two seeds, one prompt: cosine distance of the attribute network's features", cosine(first, second)),
@@ -193,10 +193,10 @@ def distance_figures(pictures: Sequence[Pixels], again: Sequence[Pixels]) -> lis
 
 
 def draw_grid(anonymizer: Anonymizer, photos: Photos, path: Path, people: int = 8, side: int = 192) -> None:
-    """Held-out photos, the words that were read from each, and the portraits painted from those; two in a row."""
+    """Held-out photos, the words that were read from each, and the portraits generated from those; two in a row."""
     grid = Image.new("RGB", (2 * 3 * side, people // 2 * side), "white")
     for place, chosen in enumerate(map(int, np.random.default_rng(1).permutation(len(photos))[:people])):
-        photo = photos.picture(chosen)
+        photo = photos.image(chosen)
         portrait = anonymizer.anonymize(photo, seed=chosen)
         sheet = draw(Image.fromarray(photo), portrait.prompt, portrait.image, side)
         grid.paste(sheet, (place % 2 * 3 * side, place // 2 * side))
@@ -216,7 +216,7 @@ def main() -> None:
     anonymizer = Anonymizer.load(options.bundle)
     if options.grid:
         draw_grid(anonymizer, photos, options.grid)
-    figures = [f for make in (detector_figures, reading_figures, painting_figures) for f in make(anonymizer, photos)]
+    figures = [f for make in (detector_figures, reading_figures, generating_figures) for f in make(anonymizer, photos)]
     print("| what | figure | goal | |\n|---|---|---|---|")
     for figure in figures:
         print(figure.line())

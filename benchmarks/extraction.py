@@ -143,7 +143,7 @@ def main() -> None:
     ratios = [theirs[key] / ours[key] for key in ("one_s", "eight_s", "memory_mb")]
     print("| ratio | " + " | ".join(f"{ratio:.1f} x" for ratio in ratios) + " |")
     share = ours["one_s"] / (29 * figures["unet_s"])
-    print(f"share of a full-size picture (29 x {figures['unet_s']:.1f} s, UNet in PyTorch): {share:.2%}")
+    print(f"share of a full-size image (29 x {figures['unet_s']:.1f} s, UNet in PyTorch): {share:.2%}")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
 

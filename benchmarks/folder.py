@@ -86,7 +86,7 @@ def pipeline(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> tupl
     start, run = time.perf_counter(), FolderRun(anonymizer, Output(out))
     assert all(record.status == "ok" for record in run.records(photos))
     seconds = time.perf_counter() - start
-    return seconds, run.clock.seconds["paint"] / seconds
+    return seconds, run.clock.seconds["generate"] / seconds
 
 
 def compare(engines: Path, photos: Sequence[Photo], out: Path, steps: int, turns: int) -> tuple[list[float], ...]:
@@ -129,7 +129,7 @@ def compare_with_ray(engines: Path, photos: Sequence[Photo], out: Path, steps: i
 
 
 def command(engines: Path, photos: Path, out: Path, *more: str) -> list[str]:
-    """``anon-run`` over a folder, with one step a picture."""
+    """``anon-run`` over a folder, with one step an image."""
     quick = ("-r", "--quiet", "--steps", "1", "--guidance-scale", "1", "--batch-size", "8", *more)
     return [sys.executable, "-c", COMMAND, str(photos), "-o", str(out), "--engines", str(engines), *quick]
 

@@ -2,7 +2,7 @@
 
 Makes two fresh virtual environments, one with `anon-engines[cpu]` and one with diffusers, transformers, torch and
 torchsde; measures their installed size, and then, taking turns, the time from process start to the first UNet call and
-the peak memory up to there, each process painting the same prompt with the same model.
+the peak memory up to there, each process generating the same prompt with the same model.
 
     python -m benchmarks.footprint [--repeats 7] [--json FILE]
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from anon_export.models import single_file
-from anon_runtime.bundle.manifest import Bundle
+from anon_runtime.bundle.bundle import Bundle
 
 GOALS = {"build": (360.0, 12.0), "second build": (15.0, None), "load": (10.0, None)}
 LOAD = """
@@ -153,7 +153,7 @@ def main() -> None:
     if verification is not None:
         for role, error in verification.engines.items():
             print(f"| {role} against PyTorch, of the largest value | {error.relative:.1e} | | 1e-04 |")
-        print(f"| a picture against diffusers' | {verification.picture_psnr:.1f} dB | | 60 dB |")
+        print(f"| an image against diffusers' | {verification.image_psnr:.1f} dB | | 60 dB |")
 
 
 if __name__ == "__main__":

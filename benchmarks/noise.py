@@ -1,4 +1,4 @@
-"""How long the noise of a picture takes on one core: this runtime's Brownian tree beside torchsde's, taking turns.
+"""How long the noise of an image takes on one core: this runtime's Brownian tree beside torchsde's, taking turns.
 
 python -m benchmarks.noise [--size 512] [--steps 15] [--repeats 15]
 """

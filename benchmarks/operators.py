@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anon_export.build.verify import CHECK
-from anon_runtime.bundle.manifest import Bundle
+from anon_runtime.bundle.bundle import Bundle
 
 Arrays = dict[str, NDArray[np.generic]]
 

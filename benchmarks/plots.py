@@ -1,4 +1,4 @@
-"""The report of `throughput` as pictures."""
+"""The report of `throughput` as images."""
 
 import statistics
 from pathlib import Path
@@ -14,7 +14,7 @@ OURS_COLOUR, THEIR_COLOUR, LINE = "#2a6f97", "#a9b4c2", "#c1121f"
 
 
 def draw(report: dict[str, Any], folder: Path) -> None:
-    """Write ``speed.png`` (ratios and rates of the UNet) and ``pictures.png`` (stages, throughput against batch)."""
+    """Write ``speed.png`` (ratios and rates of the UNet) and ``images.png`` (stages, throughput against batch)."""
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [pair for pair in report["pairs"] if pair["part"] == "unet"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.6 * len(pairs) + 2.2), sharey=True)
@@ -22,9 +22,9 @@ def draw(report: dict[str, Any], folder: Path) -> None:
     _rates(right, pairs, report["flops"]["unet"], report["sgemm"])
     save(figure, folder / "speed.png")
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
-    _stages(left, report["pictures"])
+    _stages(left, report["images"])
     _batches(right, report["batches"])
-    save(figure, folder / "pictures.png")
+    save(figure, folder / "images.png")
 
 
 def _ratios(axes: Axes, pairs: list[dict[str, Any]]) -> None:
@@ -45,22 +45,22 @@ def _rates(axes: Axes, pairs: list[dict[str, Any]], flops: float, sgemm: float) 
     axes.set(xlabel="GFLOP/s as PyTorch counts (line: best sgemm)")
 
 
-def _stages(axes: Axes, pictures: dict[str, dict[str, Any]]) -> None:
-    names, bottoms = list(pictures), [0.0] * len(pictures)
-    for stage in next(iter(pictures.values()))["stages"]:
-        seconds = [pictures[name]["stages"][stage] for name in names]
+def _stages(axes: Axes, images: dict[str, dict[str, Any]]) -> None:
+    names, bottoms = list(images), [0.0] * len(images)
+    for stage in next(iter(images.values()))["stages"]:
+        seconds = [images[name]["stages"][stage] for name in names]
         axes.bar(names, seconds, bottom=bottoms, label=stage)
         bottoms = [below + own for below, own in zip(bottoms, seconds, strict=True)]
-    axes.set(ylabel="seconds a picture")
+    axes.set(ylabel="seconds an image")
     axes.legend()
 
 
 def _batches(axes: Axes, batches: list[dict[str, float]]) -> None:
-    rates = [b["pictures_per_second"] for b in batches]
-    axes.plot([b["pictures"] for b in batches], rates, "o-", color=OURS_COLOUR)
+    rates = [b["images_per_second"] for b in batches]
+    axes.plot([b["images"] for b in batches], rates, "o-", color=OURS_COLOUR)
     axes.set_xscale("log", base=2)
-    axes.set_xticks([b["pictures"] for b in batches], [f"{b['pictures']}" for b in batches])
-    axes.set(xlabel="pictures at once", ylabel="pictures a second (two steps)", ylim=(0, 1.15 * max(rates)))
+    axes.set_xticks([b["images"] for b in batches], [f"{b['images']}" for b in batches])
+    axes.set(xlabel="images at once", ylabel="images a second (two steps)", ylim=(0, 1.15 * max(rates)))
 
 
 def _colour(name: str) -> str:

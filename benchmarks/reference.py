@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anon_export.build.reference import Diffusers
 from anon_runtime import Anonymizer
-from anon_runtime.bundle.manifest import Bundle
+from anon_runtime.bundle.bundle import Bundle
 
 
 class TorchEngine:

@@ -1,4 +1,4 @@
-"""Scores of what was read from pictures against what is true of them."""
+"""Scores of what was read from images against what is true of them."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-FEWEST = 10  # pictures of either kind, below which nothing is scored
+FEWEST = 10  # images of either kind, below which nothing is scored
 
 
 def auc(labels: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
@@ -25,7 +25,7 @@ def auc(labels: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
 
 
 def column_aucs(names: Sequence[str], labels: NDArray[np.floating], scores: NDArray[np.floating]) -> dict[str, float]:
-    """AUC of every column that has enough pictures of both kinds.
+    """AUC of every column that has enough images of both kinds.
 
     Args:
         names: of the columns, k of them.

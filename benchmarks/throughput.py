@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import pictures
+from . import images
 from .contenders import (
     BASELINE,
     CONTENDERS,
@@ -39,7 +39,7 @@ from .contenders import (
 )
 
 PARTS = ("unet", "vae_decoder")
-BATCHES = {False: (1, 2, 4, 8, 16, 32, 64), True: (1, 2, 4)}  # pictures at once; at full size
+BATCHES = {False: (1, 2, 4, 8, 16, 32, 64), True: (1, 2, 4)}  # images at once; at full size
 PACKAGES = ("anon-engines", "numpy", "torch", "diffusers", "onnxruntime", "openvino", "optimum-onnx",
             "stable-diffusion-cpp-python")  # fmt: skip
 
@@ -123,14 +123,14 @@ def count_flops(folder: Path, part: str, sizes: Sizes) -> float:
 
 
 def measure_batches(folder: Path, counts: Sequence[int], repeats: int) -> list[dict[str, float]]:
-    """Whole pictures a second and seconds to wait, by the number of pictures painted at once."""
+    """Whole images a second and seconds to wait, by the number of images generated at once."""
     from anon_runtime import Anonymizer, Request, Settings
 
     anonymizer, found = Anonymizer.load(folder / "engines" / "ours", checksum=False), []
     for count in tqdm(counts, desc="batches"):
         requests = [Request("portrait of a woman, Smiling ", " Bald ", seed) for seed in range(count)]
         middle = statistics.median(time_calls(partial(anonymizer.generate, requests, Settings(steps=2)), repeats))
-        found.append({"pictures": count, "seconds": middle, "pictures_per_second": count / middle})
+        found.append({"images": count, "seconds": middle, "images_per_second": count / middle})
     return found
 
 
@@ -173,7 +173,7 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str]) -> 
     return {
         "machine": machine(threads), "full_size": full_size, "flops": flops, "sgemm": sgemm_rate(),
         "pairs": [asdict(pair) for pair in pairs], "absent": absent,
-        "pictures": pictures.measure(folder, 15),
+        "images": images.measure(folder, 15),
         "batches": measure_batches(folder, BATCHES[full_size], 1 if full_size else 3),
     }  # fmt: skip
 
@@ -195,14 +195,14 @@ def table(report: dict[str, Any]) -> list[str]:
                      "" if pair.error is None else f"{pair.error:.1e}", f"{pair.peak / 1e9:.2f} GB")  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
     lines += [f"| {name} | absent: {why} | | | | |" for name, why in report["absent"].items()]
-    stages = list(next(iter(report["pictures"].values()))["stages"])
-    lines += ["", f"| a picture, 15 steps | {' | '.join(stages)} | process start to UNet | peak memory |"]
+    stages = list(next(iter(report["images"].values()))["stages"])
+    lines += ["", f"| an image, 15 steps | {' | '.join(stages)} | process start to UNet | peak memory |"]
     lines.append("|---" * (len(stages) + 3) + "|")
-    for name, picture in report["pictures"].items():
-        seconds = " | ".join(f"{value:.3f} s" for value in (*picture["stages"].values(), picture["to_unet"]))
-        lines.append(f"| {name} | {seconds} | {picture['peak'] / 1e9:.2f} GB |")
-    lines += ["", "| pictures at once | seconds | pictures a second (two steps) |", "|---|---|---|"]
-    lines += [f"| {b['pictures']} | {b['seconds']:.2f} | {b['pictures_per_second']:.3f} |" for b in report["batches"]]
+    for name, image in report["images"].items():
+        seconds = " | ".join(f"{value:.3f} s" for value in (*image["stages"].values(), image["to_unet"]))
+        lines.append(f"| {name} | {seconds} | {image['peak'] / 1e9:.2f} GB |")
+    lines += ["", "| images at once | seconds | images a second (two steps) |", "|---|---|---|"]
+    lines += [f"| {b['images']} | {b['seconds']:.2f} | {b['images_per_second']:.3f} |" for b in report["batches"]]
     return lines
 
 

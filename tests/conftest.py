@@ -89,10 +89,10 @@ def demo_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
     if ready is not None:
         return Path(ready).resolve()
     from anon_export.build.builder import build
-    from anon_export.build.options import Plan
+    from anon_export.build.options import BuildOptions
 
     output = tmp_path_factory.mktemp("engines")
-    return build(Plan("demo", "demo", output, "demo")).path
+    return build(BuildOptions("demo", "demo", output, "demo")).path
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +113,6 @@ def edit_manifest(bundle: Path, **changes: object) -> None:
 
 
 def pixels(path: Path) -> np.ndarray:
-    """A picture file as an RGB array."""
+    """An image file as an RGB array."""
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))

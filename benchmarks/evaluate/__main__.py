@@ -16,11 +16,11 @@ from anon_runtime.folder.identity import read_seed
 from . import baselines, charts, contact_sheet, report
 from .evaluation import TABLES, Study, evaluate
 from .labels import Labels, read_names
-from .pairs import Method, Picture, find_pictures, pair
+from .pairs import ImageFile, Method, find_images, pair
 
 DESCRIPTION = """\
-Measure how anonymous, useful and good anonymized pictures are, as the paper does in its Tables I, II and III, and who
-is alone with a prompt. Any anonymizer's output will do: two folders of pictures are all that is needed."""
+Measure how anonymous, useful and good anonymized images are, as the paper does in its Tables I, II and III, and who
+is alone with a prompt. Any anonymizer's output will do: two folders of images are all that is needed."""
 EPILOG = """\
 examples:
   python -m benchmarks.evaluate photos ours=out -o report
@@ -30,11 +30,11 @@ examples:
   python -m benchmarks.evaluate photos ours=out --tables reid,attributes -o report
         only some of the tables
 
-Pictures are paired by anon-run's journal where the folder has one (--rename hash included), else by name, whatever the
+Images are paired by anon-run's journal where the folder has one (--rename hash included), else by name, whatever the
 ending. LABELS is a CSV file with a column `file` and any of CelebA's attributes (0 or 1), ethnicity, age, emotion,
 valence and arousal; what it lacks is compared with what is read from the originals.
 
-REPORT gets report.md, report.json, charts, contact-sheet.html, and cache/ with what networks said of pictures: a second
+REPORT gets report.md, report.json, charts, contact-sheet.html, and cache/ with what networks said of images: a second
 run reads it again. The cache holds faces' embeddings, which are biometric data: delete it when you are done.
 
 Rows whose weights or packages are not on this machine say what to download and where to put it; nothing is downloaded
@@ -58,7 +58,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--baselines", default="", metavar="KINDS",
                         help=f"make and evaluate classic methods, too: {','.join(baselines.BASELINES)}")  # fmt: skip
     parser.add_argument("--engines", type=Path, default=Path("engines/demo"), metavar="BUNDLE",
-                        help="the bundle whose face engines read pictures; default: %(default)s")  # fmt: skip
+                        help="the bundle whose face engines read images; default: %(default)s")  # fmt: skip
     parser.add_argument("--seed-file", type=Path, metavar="FILE", help="of runs with --rename hash")
     parser.add_argument("--show-originals", action="store_true", help="show the originals on the contact sheet, too")
     return parser.parse_args(arguments)
@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> None:
     """
     tables = choose("--tables", options.tables, TABLES)
     kinds = choose("--baselines", options.baselines, tuple(baselines.BASELINES))
-    originals, broken = find_pictures(options.originals)
+    originals, broken = find_images(options.originals)
     for name, why in broken.items():
         logging.warning("%s is left out: %s", name, why)
     if not originals:
-        raise UsageError(f"folder {options.originals}", "no picture in it can be read", "give a folder of photos")
+        raise UsageError(f"folder {options.originals}", "no image in it can be read", "give a folder of photos")
     if options.seed_file and not options.seed_file.is_file():
         raise UsageError(f"--seed-file {options.seed_file}", "there is no such file", "name that of the run")
     seed = read_seed(options.seed_file)[0] if options.seed_file else None
@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"method {', '.join(twice)}", "the name is taken", "give every method a name of its own")
     for method in methods:
         if method.missing:
-            logging.warning("%s: %d of %d originals have no picture", method.name, len(method.missing), len(originals))
+            logging.warning("%s: %d of %d originals have no image", method.name, len(method.missing), len(originals))
     study = Study(
         originals, methods,
         Labels.read(options.labels, originals) if options.labels else None,
@@ -125,7 +125,7 @@ def choose(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _method(text: str, originals: Sequence[Picture], seed: int | None) -> Method:
+def _method(text: str, originals: Sequence[ImageFile], seed: int | None) -> Method:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
         raise UsageError(text, "it is not NAME=FOLDER", "such as ours=out")

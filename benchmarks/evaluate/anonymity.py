@@ -42,7 +42,7 @@ class Anonymity:
 
 
 def as_attributes(reading: Vector) -> list[Attributes]:
-    """Readings (n, k) of `FaceEngines` as the runtime has them; pictures without a face are left out."""
+    """Readings (n, k) of `FaceEngines` as the runtime has them; images without a face are left out."""
     people = []
     for row in reading[~np.isnan(reading).any(axis=1)]:
         own = dict(zip(FaceEngines.columns, row.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""What networks said of pictures, kept on disk by the pictures' content, so that no picture is worked on twice."""
+"""What networks said of images, kept on disk by the images' content, so that no image is worked on twice."""
 
 import io
 import zipfile

@@ -1,4 +1,4 @@
-"""The figures as pictures: CMC curves, similarities of same and different people, attributes, k-anonymity."""
+"""The figures as images: CMC curves, similarities of same and different people, attributes, k-anonymity."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,7 +62,7 @@ def _similarities(encoder: str, own: Figures, path: Path) -> Path:
         axes.set_title(method, loc="left", fontsize=9)
     grid[0, 0].legend(fontsize=8)
     measure = "1 - distance" if own["metric"] == "euclidean" else "cosine similarity"
-    grid[-1, 0].set(xlabel=f"{encoder}: {measure} of an anonymized picture to originals")
+    grid[-1, 0].set(xlabel=f"{encoder}: {measure} of an anonymized image to originals")
     grid[-1, 0].set_xlim(middles[shown[0]] - 0.05, middles[shown[-1]] + 0.05)
     save(figure, path)
     return path
@@ -83,7 +83,7 @@ def _attributes(read: Figures, path: Path) -> Path:
             axes.plot([at, at], [row - thick / 2, row + 0.8 - thick / 2], "k", label="originals" if row == 0 else None)
     axes.axvline(0.5, color=LINE, label="guessing")
     axes.set_yticks(rows + 0.4 - thick / 2, names, fontsize=8)
-    axes.set(xlabel="AUC of what is read from the anonymized picture", xlim=(0.3, 1), ylim=(-0.5, len(names)))
+    axes.set(xlabel="AUC of what is read from the anonymized image", xlim=(0.3, 1), ylim=(-0.5, len(names)))
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=4, fontsize=8)
     save(figure, path)

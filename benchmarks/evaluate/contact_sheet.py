@@ -1,4 +1,4 @@
-"""A contact sheet: every original's pictures by all methods side by side, in one HTML file that needs nothing else."""
+"""A contact sheet: every original's images by all methods side by side, in one HTML file that needs nothing else."""
 
 import base64
 import html
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from PIL import Image
 from tqdm import tqdm
 
-from .pairs import Method, Picture
+from .pairs import ImageFile, Method
 
 SIDE = 128
 _STYLE = """\
@@ -17,18 +17,18 @@ th, td { padding: 4px; text-align: center; vertical-align: middle; } th { positi
 td.none { color: #777; width: 128px; font-size: 12px; } img { display: block; margin: auto; }"""
 
 
-def contact_sheet(originals: Sequence[Picture], methods: Sequence[Method], show_originals: bool) -> str:
+def contact_sheet(originals: Sequence[ImageFile], methods: Sequence[Method], show_originals: bool) -> str:
     """The page; thumbnails are part of it.
 
     Args:
         originals: rows.
         methods: columns.
-        show_originals: whether the people's own pictures are on it, too; their names are shown in any case.
+        show_originals: whether the people's own images are on it, too; their names are shown in any case.
     """
     return "\n".join(_page(originals, methods, show_originals))
 
 
-def _page(originals: Sequence[Picture], methods: Sequence[Method], show_originals: bool) -> Iterator[str]:
+def _page(originals: Sequence[ImageFile], methods: Sequence[Method], show_originals: bool) -> Iterator[str]:
     heads = ["name", *["original"] * show_originals, *(method.name for method in methods)]
     yield '<!DOCTYPE html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Contact sheet</title>'
     yield f"<style>{_STYLE}</style>"
@@ -37,18 +37,18 @@ def _page(originals: Sequence[Picture], methods: Sequence[Method], show_original
         cells = [f"<td>{html.escape(original.name)}</td>"]
         cells += [_thumbnail(original)] * show_originals
         for method in methods:
-            picture = method.pairs.get(index)
+            image = method.pairs.get(index)
             why = html.escape(method.missing.get(original.name, ""))
-            cells.append(_thumbnail(picture) if picture else f'<td class="none">{why}</td>')
+            cells.append(_thumbnail(image) if image else f'<td class="none">{why}</td>')
         yield f"<tr>{''.join(cells)}</tr>"
     yield "</table>\n</html>"
 
 
-def _thumbnail(picture: Picture) -> str:
-    image = Image.fromarray(picture.pixels())
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+def _thumbnail(image: ImageFile) -> str:
+    thumbnail = Image.fromarray(image.pixels())
+    thumbnail.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
+    thumbnail.save(buffer, "JPEG", quality=85)
     data = base64.b64encode(buffer.getvalue()).decode()
-    size = f'width="{image.width}" height="{image.height}"'
-    return f'<td><img {size} alt="{html.escape(picture.name)}" src="data:image/jpeg;base64,{data}"></td>'
+    size = f'width="{thumbnail.width}" height="{thumbnail.height}"'
+    return f'<td><img {size} alt="{html.escape(image.name)}" src="data:image/jpeg;base64,{data}"></td>'

@@ -1,8 +1,8 @@
-"""Identity encoders: a picture of a face -> a vector that is alike for pictures of one person.
+"""Identity encoders: an image of a face -> a vector that is alike for images of one person.
 
 The networks, their weights and their preprocessing are the packages' own. What is written here is the protocol: a face
-that an encoder's detector does not find in an anonymized picture is cropped where the face of its original is, as an
-attacker who sees where the face must be would crop it; if the original shows none either, the whole picture is the
+that an encoder's detector does not find in an anonymized image is cropped where the face of its original is, as an
+attacker who sees where the face must be would crop it; if the original shows none either, the whole image is the
 crop. Both are counted.
 """
 
@@ -17,11 +17,11 @@ from tqdm import tqdm
 from anon_export.faces import Weights
 
 from .cache import Cache, Vector
-from .pairs import Method, Picture
+from .pairs import ImageFile, Method
 from .requirements import Repository, data_of, digest, loading, need, torch_home
 
 Pixels = NDArray[np.uint8]
-Points = NDArray[np.float64]  # (k, 2): x and y as shares of the picture's width and height
+Points = NDArray[np.float64]  # (k, 2): x and y as shares of the image's width and height
 
 
 class Encoder(Protocol):
@@ -37,11 +37,11 @@ class Encoder(Protocol):
     version: str
     metric: str
 
-    def locate(self, picture: Pixels) -> Points | None:
-        """Where the biggest face is; None if there is none, and no points if the whole picture is looked at."""
+    def locate(self, image: Pixels) -> Points | None:
+        """Where the biggest face is; None if there is none, and no points if the whole image is looked at."""
 
-    def embed(self, picture: Pixels, points: Points | None) -> Vector:
-        """The vector (d,) of a face; of the whole picture where there are no points."""
+    def embed(self, image: Pixels, points: Points | None) -> Vector:
+        """The vector (d,) of a face; of the whole image where there are no points."""
 
 
 class Dlib:
@@ -66,32 +66,32 @@ class Dlib:
             self._shape = dlib.shape_predictor(str(landmarks))
             self._network = dlib.face_recognition_model_v1(str(network))
 
-    def locate(self, picture: Pixels) -> Points | None:
-        """Corners of the box and five landmarks; pictures are doubled first, so that faces of 40 pixels are found."""
-        picture = np.ascontiguousarray(picture)  # dlib takes no other
-        boxes = self._detector(picture, 1)
+    def locate(self, image: Pixels) -> Points | None:
+        """Corners of the box and five landmarks; images are doubled first, so that faces of 40 pixels are found."""
+        image = np.ascontiguousarray(image)  # dlib takes no other
+        boxes = self._detector(image, 1)
         if not boxes:
             return None
-        shape = self._shape(picture, max(boxes, key=lambda box: box.area()))
+        shape = self._shape(image, max(boxes, key=lambda box: box.area()))
         box = shape.rect
         points = [(box.left(), box.top()), (box.right(), box.bottom()), *((p.x, p.y) for p in shape.parts())]
-        return np.array(points, np.float64) / picture.shape[1::-1]
+        return np.array(points, np.float64) / image.shape[1::-1]
 
-    def embed(self, picture: Pixels, points: Points | None) -> Vector:
+    def embed(self, image: Pixels, points: Points | None) -> Vector:
         """128 numbers; the same person is closer than 0.6."""
         if points is None:
-            chip = np.asarray(Image.fromarray(picture).resize((150, 150), Image.Resampling.BILINEAR))
+            chip = np.asarray(Image.fromarray(image).resize((150, 150), Image.Resampling.BILINEAR))
             return np.array(self._network.compute_face_descriptor(chip))
-        (left, top), (right, bottom), *marks = (points * picture.shape[1::-1]).round().astype(int).tolist()
+        (left, top), (right, bottom), *marks = (points * image.shape[1::-1]).round().astype(int).tolist()
         parts = self._dlib.points()
         for x, y in marks:
             parts.append(self._dlib.point(x, y))
         shape = self._dlib.full_object_detection(self._dlib.rectangle(left, top, right, bottom), parts)
-        return np.array(self._network.compute_face_descriptor(np.ascontiguousarray(picture), shape))
+        return np.array(self._network.compute_face_descriptor(np.ascontiguousarray(image), shape))
 
 
 class Clip:
-    """CLIP ViT-B/32 (Radford et al., 2021) on whole pictures, as transformers loads it."""
+    """CLIP ViT-B/32 (Radford et al., 2021) on whole images, as transformers loads it."""
 
     name, metric = "CLIP ViT-B/32", "cosine"
     repository = Repository(
@@ -108,16 +108,16 @@ class Clip:
             self._processor = CLIPImageProcessor.from_pretrained(paths[0].parent)
             self._model: Any = CLIPModel.from_pretrained(paths[0].parent).eval()
 
-    def locate(self, picture: Pixels) -> Points:
+    def locate(self, image: Pixels) -> Points:
         """Nothing is looked for."""
         return np.empty((0, 2))
 
-    def embed(self, picture: Pixels, points: Points | None) -> Vector:
+    def embed(self, image: Pixels, points: Points | None) -> Vector:
         """512 numbers."""
         import torch
 
         with torch.no_grad():
-            inputs = self._processor(images=picture, return_tensors="pt")
+            inputs = self._processor(images=image, return_tensors="pt")
             return np.asarray(self._model.get_image_features(**inputs)[0])
 
 
@@ -145,19 +145,19 @@ class FaceNet:
         with loading(self.name, path):
             self._network = InceptionResnetV1(pretrained=data.lower()).eval()
 
-    def locate(self, picture: Pixels) -> Points | None:
+    def locate(self, image: Pixels) -> Points | None:
         """Corners of the largest box."""
-        boxes, _ = self._detector.detect(Image.fromarray(picture))
-        return None if boxes is None else np.array(boxes[0], np.float64).reshape(2, 2) / picture.shape[1::-1]
+        boxes, _ = self._detector.detect(Image.fromarray(image))
+        return None if boxes is None else np.array(boxes[0], np.float64).reshape(2, 2) / image.shape[1::-1]
 
-    def embed(self, picture: Pixels, points: Points | None) -> Vector:
-        """512 numbers, as ``InceptionResnetV1(MTCNN(picture))`` gives them."""
+    def embed(self, image: Pixels, points: Points | None) -> Vector:
+        """512 numbers, as ``InceptionResnetV1(MTCNN(image))`` gives them."""
         import torch
 
         corners = np.array([[0, 0], [1, 1]]) if points is None else points
-        box = (corners * picture.shape[1::-1]).ravel()
+        box = (corners * image.shape[1::-1]).ravel()
         with torch.no_grad():
-            face = self._standardize(self._crop(Image.fromarray(picture), box, image_size=160, margin=0))
+            face = self._standardize(self._crop(Image.fromarray(image), box, image_size=160, margin=0))
             return np.asarray(self._network(face[None])[0])
 
 
@@ -170,45 +170,45 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
 
 
 class Embedded(NamedTuple):
-    """Vectors (n, d), and which of the n pictures show no face to the encoder's detector."""
+    """Vectors (n, d), and which of the n images show no face to the encoder's detector."""
 
     vectors: Vector
     faceless: NDArray[np.bool_]
 
 
 class Embedder:
-    """Embeds pictures, each once: what an encoder said of a picture is kept in a cache."""
+    """Embeds images, each once: what an encoder said of an image is kept in a cache."""
 
     def __init__(self, encoder: Encoder, cache: Cache) -> None:
         self._encoder, self._cache = encoder, cache
 
-    def originals(self, pictures: Sequence[Picture]) -> Embedded:
+    def originals(self, images: Sequence[ImageFile]) -> Embedded:
         """The gallery."""
-        return self._embed([(picture, None) for picture in pictures], "originals")
+        return self._embed([(image, None) for image in images], "originals")
 
-    def method(self, originals: Sequence[Picture], method: Method) -> Embedded:
+    def method(self, originals: Sequence[ImageFile], method: Method) -> Embedded:
         """The queries, in the order of the method's pairs."""
-        return self._embed([(picture, originals[i]) for i, picture in method.pairs.items()], method.name)
+        return self._embed([(image, originals[i]) for i, image in method.pairs.items()], method.name)
 
-    def _embed(self, pictures: Sequence[tuple[Picture, Picture | None]], what: str) -> Embedded:
+    def _embed(self, images: Sequence[tuple[ImageFile, ImageFile | None]], what: str) -> Embedded:
         vectors, faceless = [], []
-        for picture, original in tqdm(pictures, desc=f"{self._encoder.name}: {what}", unit="picture"):
-            points = self._locate(picture)
+        for image, original in tqdm(images, desc=f"{self._encoder.name}: {what}", unit="image"):
+            points = self._locate(image)
             faceless.append(points is None)
-            key = picture.digest
+            key = image.digest
             if points is None and original is not None:
-                points, key = self._locate(original), f"{picture.digest} {original.digest}"
-            vectors.append(self._cache.get(key, lambda p=picture, at=points: self._encoder.embed(p.pixels(), at)))
+                points, key = self._locate(original), f"{image.digest} {original.digest}"
+            vectors.append(self._cache.get(key, lambda p=image, at=points: self._encoder.embed(p.pixels(), at)))
         self._cache.save()
         return Embedded(np.stack(vectors), np.array(faceless, bool))
 
-    def _locate(self, picture: Picture) -> Points | None:
+    def _locate(self, image: ImageFile) -> Points | None:
         """NaN in the cache stands for no face, as an array without points says that none is looked for."""
         nowhere = np.full((1, 2), np.nan)
 
         def find() -> Points:
-            points = self._encoder.locate(picture.pixels())
+            points = self._encoder.locate(image.pixels())
             return nowhere if points is None else points
 
-        points = self._cache.get(f"face {picture.digest}", find)
+        points = self._cache.get(f"face {image.digest}", find)
         return None if np.isnan(points).any() else points

@@ -20,7 +20,7 @@ from . import anonymity, identity, quality, utility
 from .cache import Cache, Vector
 from .encoders import ENCODERS, Embedder
 from .labels import HELD_OUT, Labels, Mask, age_bands, make_groups
-from .pairs import Method, Picture
+from .pairs import ImageFile, Method
 from .predictors import DeepFaceDemography, FaceEngines, HSEmotion, Predictor, Reader
 from .requirements import MissingError
 
@@ -36,14 +36,14 @@ class Study:
 
     Attributes:
         originals: all of them; the gallery.
-        methods: the anonymizers' pictures.
+        methods: the anonymizers' images.
         labels: of the originals, if there are any.
         held_out: originals that the networks were not trained on, if that is known.
-        engines: the bundle whose face engines read pictures.
+        engines: the bundle whose face engines read images.
         cache: folder of what networks said.
     """
 
-    originals: Sequence[Picture]
+    originals: Sequence[ImageFile]
     methods: Sequence[Method]
     labels: Labels | None
     held_out: Mask | None
@@ -116,7 +116,7 @@ def attempt(make: Callable[[], T]) -> T | Figures:
 
 
 def _masks(study: Study, method: Method) -> dict[str, Mask]:
-    """Which of a method's pictures are in each group that has enough of them."""
+    """Which of a method's images are in each group that has enough of them."""
     own = np.array(list(method.pairs))
     masks = {name: mask[own] for name, mask in study.groups.items()}
     return {name: mask for name, mask in masks.items() if mask.sum() >= FEWEST}

@@ -1,7 +1,7 @@
-"""Re-identification: how far up an anonymized picture's own original stands when all originals are ranked by likeness.
+"""Re-identification: how far up an anonymized image's own original stands when all originals are ranked by likeness.
 
-Queries are the anonymized pictures, the gallery is all originals, and one of them is the right one. Where others are
-exactly as similar as that one, all orders are equally likely, and every figure is its expectation: pictures that all
+Queries are the anonymized images, the gallery is all originals, and one of them is the right one. Where others are
+exactly as similar as that one, all orders are equally likely, and every figure is its expectation: images that all
 look the same to an encoder give what guessing gives.
 """
 
@@ -112,7 +112,7 @@ class Interval:
 def bootstrap(values: Vector, resamples: int = 2000, seed: int = 0) -> Interval:
     """The mean of values (n,) and its percentile bootstrap interval (Efron and Tibshirani, 1993, chapter 13).
 
-    Pictures are drawn with replacement. Where all are hits or none is, that shows no spread, and the exact limit of a
+    Images are drawn with replacement. Where all are hits or none is, that shows no spread, and the exact limit of a
     binomial share takes its place (Clopper and Pearson, 1934).
     """
     n, rng = len(values), np.random.default_rng(seed)

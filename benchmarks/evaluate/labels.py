@@ -12,7 +12,7 @@ from anon_runtime.errors import UsageError
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
 from .cache import Vector
-from .pairs import Picture
+from .pairs import ImageFile
 
 COLUMNS = (*CELEBA, "ethnicity", "age", "emotion", "valence", "arousal")
 # First and last year of each band; they are DeepFace's and nobody's official ones.
@@ -32,7 +32,7 @@ class Labels:
     rows: Sequence[Mapping[str, str]]
 
     @classmethod
-    def read(cls, path: Path, originals: Sequence[Picture]) -> "Labels":
+    def read(cls, path: Path, originals: Sequence[ImageFile]) -> "Labels":
         """A CSV file with a column ``file`` and any of `COLUMNS`; numbers are 0 or 1, years, or -1..1.
 
         Raises:
@@ -48,10 +48,10 @@ class Labels:
                 or str(error)
             )
             raise UsageError(f"labels {path}", why, "give a CSV file with a column `file`") from None
-        if not any(picture.name in table for picture in originals):
+        if not any(image.name in table for image in originals):
             why = f"no row is about an original such as {originals[0].path.name}"
             raise UsageError(f"labels {path}", why, "the column `file` holds paths relative to the originals' folder")
-        labels = cls([table.get(picture.name, {}) for picture in originals])
+        labels = cls([table.get(image.name, {}) for image in originals])
         for column in (*CELEBA, "age", "valence", "arousal"):
             labels.numbers(column)
         return labels
@@ -72,7 +72,7 @@ class Labels:
             raise UsageError(f"labels, column {column}", str(error), "numbers or empty cells go there") from None
 
 
-def read_names(path: Path, originals: Sequence[Picture]) -> Mask:
+def read_names(path: Path, originals: Sequence[ImageFile]) -> Mask:
     """Which originals a list names, one a line, with or without ending.
 
     Raises:
@@ -84,7 +84,7 @@ def read_names(path: Path, originals: Sequence[Picture]) -> Mask:
         }
     except OSError as error:
         raise UsageError(f"list {path}", error.strerror or str(error), "check the path") from None
-    chosen = np.array([picture.name in names for picture in originals])
+    chosen = np.array([image.name in names for image in originals])
     if not chosen.any():
         why = f"it names no original such as {originals[0].path.name}"
         raise UsageError(f"list {path}", why, "a line is a path relative to the originals' folder")

@@ -1,4 +1,4 @@
-"""Which anonymized picture belongs to which original."""
+"""Which anonymized image belongs to which original."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ SIDE = 1024  # longest side in pixels that anything here looks at: CelebA-HQ's
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture file.
+class ImageFile:
+    """An image file.
 
     Attributes:
         name: its path in its folder, without the ending.
@@ -40,7 +40,7 @@ class Picture:
         return hashlib.sha256(read_file(self.path)).hexdigest()[:32]
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Upright, uint8 (height, width, 3), RGB; pictures larger than `SIDE` are scaled down to it.
+        """Upright, uint8 (height, width, 3), RGB; images larger than `SIDE` are scaled down to it.
 
         Raises:
             PhotoError: it cannot be read.
@@ -59,60 +59,60 @@ class Method:
 
     Attributes:
         name: of the anonymizer.
-        pairs: index of an original -> its anonymized picture.
+        pairs: index of an original -> its anonymized image.
         missing: name of an original without one -> the reason.
-        extra: pictures that belong to no original.
+        extra: images that belong to no original.
     """
 
     name: str
-    pairs: Mapping[int, Picture]
+    pairs: Mapping[int, ImageFile]
     missing: Mapping[str, str] = field(default_factory=dict)
     extra: int = 0
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many originals have no picture, by reason."""
+        """How many originals have no image, by reason."""
         return dict(Counter(self.missing.values()))
 
 
-def find_pictures(folder: Path) -> tuple[list[Picture], dict[str, str]]:
-    """Pictures of a folder and of all folders in it that can be read, and why the others cannot.
+def find_images(folder: Path) -> tuple[list[ImageFile], dict[str, str]]:
+    """Images of a folder and of all folders in it that can be read, and why the others cannot.
 
     Raises:
         UsageError: there is none, or two differ in nothing but their ending.
     """
     if not folder.is_dir():
         raise UsageError(f"folder {folder}", "there is no such folder", "check the path")
-    found: dict[str, Picture] = {}
+    found: dict[str, ImageFile] = {}
     for photo in find_photos([folder], recursive=True):
         name = photo.name.with_suffix("").as_posix()
         if name in found:
             why = f"{found[name].path.name} and {photo.name.name} have one name"
-            raise UsageError(f"folder {folder}", why, "pictures are paired by name without ending: rename one of them")
-        found[name] = Picture(name, photo.path)
+            raise UsageError(f"folder {folder}", why, "images are paired by name without ending: rename one of them")
+        found[name] = ImageFile(name, photo.path)
     broken = {}
-    for picture in found.values():
+    for image in found.values():
         try:
-            read_photo(picture.path)
+            read_photo(image.path)
         except PhotoError as error:
-            broken[picture.name] = error.why
-    return [picture for picture in found.values() if picture.name not in broken], broken
+            broken[image.name] = error.why
+    return [image for image in found.values() if image.name not in broken], broken
 
 
-def pair(name: str, originals: Sequence[Picture], folder: Path, seed: int | None = None) -> Method:
-    """Pair originals with the pictures of a folder: by the journal of ``anon-run`` if it has one, else by name.
+def pair(name: str, originals: Sequence[ImageFile], folder: Path, seed: int | None = None) -> Method:
+    """Pair originals with the images of a folder: by the journal of ``anon-run`` if it has one, else by name.
 
     Args:
         name: of the method.
         originals: the photos.
-        folder: with the pictures.
+        folder: with the images.
         seed: of the run, without which pseudonyms cannot be traced back to photos.
 
     Raises:
-        UsageError: the folder holds no picture, none of an original, or a journal that is none or hides names.
+        UsageError: the folder holds no image, none of an original, or a journal that is none or hides names.
     """
-    pictures, broken = find_pictures(folder)
-    by_name = {picture.name: picture for picture in pictures}
+    images, broken = find_images(folder)
+    by_name = {image.name: image for image in images}
     journal = folder / JOURNAL
     links = Links.read(journal, seed) if journal.is_file() else None
     pairs, missing = {}, {}
@@ -121,15 +121,15 @@ def pair(name: str, originals: Sequence[Picture], folder: Path, seed: int | None
         if told in by_name:
             pairs[index] = by_name[told]
         elif told in broken:
-            missing[original.name] = f"its picture cannot be read: {broken[told]}"
+            missing[original.name] = f"its image cannot be read: {broken[told]}"
         else:
-            missing[original.name] = (links and links.failure(original)) or "there is no picture of it"
+            missing[original.name] = (links and links.failure(original)) or "there is no image of it"
     if not pairs:
-        why = f"none of its {len(pictures)} pictures belongs to an original such as {originals[0].path.name}"
+        why = f"none of its {len(images)} images belongs to an original such as {originals[0].path.name}"
         raise UsageError(
             f"{name}={folder}", why, "pair by the same names, whatever the ending, or by anon-run's journal"
         )
-    return Method(name, pairs, missing, len({picture.path for picture in pictures} - {p.path for p in pairs.values()}))
+    return Method(name, pairs, missing, len({image.path for image in images} - {p.path for p in pairs.values()}))
 
 
 @dataclass(frozen=True)
@@ -165,15 +165,15 @@ class Links:
             raise UsageError(str(path), "it hides the names of photos", "give the run's --seed-file")
         return cls(seed, outputs, reasons)
 
-    def output(self, original: Picture) -> str | None:
+    def output(self, original: ImageFile) -> str | None:
         """The name of an original's portrait."""
         return self._of(original, self.outputs)
 
-    def failure(self, original: Picture) -> str | None:
+    def failure(self, original: ImageFile) -> str | None:
         """Why an original has none."""
         return self._of(original, self.reasons)
 
-    def _of(self, original: Picture, table: Mapping[str, str]) -> str | None:
+    def _of(self, original: ImageFile, table: Mapping[str, str]) -> str | None:
         if self.seed is None:
             return table.get(original.name)
         return table.get(identify(read_file(original.path), self.seed).pseudonym)

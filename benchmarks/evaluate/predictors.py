@@ -18,7 +18,7 @@ from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.types import Description
 
 from .cache import Cache, Vector
-from .pairs import Picture
+from .pairs import ImageFile
 from .requirements import digest, loading, need
 
 Pixels = NDArray[np.uint8]
@@ -52,9 +52,9 @@ class FaceEngines:
         self.version = f"bundle {digest(anonymizer.bundle.path / MANIFEST)}"
         self._anonymizer = anonymizer
 
-    def find(self, picture: Pixels) -> Vector:
+    def find(self, image: Pixels) -> Vector:
         """A reading; NaN where no face is found."""
-        (result,) = self._anonymizer.describe_all([picture])
+        (result,) = self._anonymizer.describe_all([image])
         if not isinstance(result, Description):
             return np.full(len(self.columns), np.nan)
         own = result.attributes
@@ -123,32 +123,32 @@ class HSEmotion:
 
 
 class Reader:
-    """Reads pictures, each once; NaN where the bundle's detector finds no face."""
+    """Reads images, each once; NaN where the bundle's detector finds no face."""
 
     def __init__(self, engines: FaceEngines, cache: Cache) -> None:
         self._engines, self._cache = engines, cache
 
-    def engines(self, pictures: Sequence[Picture], what: str) -> Vector:
+    def engines(self, images: Sequence[ImageFile], what: str) -> Vector:
         """Readings (n, k) of the bundle's face engines."""
-        bar = tqdm(pictures, desc=f"{self._engines.name}: {what}", unit="picture")
-        found = [self._find(picture) for picture in bar]
+        bar = tqdm(images, desc=f"{self._engines.name}: {what}", unit="image")
+        found = [self._find(image) for image in bar]
         self._cache.save()
         return np.stack(found) if found else np.empty((0, len(self._engines.columns)))
 
-    def others(self, predictor: Predictor, pictures: Sequence[Picture], what: str) -> Vector:
+    def others(self, predictor: Predictor, images: Sequence[ImageFile], what: str) -> Vector:
         """Readings (n, k) of another predictor, of the face that the bundle's detector finds."""
         rows = []
-        for picture in tqdm(pictures, desc=f"{predictor.name}: {what}", unit="picture"):
-            x, y, width, height = self._find(picture)[-len(BOX) :]
+        for image in tqdm(images, desc=f"{predictor.name}: {what}", unit="image"):
+            x, y, width, height = self._find(image)[-len(BOX) :]
             if np.isnan(x):
                 rows.append(np.full(len(predictor.columns), np.nan))
                 continue
             at = slice(int(y), max(int(y) + 1, round(y + height))), slice(int(x), max(int(x) + 1, round(x + width)))
-            key = f"{predictor.version} {picture.digest}"
-            rows.append(self._cache.get(key, lambda p=picture, at=at: predictor.read(p.pixels()[at])))
+            key = f"{predictor.version} {image.digest}"
+            rows.append(self._cache.get(key, lambda p=image, at=at: predictor.read(p.pixels()[at])))
         self._cache.save()
         return np.stack(rows) if rows else np.empty((0, len(predictor.columns)))
 
-    def _find(self, picture: Picture) -> Vector:
-        key = f"{self._engines.version} {picture.digest}"
-        return self._cache.get(key, lambda: self._engines.find(picture.pixels()))
+    def _find(self, image: ImageFile) -> Vector:
+        key = f"{self._engines.version} {image.digest}"
+        return self._cache.get(key, lambda: self._engines.find(image.pixels()))

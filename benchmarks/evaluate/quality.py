@@ -1,7 +1,7 @@
-"""Quality: how far the anonymized pictures are, as a set, from the originals (Table III).
+"""Quality: how far the anonymized images are, as a set, from the originals (Table III).
 
 FID with clean-fid's resizing, and with torch-fidelity's own network as a cross-check; Visual DNA with the earth mover's
-distance, between data sets and between each picture and its original. Networks and distances are the packages' own.
+distance, between data sets and between each image and its original. Networks and distances are the packages' own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +18,11 @@ from anon_export.faces import Weights
 from .cache import Cache, Vector
 from .identity import bootstrap
 from .labels import Mask
-from .pairs import Method, Picture
+from .pairs import ImageFile, Method
 from .requirements import Repository, digest, hub_checkpoints, loading, need
 
 Pixels = NDArray[np.uint8]
-FEWEST = 50  # pictures of a group, below which a distance between distributions says nothing
+FEWEST = 50  # images of a group, below which a distance between distributions says nothing
 
 
 class Inception(Protocol):
@@ -31,8 +31,8 @@ class Inception(Protocol):
     name: str
     version: str
 
-    def features(self, picture: Pixels) -> Vector:
-        """Of a picture, (2048,)."""
+    def features(self, image: Pixels) -> Vector:
+        """Of an image, (2048,)."""
 
     def distance(self, a: Vector, b: Vector) -> float:
         """Between two sets of features, (n, 2048) and (m, 2048)."""
@@ -57,11 +57,11 @@ class CleanFid:
             # clean-fid itself would look for the file in /tmp, where anybody can put one.
             self._network = InceptionV3W(str(path.parent), download=False).eval()
 
-    def features(self, picture: Pixels) -> Vector:
+    def features(self, image: Pixels) -> Vector:
         """See `Inception`."""
         import torch
 
-        resized = torch.from_numpy(self._resize(picture).transpose(2, 0, 1).copy())
+        resized = torch.from_numpy(self._resize(image).transpose(2, 0, 1).copy())
         with torch.no_grad():
             return np.asarray(self._network(resized[None])[0])
 
@@ -86,12 +86,12 @@ class TorchFidelity:
         with loading(self.name, path):
             self._network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(path))
 
-    def features(self, picture: Pixels) -> Vector:
+    def features(self, image: Pixels) -> Vector:
         """See `Inception`."""
         import torch
 
         with torch.no_grad():
-            return np.asarray(self._network(torch.from_numpy(picture.transpose(2, 0, 1).copy())[None])[0][0])
+            return np.asarray(self._network(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])[0][0])
 
     def distance(self, a: Vector, b: Vector) -> float:
         """See `Inception`."""
@@ -107,15 +107,15 @@ INCEPTIONS: dict[str, Callable[[], Inception]] = {CleanFid.name: CleanFid, Torch
 def measure_fid(
     network: Inception,
     cache: Cache,
-    originals: Sequence[Picture],
+    originals: Sequence[ImageFile],
     methods: Sequence[Method],
     groups: Mapping[str, Mask],
 ) -> dict[str, Any]:
-    """FID of every method and group, by method; None where a group has fewer than `FEWEST` pictures."""
+    """FID of every method and group, by method; None where a group has fewer than `FEWEST` images."""
 
-    def features(pictures: Sequence[Picture], what: str) -> Vector:
-        bar = tqdm(pictures, desc=f"{network.name}: {what}", unit="picture")
-        found = [cache.get(picture.digest, lambda p=picture: network.features(p.pixels())) for picture in bar]
+    def features(images: Sequence[ImageFile], what: str) -> Vector:
+        bar = tqdm(images, desc=f"{network.name}: {what}", unit="image")
+        found = [cache.get(image.digest, lambda p=image: network.features(p.pixels())) for image in bar]
         cache.save()
         return np.stack(found)
 
@@ -157,14 +157,14 @@ class VisualDna:
         with loading(self.name, *paths), mock.patch.object(mugs_vit, "hf_hub_download", local):
             self._network = get_feature_extractor(self.extractor, settings)
 
-    def describe(self, picture: Pixels) -> Any:
-        """The Visual DNA of one picture: a histogram a neuron."""
+    def describe(self, image: Pixels) -> Any:
+        """The Visual DNA of one image: a histogram a neuron."""
         dna = self._empty(self.distribution)
-        dna.fill_vdna(self._network, self._data(source=[picture], shuffle_files=False))
+        dna.fill_vdna(self._network, self._data(source=[image], shuffle_files=False))
         return dna
 
     def add(self, total: Any | None, dna: Any) -> Any:
-        """The Visual DNA of a data set is the sum of its pictures' histograms."""
+        """The Visual DNA of a data set is the sum of its images' histograms."""
         if total is None:
             total = self._empty(self.distribution)
             for name in ("feature_extractor_name", "neurons_list", "device"):
@@ -181,18 +181,18 @@ class VisualDna:
 
 
 def measure_dna(
-    network: VisualDna, originals: Sequence[Picture], methods: Sequence[Method], groups: Mapping[str, Mask]
+    network: VisualDna, originals: Sequence[ImageFile], methods: Sequence[Method], groups: Mapping[str, Mask]
 ) -> dict[str, Any]:
-    """Distances of every method and group, between data sets and between pictures and their originals, by method.
+    """Distances of every method and group, between data sets and between images and their originals, by method.
 
-    Both data sets consist of the pictures that are paired.
+    Both data sets consist of the images that are paired.
     """
     found = {}
     for method in methods:
         totals: dict[str, list[Any]] = {name: [None, None] for name in ("all", *groups)}
         apart, own = [], np.array(list(method.pairs))
-        for index, picture in tqdm(method.pairs.items(), desc=f"{network.name}: {method.name}", unit="pair"):
-            dnas = [network.describe(p.pixels()) for p in (originals[index], picture)]
+        for index, image in tqdm(method.pairs.items(), desc=f"{network.name}: {method.name}", unit="pair"):
+            dnas = [network.describe(p.pixels()) for p in (originals[index], image)]
             apart.append(network.distance(*dnas))
             for name, sides in totals.items():
                 if name == "all" or groups[name][index]:
@@ -206,7 +206,7 @@ def measure_dna(
             if not len(chosen) or (name != "all" and len(chosen) < FEWEST):
                 return None
             interval = bootstrap(chosen)
-            return {"data set": network.distance(*sides), "picture": interval.value, "of": len(chosen)}
+            return {"data set": network.distance(*sides), "image": interval.value, "of": len(chosen)}
 
         own_figures = {name: of(name, own, np.array(apart), totals[name], mask) for name, mask in masks.items()}
         found[method.name] = {"all": own_figures.pop("all"), "groups": own_figures}

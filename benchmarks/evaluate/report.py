@@ -23,17 +23,17 @@ UTILITY = {
 # Of Table III: the row of figures and the figure.
 QUALITY = {
     "FID, clean-fid": (CleanFid.name, "value"), "FID, torch-fidelity": (TorchFidelity.name, "value"),
-    "Visual DNA, data set": (VisualDna.name, "data set"), "Visual DNA, picture": (VisualDna.name, "picture"),
+    "Visual DNA, data set": (VisualDna.name, "data set"), "Visual DNA, image": (VisualDna.name, "image"),
 }  # fmt: skip
 RULES = """\
-- Queries are the anonymized pictures, the gallery is all originals; the own original is the one right answer. Equally
+- Queries are the anonymized images, the gallery is all originals; the own original is the one right answer. Equally
   similar originals are taken in random order. Intervals are 95 % bootstrap intervals over the queries.
 - A face that an encoder's detector does not find is cropped where the face of its original is, as an attacker would
-  who sees where it must be; without a face in the original, too, the whole picture is the crop.
-- A picture in which the face engines find no face says nothing: in an AUC a coin toss beside any other picture, for
+  who sees where it must be; without a face in the original, too, the whole image is the crop.
+- An image in which the face engines find no face says nothing: in an AUC a coin toss beside any other image, for
   ethnicity and gender wrong, for valence and arousal 0.
-- An original without an anonymized picture is no query, and stays in the gallery.
-- An attribute is scored where at least ten pictures have it and ten lack it; a group with fewer than ten pictures is
+- An original without an anonymized image is no query, and stays in the gallery.
+- An attribute is scored where at least ten images have it and ten lack it; a group with fewer than ten images is
   left out (FID and Visual DNA: fifty)."""
 
 
@@ -65,7 +65,7 @@ def _overview(figures: Figures) -> Iterator[str]:
     for name, method in figures["methods"].items():
         reasons = "; ".join(f"{count} x {reason}" for reason, count in method["reasons"].items())
         rows.append([name, str(method["pairs"]), str(method["missing"]), reasons, str(method["extra"])])
-    yield from lines(["method", "pairs", "missing", "why", "pictures of no original"], rows)
+    yield from lines(["method", "pairs", "missing", "why", "images of no original"], rows)
     told = ", ".join(figures["labelled"]) or "nothing"
     yield f"\nLabels were given for {told}; the rest is compared with what was read from the originals."
 
@@ -199,7 +199,7 @@ def _by_group(figures: Figures, title: str, methods: Figures, columns: Mapping[s
 
 
 def _shown(method: str, row: Figures) -> list[tuple[str, Figures]]:
-    """What the main tables show of a method: all of it, and the held-out pictures."""
+    """What the main tables show of a method: all of it, and the held-out images."""
     found = [(method, row.get("all", {}))]
     if HELD_OUT in row.get("groups", {}):
         found.append((f"{method} ({HELD_OUT})", row["groups"][HELD_OUT]))

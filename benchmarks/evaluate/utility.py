@@ -1,6 +1,6 @@
-"""Utility: whether what could be read from the originals can still be read from the anonymized pictures (Table II).
+"""Utility: whether what could be read from the originals can still be read from the anonymized images (Table II).
 
-A picture without a face counts: nothing can be read from it, so that every comparison of it in an AUC is a coin toss,
+An image without a face counts: nothing can be read from it, so that every comparison of it in an AUC is a coin toss,
 its ethnicity and gender are wrong, and its valence and arousal are 0, the middle of their scale.
 """
 
@@ -19,7 +19,7 @@ from .labels import Labels, Mask
 from .predictors import DeepFaceDemography, FaceEngines, HSEmotion
 
 # Inner and outer face, 21 and 17 attributes, after FALCO (Barattin et al., 2023), whose own lists could not be looked
-# up: these follow where in a picture an attribute is seen. `Attractive` and `Blurry` are seen nowhere in particular.
+# up: these follow where in an image an attribute is seen. `Attractive` and `Blurry` are seen nowhere in particular.
 INNER = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Bags_Under_Eyes", "Big_Lips", "Big_Nose", "Bushy_Eyebrows", "Eyeglasses",
     "Goatee", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes", "No_Beard",
@@ -87,9 +87,9 @@ def from_engines(truth: Truth, own: Sequence[int], reading: Vector, mask: Mask) 
 
     Args:
         truth: of the originals.
-        own: the original of each anonymized picture.
-        reading: (n, k) of `FaceEngines` on the anonymized pictures.
-        mask: which of these pictures count.
+        own: the original of each anonymized image.
+        reading: (n, k) of `FaceEngines` on the anonymized images.
+        mask: which of these images count.
     """
     rows, read = np.asarray(own)[mask], reading[mask]
     aucs = column_aucs(CELEBA, truth.attributes[rows], read[:, : len(CELEBA)])
@@ -141,7 +141,7 @@ def from_hsemotion(emotions: Vector, valence: Vector, own: Sequence[int], readin
 
 
 def _emotion_auc(names: Sequence[str], truth: Vector, reading: Vector) -> Figures:
-    """Mean over the emotions that enough pictures show and enough do not, one against the rest."""
+    """Mean over the emotions that enough images show and enough do not, one against the rest."""
     aucs = column_aucs(names, truth, reading[:, : len(names)])
     return {"emotion AUC": {"value": float(np.mean(list(aucs.values()))) if aucs else None, "of": len(aucs)}}
 

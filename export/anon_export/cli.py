@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 import click
 
 from anon_runtime import Anonymizer
-from anon_runtime.bundle.manifest import Bundle
+from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import AnonError
 
-from .build.options import Plan
+from .build.options import BuildOptions
 from .build.packages import explain
 from .console import Progress, show_build, show_bundle, show_plan, show_verification
 from .targets.shapes import Range
@@ -55,7 +55,7 @@ def command() -> None:
 @click.option("--output", default=Path("engines"), show_default=True, type=click.Path(path_type=Path, file_okay=False),
               help="Folder that bundles are put in. An unchanged part of the bundle that is there is not built again.")
 @click.option("--faces", type=click.Choice(("facer+deepface", "demo", "none")),
-              help="Face engines: the paper's, the demo's, or none for painting from prompts only.  "
+              help="Face engines: the paper's, the demo's, or none for generating from prompts only.  "
                    "[default: demo for demo, otherwise facer+deepface]")
 @click.option("--target", type=click.Choice(("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")),
               default="onnxruntime", show_default=True, help="What runs the engines.")
@@ -69,16 +69,17 @@ def command() -> None:
                                  "pinned to one.  [default: the main branch]")
 @click.option("--allow-pickle", is_flag=True,
               help="Read weights that are Python pickles. They can run code: only for files whose maker you trust.")
-@click.option("--height", type=int, metavar="PIXELS", help="Height of the pictures.  [default: the model's]")
-@click.option("--width", type=int, metavar="PIXELS", help="Width of the pictures.  [default: the model's]")
+@click.option("--height", type=int, metavar="PIXELS", help="Height of the images.  [default: the model's]")
+@click.option("--width", type=int, metavar="PIXELS", help="Width of the images.  [default: the model's]")
 @click.option("--static", is_flag=True, help="Fix height and width in the graphs.")
 @click.option("--winograd/--no-winograd", default=None,
               help="Write 3 x 3 convolutions with fewer multiplications: faster on processors, slower on GPUs, more "
                    "memory.  [default: for arithmetic in fp32 with onnxruntime]")
-@click.option("--deep-reuse", is_flag=True,
+@click.option("--deepcache", is_flag=True,
               help="Also build the part of the UNet that `anon-run --fast 2` needs; Optimum cannot open such a bundle.")
+@click.option("--deep-reuse", is_flag=True, hidden=True)
 @click.option("--batch-size", default="1:1:4", show_default=True, metavar="[1:OPT:]MAX",
-              help="Pictures painted at once: the most frequent number and the highest; TensorRT's engines take no "
+              help="Images generated at once: the most frequent number and the highest; TensorRT's engines take no "
                    "more.")
 @click.option("--text-windows", default="1:2:3", show_default=True, metavar="[1:OPT:]MAX",
               help="Windows of 77 tokens that a prompt takes: the most frequent number and the highest; TensorRT's "
@@ -94,23 +95,26 @@ def command() -> None:
 # fmt: on
 def build_command(
     quiet: bool, as_json: bool, dry_run: bool, name: str | None, faces: str | None, batch_size: str,
-    deep_reuse: bool, text_windows: str, **choices: Any,
+    deepcache: bool, deep_reuse: bool, text_windows: str, **choices: Any,
 ) -> None:  # fmt: skip
     """Build a bundle from MODEL.
 
     MODEL is `demo`, `realistic-vision`, a name on the Hugging Face hub such as owner/model, a folder in diffusers'
-    layout, or a checkpoint file. The build ends by comparing every engine with PyTorch and a picture with diffusers';
+    layout, or a checkpoint file. The build ends by comparing every engine with PyTorch and an image with diffusers';
     where they differ, it fails and the bundle that was there stays.
     """
     from .build.builder import build, prepare
+
+    if deep_reuse:
+        click.echo("anon-export: --deep-reuse is called --deepcache now; version 0.4 will not know it", err=True)
 
     model: str = choices["model"]
     # Paths come from the user's shell; a name such as "." would put the bundle in the wrong place.
     name = name or (Path(model).resolve().stem if Path(model).is_file() else Path(model).resolve().name)
     if not name or Path(name).name != name or name.startswith("."):
         raise click.UsageError(f"--name {name!r} is not a plain folder name; hidden folders are for builds at work")
-    plan = Plan(
-        name=name, deep_reuse=deep_reuse, faces=faces or ("demo" if model == "demo" else "facer+deepface"),
+    plan = BuildOptions(
+        name=name, deepcache=deepcache or deep_reuse, faces=faces or ("demo" if model == "demo" else "facer+deepface"),
         batch_size=Range.parse(batch_size, "--batch-size"), text_windows=Range.parse(text_windows, "--text-windows"),
         **choices,
     )  # fmt: skip
@@ -130,7 +134,7 @@ def build_command(
 def verify_command(bundle: Path, device: str | None, as_json: bool) -> None:
     """Compare BUNDLE's engines with the answers that PyTorch gave when it was built.
 
-    A bundle carries the inputs, PyTorch's outputs and a picture by diffusers, so neither torch nor the model is needed:
+    A bundle carries the inputs, PyTorch's outputs and an image by diffusers, so neither torch nor the model is needed:
     run it on the machine that the engines are for.
     """
     from .build.verify import verify

@@ -10,9 +10,10 @@ from typing import Any, Self
 import click
 from tqdm import tqdm
 
-from anon_runtime.bundle.manifest import Bundle, Manifest, Verification
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import Manifest, Verification
 
-from .build.plan import Work, estimate
+from .build.plan import BuildPlan, estimate
 from .disk import free_space, gigabytes
 
 # A build's exports are single calls of a library: their bars can only tell how long they have been at it.
@@ -63,7 +64,7 @@ class Progress:
             self._bar = None
 
 
-def show_plan(work: Work, *, as_json: bool) -> None:
+def show_plan(work: BuildPlan, *, as_json: bool) -> None:
     """What a build would do (see `build.prepare`)."""
     plan, generator = work.plan, work.generator
     components: dict[str, dict[str, Any]] = {
@@ -87,7 +88,7 @@ def show_plan(work: Work, *, as_json: bool) -> None:
         click.echo(json.dumps(result, indent=2))
         return
     where = f"{plan.target}, {work.gpu}" if work.gpu else plan.target
-    click.echo(f"{plan.folder} from {work.source.model}, for {where}, {generator.width} x {generator.height} pictures")
+    click.echo(f"{plan.folder} from {work.source.model}, for {where}, {generator.width} x {generator.height} images")
     for name, facts in components.items():
         click.echo(f"  {facts['action']:<6}{name:<18}{facts['precision']:<13}about {gigabytes(facts['bytes'])}")
     state = "nothing to do" if work.unchanged else f"about {gigabytes(work.size)} to write"
@@ -105,7 +106,7 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
         return
     g = manifest.generator
     spacing = manifest.tables.timestep_spacing
-    facts_line = f"{gigabytes(size(manifest))}, {g.width} x {g.height} pictures, timestep spacing {spacing}"
+    facts_line = f"{gigabytes(size(manifest))}, {g.width} x {g.height} images, timestep spacing {spacing}"
     click.echo(f"{bundle.path}: {facts_line}", err=True)
     kept = [name for name, state in states.items() if state == "unchanged"]
     if "bundle" in kept:
@@ -116,7 +117,7 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
         here = "the graphs agree with PyTorch, but the engines have not run: this machine has no such GPU"
         click.echo(f"{here}; run `anon-export verify {bundle.path}` where there is a {manifest.gpu}", err=True)
     else:
-        click.echo(f"a picture agrees with diffusers' to {manifest.verification.picture_psnr:.1f} dB", err=True)
+        click.echo(f"an image agrees with diffusers' to {manifest.verification.image_psnr:.1f} dB", err=True)
 
 
 def show_verification(manifest: Manifest, measured: Verification, *, as_json: bool) -> None:
@@ -127,7 +128,7 @@ def show_verification(manifest: Manifest, measured: Verification, *, as_json: bo
     click.echo(f"{'engine':<18}{'largest':>10}{'99.9 %':>10}{'mean':>10}{'relative':>10}")
     for role, e in measured.engines.items():
         click.echo(f"{role:<18}{e.max:>10.1e}{e.p999:>10.1e}{e.mean:>10.1e}{e.relative:>10.1e}")
-    click.echo(f"a picture agrees with diffusers' to {measured.picture_psnr:.1f} dB")
+    click.echo(f"an image agrees with diffusers' to {measured.image_psnr:.1f} dB")
 
 
 def show_bundle(manifest: Manifest, *, as_json: bool) -> None:
@@ -142,18 +143,18 @@ def show_bundle(manifest: Manifest, *, as_json: bool) -> None:
     facts = {
         "bundle": f"{manifest.name}, {gigabytes(size(manifest))}, for {where}",
         "source": f"{origin}, {len(s.files)} weight files",
-        "pictures": f"{g.width} x {g.height}, latents {' x '.join(map(str, g.latent_shape))}",
+        "images": f"{g.width} x {g.height}, latents {' x '.join(map(str, g.latent_shape))}",
         "samplers": f"{', '.join(t.samplers)}; 1 to {t.max_steps} steps; timestep spacing {t.timestep_spacing}",
         "defaults": f"{d.sampler}, {d.steps} steps, guidance scale {d.guidance_scale}",
         "built with": ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items()),
-        "picture": f"{measured.picture_psnr:.1f} dB from diffusers'" if measured else "not compared with diffusers'",
+        "image": f"{measured.image_psnr:.1f} dB from diffusers'" if measured else "not compared with diffusers'",
     }
     for title, text in facts.items():
         click.echo(f"{title + ':':<12}{text}")
     for role, spec in manifest.engines.items():
         error = measured.engines.get(role) if measured else None
         note = f", {error.relative:.0e} from PyTorch" if error else ""
-        click.echo(f"{role}: {spec.path}, {spec.contract}, {spec.precision}{note}")
+        click.echo(f"{role}: {spec.path}, {spec.signature}, {spec.precision}{note}")
 
 
 def size(manifest: Manifest) -> int:

@@ -24,7 +24,7 @@ from anon_runtime.faces.attributes import ETHNICITIES
 from .build.components import Component
 from .graphs.checks import CHECK, merge_checks, write_check
 from .graphs.export import describe, export_graph, save_graph, seeded, strip_metadata
-from .graphs.merge import share_nodes
+from .graphs.merge import merge_graphs
 from .models.loading import loaded_by
 
 AGAIN = "delete the file and download it again"
@@ -153,7 +153,7 @@ def _build_detector(folder: Path) -> dict[str, EngineSpec]:
     axes = {"image": {0: "batch", 2: "height", 3: "width"}}
     outputs: Sequence[str] = ("boxes", "scores", "landmarks")
     spec = export_graph(Detector(net), inputs, axes, outputs, folder / "model.onnx")
-    return {"face_detector": replace(spec, contract="retinaface")}
+    return {"face_detector": replace(spec, signature="retinaface")}
 
 
 def _build_attributes(folder: Path) -> dict[str, EngineSpec]:
@@ -182,7 +182,7 @@ def _build_demography(folder: Path) -> dict[str, EngineSpec]:
     paths = {role: folder / role / "model.onnx" for role in ("age", "race")}
     classes = {"age": 101, "race": len(ETHNICITIES)}
     specs = {role: _export_deepface(role, path, classes[role]) for role, path in paths.items()}
-    shared = share_nodes(onnx.load(paths["age"]), onnx.load(paths["race"]), at_least=("Conv", 2))
+    shared = merge_graphs(onnx.load(paths["age"]), onnx.load(paths["race"]), at_least=("Conv", 2))
     if shared is None:
         return {f"face_{role}": spec for role, spec in specs.items()}
     path = folder / "model.onnx"
@@ -233,6 +233,6 @@ def _adopt_graph(source: Path, path: Path, output: str, classes: int) -> EngineS
     write_check(path.with_name(CHECK), inputs, answers)
     shape = answers[output].shape
     if shape != (2, classes):
-        why = f"two pictures give {list(shape)} instead of [2, {classes}]"
+        why = f"two images give {list(shape)} instead of [2, {classes}]"
         raise AnonError(str(source), why, "use the .pth file of the same name, or delete and download it again")
     return describe(model, path)

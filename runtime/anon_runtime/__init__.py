@@ -8,6 +8,6 @@ from .errors import AnonError
 from .settings import Settings
 from .types import Portrait, Request
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["AnonError", "Anonymizer", "Portrait", "Request", "Settings", "__version__"]

@@ -15,21 +15,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .backends.base import Engine, check_finite, load_engine, physical_cores, resolve_device
+from .bundle.bundle import Bundle
 from .bundle.integrity import Inspection
-from .bundle.manifest import Bundle, Defaults
-from .diffusion.acceleration import Evaluation, plan_evaluations
+from .bundle.manifest import Defaults
+from .diffusion.acceleration import Evaluation, choose_evaluations
 from .diffusion.brownian import NoisePlan, draw_initial, draw_noise, plan_noise
 from .diffusion.guidance import Text, make_denoiser
 from .diffusion.samplers import LOOPS, State
 from .diffusion.schedule import Schedule, load_schedule
-from .diffusion.text_encoder import Vocabulary, count_windows, cut_phrases, encode_prompts
+from .diffusion.text_encoder import ClipTokenizer, count_windows, cut_phrases, encode_prompts
 from .errors import GenerationError, NoFaceError, PhotoError, UsageError
 from .faces.attributes import Attributes, read_attributes
 from .faces.decoding import Decoded, load_photo
 from .faces.detection import DETECTORS, Face, biggest_face, detect
 from .faces.prompt import write_prompts
 from .settings import Settings
-from .timing import Stopwatch
+from .timing import StageTimer
 from .types import Description, Portrait, Request
 
 log = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ class Anonymizer:
 
     @property
     def batch_size(self) -> int:
-        """How many pictures to paint at once, for whoever has many."""
+        """How many images to generate at once, for whoever has many."""
         return _choose(self.settings.batch_size, self.bundle.manifest.defaults.batch_size)
 
     def anonymize(
@@ -104,7 +105,7 @@ class Anonymizer:
         progress: Progress | None = None,
         **changes: Any,
     ) -> Portrait:
-        """Paint a new portrait with the attributes of the biggest face in a photo.
+        """Generate a new portrait with the attributes of the biggest face in a photo.
 
         Args:
             photo: a file, a PIL image, or uint8 RGB (height, width, 3).
@@ -113,7 +114,7 @@ class Anonymizer:
 
         Raises:
             PhotoError: the photo cannot be read or shows no face.
-            GenerationError: the engines returned no picture.
+            GenerationError: the engines returned no image.
         """
         settings = replace(self.settings, **changes)
         self.check(settings)
@@ -173,10 +174,10 @@ class Anonymizer:
         Raises:
             BundleError: a file of the bundle is not the one that was built.
         """
-        settings, clock = self._checked(settings), Stopwatch()
+        settings, clock = self._checked(settings), StageTimer()
         results: dict[int, Description | PhotoError] = {}
         with clock("detect"):
-            detector, engine = DETECTORS[self.bundle.spec("face_detector").contract], self.engine("face_detector")
+            detector, engine = DETECTORS[self.bundle.spec("face_detector").signature], self.engine("face_detector")
             found = detect(engine, detector, [photo.pixels for photo in photos], settings.detection_threshold)
         chosen: dict[int, Face] = {}
         for i, (photo, faces) in enumerate(zip(photos, found, strict=True)):
@@ -205,10 +206,10 @@ class Anonymizer:
     def generate(
         self, requests: Sequence[Request], settings: Settings | None = None, *, progress: Progress | None = None
     ) -> list[Portrait]:
-        """Paint pictures from prompts as one batch; each depends on its own prompts and seed only.
+        """Generate images from prompts as one batch; each depends on its own prompts and seed only.
 
         Raises:
-            GenerationError: the engines returned no picture.
+            GenerationError: the engines returned no image.
         """
         settings = self._checked(settings)
         self.check(settings)
@@ -230,21 +231,21 @@ class Anonymizer:
     def _generate(
         self, requests: Sequence[Request], settings: Settings, report: Callable[[int], None]
     ) -> list[Portrait]:
-        """Paint pictures whose prompts have the same number of windows."""
-        clock, latents = Stopwatch(), np.empty(0, np.float32)
+        """Generate images whose prompts have the same number of windows."""
+        clock, latents = StageTimer(), np.empty(0, np.float32)
         for state in self.denoising(requests, settings, clock=clock):
             latents = state.latents
             report(state.evaluation)
         with clock("vae"):
-            pictures = self.decode(latents)
+            images = self.decode(latents)
         share = {stage: seconds / len(requests) for stage, seconds in clock.seconds.items()}
         return [
-            Portrait(Image.fromarray(picture), r.prompt, r.negative_prompt, r.seed, seconds=dict(share))
-            for picture, r in zip(pictures, requests, strict=True)
+            Portrait(Image.fromarray(image), r.prompt, r.negative_prompt, r.seed, seconds=dict(share))
+            for image, r in zip(images, requests, strict=True)
         ]
 
     def denoising(
-        self, requests: Sequence[Request], settings: Settings, *, clock: Stopwatch | None = None
+        self, requests: Sequence[Request], settings: Settings, *, clock: StageTimer | None = None
     ) -> Iterator[State]:
         """The sampling loop of a batch, state by state; for previews, progress and cancelling.
 
@@ -252,10 +253,10 @@ class Anonymizer:
 
         Raises:
             UsageError: there is no request, or their prompts need different numbers of windows: filling up the shorter
-                ones would make a picture depend on its batch. `generate` sorts them.
+                ones would make an image depend on its batch. `generate` sorts them.
             GenerationError: the UNet returned NaN or infinity; names the evaluation.
         """
-        settings, clock = self._checked(settings), clock or Stopwatch()
+        settings, clock = self._checked(settings), clock or StageTimer()
         schedule, plan = self._plan(settings)
         defaults, shape = self.bundle.manifest.defaults, self.bundle.manifest.generator.latent_shape
         with ThreadPoolExecutor(1) as thread:
@@ -271,10 +272,10 @@ class Anonymizer:
             evaluations = self._evaluations(schedule, settings)
             with clock("load"):
                 unet = clock.timing("unet", self.engine("unet"))
-                whole = all(evaluation.whole for evaluation in evaluations)
-                shallow = None if whole else clock.timing("unet", self.engine("unet_shallow"))
+                full = all(evaluation.full for evaluation in evaluations)
+                cached = None if full else clock.timing("unet", self.engine("unet_cached"))
             denoise = make_denoiser(
-                unet, shallow, text, scale, schedule.timesteps, evaluations, one_batch=defaults.guidance_batch
+                unet, cached, text, scale, schedule.timesteps, evaluations, one_batch=defaults.guidance_batch
             )
             with clock("noise"):
                 initial = np.stack([draw_initial(r.seed, shape) for r in requests]) * schedule.init_noise_sigma
@@ -283,7 +284,7 @@ class Anonymizer:
                 yield state
 
     def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Latents (n, channels, h, w) to uint8 pictures (n, height, width, 3).
+        """Latents (n, channels, h, w) to uint8 images (n, height, width, 3).
 
         Raises:
             GenerationError: the VAE returned NaN or infinity.
@@ -317,7 +318,7 @@ class Anonymizer:
         return self._plan(settings)[0]
 
     def check(self, settings: Settings) -> None:
-        """Make sure that the bundle has all that pictures of these settings need.
+        """Make sure that the bundle has all that images of these settings need.
 
         Raises:
             UsageError: it has no tables for them.
@@ -326,8 +327,8 @@ class Anonymizer:
         """
         schedule = self.schedule_for(self._checked(settings))
         roles = ["text_encoder", "unet", "vae_decoder"]
-        if not all(evaluation.whole for evaluation in self._evaluations(schedule, settings)):
-            roles.append("unet_shallow")
+        if not all(evaluation.full for evaluation in self._evaluations(schedule, settings)):
+            roles.append("unet_cached")
         for role in roles:
             self.bundle.spec(role)
         resolve_device(self.bundle.manifest.target, self._device)
@@ -356,11 +357,11 @@ class Anonymizer:
         return settings
 
     def _evaluations(self, schedule: Schedule, settings: Settings) -> tuple[Evaluation, ...]:
-        return plan_evaluations(schedule, settings.economy, guidance=self._guidance_scale(settings) > 1)
+        return choose_evaluations(schedule, settings.acceleration, guidance=self._guidance_scale(settings) > 1)
 
     def _plan(self, settings: Settings) -> tuple[Schedule, NoisePlan]:
         defaults: Defaults = self.bundle.manifest.defaults
-        sampler = _choose(settings.economy.sampler, defaults.sampler)
+        sampler = _choose(settings.acceleration.sampler, defaults.sampler)
         key = _choose(settings.sampler, sampler), _choose(settings.steps, defaults.steps)
         if key not in self._schedules:
             schedule = load_schedule(self.bundle.path / self.bundle.manifest.tables.path, *key)
@@ -379,7 +380,7 @@ class Anonymizer:
         """Text embeddings of the positive and, with guidance, the negative prompts."""
         windows = {self.count_windows(request, settings) for request in requests}
         if len(windows) != 1:
-            why = "they need different numbers of text windows" if windows else "there is nothing to paint"
+            why = "they need different numbers of text windows" if windows else "there is nothing to generate"
             raise UsageError(f"a batch of {len(requests)} prompts", why, "give one or more prompts of like length")
         guided = self._guidance_scale(settings) > 1
         prompts = [r.prompt for r in requests] + [r.negative_prompt for r in requests if guided]
@@ -390,7 +391,7 @@ class Anonymizer:
         return Text(states[:count], states[count:] if guided else None)
 
     def count_windows(self, request: Request, settings: Settings | None = None) -> int:
-        """How many windows of text a picture is painted from; both its prompts are filled up to it."""
+        """How many windows of text an image is generated from; both its prompts are filled up to it."""
         settings = settings or self.settings
         if settings.prompt_truncate:
             return 1
@@ -401,9 +402,9 @@ class Anonymizer:
         return _choose(settings.guidance_scale, self.bundle.manifest.defaults.guidance_scale)
 
     @cached_property
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> ClipTokenizer:
         """The bundle's tokenizer, loaded once."""
-        return Vocabulary.load(self.bundle.path / self.bundle.manifest.tokenizer)
+        return ClipTokenizer.load(self.bundle.path / self.bundle.manifest.tokenizer)
 
 
 def _name(photo: Source) -> str:
@@ -422,7 +423,7 @@ def _request(attributes: Attributes, settings: Settings) -> Request:
     return Request(*write_prompts(attributes, settings.prompt_style, settings.ignore), settings.seed)
 
 
-def _warn_of_cuts(words: Vocabulary, prompts: Sequence[str]) -> None:
+def _warn_of_cuts(words: ClipTokenizer, prompts: Sequence[str]) -> None:
     for prompt in prompts:
         if cut := cut_phrases(words, prompt):
             log.warning("--prompt-truncate cuts what does not fit into 77 tokens: %s", ", ".join(cut))

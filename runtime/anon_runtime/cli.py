@@ -13,7 +13,7 @@ import click
 
 from .anonymizer import Anonymizer
 from .console import Reporter, logging_to_stderr
-from .diffusion.acceleration import LEVELS
+from .diffusion.acceleration import FAST_LEVELS
 from .diffusion.schedule import SAMPLERS
 from .errors import AnonError, UsageError
 from .faces.attributes import load_attributes
@@ -36,7 +36,7 @@ Examples:
   anon-run "photos/*.jpg" -o out/ --json        a JSON line each
   anon-run s3://bucket/photos -r -o /mnt/out --ray 10.0.0.1:6379
                                                 on all machines of a Ray cluster
-  anon-run photo.jpg --prompt-only              what would be painted
+  anon-run photo.jpg --prompt-only              what would be generated
   anon-run --prompt "portrait of a woman" --seed 7 -o out.png
                                                 the generator alone
 
@@ -46,7 +46,7 @@ Exit codes:
   1  the run could not go on (engines, output folder, --max-failures)
   2  wrong usage
   3  one or more photos failed; the others are done
-  130  interrupted; what was painted is kept
+  130  interrupted; what was generated is kept
 """
 PATH: Any = click.Path(path_type=Path)
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class PathOrUrl(click.ParamType):
               help="Folder for the portraits and their journal, or a .png, .jpg or .webp file for a single one.")
 @click.option("-r", "--recursive", is_flag=True,
               help="Look into the folders of a folder, too; OUT gets the same tree.")
-@click.option("--format", "picture_format", type=click.Choice(tuple(ENDINGS)), help="Of portraits.  [default: png]")
+@click.option("--format", "image_format", type=click.Choice(tuple(ENDINGS)), help="Of portraits.  [default: png]")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and WebP.")
 @click.option("--suffix", default="", metavar="TEXT", help="Put between a photo's name and the ending.")
 @click.option("--rename", type=click.Choice(("none", "hash")), default="none", show_default=True,
@@ -90,7 +90,7 @@ class PathOrUrl(click.ParamType):
 @click.option("--device", type=click.Choice(("cpu", "cuda", "tensorrt")),
               help="What the engines run on; never replaced by another one.  "
                    "[default: the GPU if onnxruntime-gpu is installed, else the CPU; tensorrt for its own bundles]")
-@click.option("--prompt", help="Paint this prompt; no photo and no face engines are needed.")
+@click.option("--prompt", help="Generate this prompt; no photo and no face engines are needed.")
 @click.option("--negative-prompt", help="What to avoid; only with --prompt.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), envvar="ANON_RUN_SEED", show_envvar=True,
               help="A photo's own seed is made from this one and its content, whatever its name and place; "
@@ -102,14 +102,14 @@ class PathOrUrl(click.ParamType):
 @click.option("--guidance-scale", type=float,
               help="How closely to follow the prompt; 1 turns guidance off.  [default: the bundle's, 7.5]")
 @click.option("--sampler", type=click.Choice(SAMPLERS), help="[default: the bundle's, dpmpp_sde]")
-@click.option("--fast", type=click.IntRange(0, len(LEVELS) - 1), default=0, show_default=True,
-              help="Other pictures of nearly the same worth for less of the UNet's time at full size (AUC: demo): "
+@click.option("--fast", type=click.IntRange(0, len(FAST_LEVELS) - 1), default=0, show_default=True,
+              help="Other images of nearly the same worth for less of the UNet's time at full size (AUC: demo): "
                    "1 is 1.2 times less (attribute AUC 0.884, exact 0.889), 2 is 1.8 times (0.889; needs a bundle "
-                   "built with --deep-reuse), 3 is 2.5 times (0.881). 0 is exact.")
+                   "built with --deepcache), 3 is 2.5 times (0.881). 0 is exact.")
 @click.option("--batch-size", type=click.IntRange(1),
-              help="Photos worked on at once; a picture does not depend on it.  [default: the bundle's]")
+              help="Photos worked on at once; an image does not depend on it.  [default: the bundle's]")
 @click.option("--threads", type=click.IntRange(1),
-              help="Of an engine on the CPU; a picture depends on it in its last digit.  [default: one for each core]")
+              help="Of an engine on the CPU; an image depends on it in its last digit.  [default: one for each core]")
 @click.option("--ray", "address", is_flag=False, flag_value=LOCAL, metavar="[ADDRESS]",
               help="Spread the run over a Ray cluster, with one engine for each GPU, or for as many cores as --threads "
                    "says; without ADDRESS over this machine.  Put it last, or write --ray=ADDRESS.")
@@ -120,10 +120,10 @@ class PathOrUrl(click.ParamType):
 @click.option("--attributes", "attributes_file", type=PATH, metavar="FILE.json",
               help="Use these attributes (the `attributes` object of --json) instead of reading the face; "
                    "may stand without a photo.")
-@click.option("--prompt-only", is_flag=True, help="Print what is read from the photos, and paint nothing.")
+@click.option("--prompt-only", is_flag=True, help="Print what is read from the photos, and generate nothing.")
 @click.option("--more-formats", is_flag=True, help="Read BMP, GIF, PPM and TIFF, too.")
 @click.option("--no-face", type=click.Choice(("error", "skip")), default="error", show_default=True,
-              help="Whether a photo without a face counts as failed; it never gives a picture.")
+              help="Whether a photo without a face counts as failed; it never gives an image.")
 @click.option("--min-face", type=click.IntRange(0), default=0, metavar="PIXELS",
               help="Faces with a shorter side below this are not seen.")
 @click.option("--detection-threshold", type=float,
@@ -132,7 +132,7 @@ class PathOrUrl(click.ParamType):
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes; errors still show.")
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
 def command(
-    inputs: tuple[Path | str, ...], out: Path | str | None, recursive: bool, picture_format: str | None, quality: int,
+    inputs: tuple[Path | str, ...], out: Path | str | None, recursive: bool, image_format: str | None, quality: int,
     suffix: str, rename: str, overwrite: bool, max_failures: int | None, log_attributes: bool, engines: Path,
     checksum: bool, device: str | None, prompt: str | None, negative_prompt: str | None, fast: int, ignore: str,
     attributes_file: Path | None, prompt_only: bool, address: str | None, as_json: bool, quiet: bool,
@@ -141,7 +141,7 @@ def command(
     """Turn photos of people into portraits of people who do not exist.
 
     INPUT is a photo, a folder of photos, a pattern in quotes, a URL such as s3://bucket/folder, or - for a list of
-    names on standard input. The biggest face of each photo is described in words, and a new portrait is painted from
+    names on standard input. The biggest face of each photo is described in words, and a new portrait is generated from
     the words. No pixel of a photo reaches an output.
     """
     # fmt: on
@@ -152,7 +152,7 @@ def command(
     if prompt_only and prompt is not None:
         raise click.UsageError("--prompt-only shows what is read from photos; it does not go with --prompt")
     if (out is None) != prompt_only:
-        raise click.UsageError("give --output, or --prompt-only to paint nothing, and not both")
+        raise click.UsageError("give --output, or --prompt-only to generate nothing, and not both")
     if address is not None and not (inputs and out):
         raise click.UsageError("--ray spreads photos over machines: name photos and --output, and put --ray last")
     if isinstance(out, str):
@@ -164,12 +164,12 @@ def command(
     reporter = Reporter(as_json=as_json, quiet=quiet)
     with logging_to_stderr(quiet=quiet):
         choices |= {"seed": _choose_seed(seed, seed_file, out), "ignore": names, "attributes": attributes}
-        settings = Settings(economy=LEVELS[fast], **choices)
+        settings = Settings(acceleration=FAST_LEVELS[fast], **choices)
         photos = list(find_photos(inputs, recursive=recursive, avoid=out, listed=sys.stdin.buffer))
         load = partial(Anonymizer.load, engines, settings, checksum=checksum, device=device)
         if out is None:
             sys.exit(describe_photos(load(), photos, as_json=as_json))
-        output = Output.parse(out, format=picture_format, quality=quality, suffix=suffix, rename=rename)
+        output = Output.parse(out, format=image_format, quality=quality, suffix=suffix, rename=rename)
         output.check(photos)
         if output.file is not None and (suffix or rename != "none" or log_attributes):
             raise click.UsageError("--suffix, --rename and --log-attributes are for a folder; --output names a file")
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(f"anon-run: error: {error}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("anon-run: interrupted; what was painted is kept", err=True)
+        click.echo("anon-run: interrupted; what was generated is kept", err=True)
         sys.exit(INTERRUPTED)
     except SystemExit:
         raise

@@ -46,7 +46,7 @@ class BackendError(AnonError):
 
 
 class GenerationError(PhotoError):
-    """A network returned numbers that are no picture (NaN or infinity)."""
+    """A network returned numbers that are no image (NaN or infinity)."""
 
 
 class OutputError(AnonError):

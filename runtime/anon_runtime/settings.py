@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from .diffusion.acceleration import LEVELS, Economy
+from .diffusion.acceleration import FAST_LEVELS, Acceleration
 from .diffusion.schedule import SAMPLERS
 from .errors import UsageError
 from .faces.attributes import CELEBA, Attributes, check_attributes
@@ -21,13 +21,13 @@ class Settings:
     """What to generate; None means the bundle's default.
 
     Attributes:
-        seed: 0 .. 2**64 - 1; the same seed, attributes and engines give the same picture.
+        seed: 0 .. 2**64 - 1; the same seed, attributes and engines give the same image.
         steps: of the sampler, from 1 to what the bundle's tables cover.
         guidance_scale: 1 turns guidance off and halves the work.
         sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
-        economy: what evaluations may leave out; one of `economy.LEVELS`, of which the first is exact.
-        batch_size: pictures painted at once; a picture does not depend on it.
-        threads: of engines on the CPU; a picture depends on it in its last digit, so that a folder keeps to one number.
+        acceleration: what evaluations may leave out; one of `acceleration.FAST_LEVELS`, of which the first is exact.
+        batch_size: images generated at once; an image does not depend on it.
+        threads: of engines on the CPU; an image depends on it in its last digit, so that a folder keeps to one number.
         prompt_truncate: cut prompts at 77 tokens, as diffusers does, instead of reading all of them.
         prompt_style: ``paper`` or ``natural``; see `prompt.write_prompts`.
         ignore: attributes that no prompt mentions.
@@ -35,7 +35,7 @@ class Settings:
         detection_threshold: lowest score of a face, 0..1; None is the detector's own.
         min_face: faces whose shorter side has fewer pixels are not seen.
         more_formats: read BMP, GIF, PPM and TIFF, too; see `images.FORMATS`.
-        no_face: whether a photo without a face is an ``error`` or to ``skip``; it never gives a picture.
+        no_face: whether a photo without a face is an ``error`` or to ``skip``; it never gives an image.
 
     Raises:
         UsageError: a value is out of range.
@@ -45,7 +45,7 @@ class Settings:
     steps: int | None = None
     guidance_scale: float | None = None
     sampler: str | None = None
-    economy: Economy = LEVELS[0]
+    acceleration: Acceleration = FAST_LEVELS[0]
     batch_size: int | None = None
     threads: int | None = None
     prompt_truncate: bool = False
@@ -65,7 +65,7 @@ class Settings:
         object.__setattr__(self, "ignore", tuple(self.ignore))
         object.__setattr__(self, "seed", check_seed(self.seed))
         if self.steps is not None and self.steps < 1:
-            raise UsageError(f"{self.steps} steps", "a picture needs at least one", "use 1 or more")
+            raise UsageError(f"{self.steps} steps", "an image needs at least one", "use 1 or more")
         if self.guidance_scale is not None and not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 1):
             why = "guidance is a finite number of at least 1"
             raise UsageError(f"guidance scale {self.guidance_scale}", why, "use 1 for none, 7.5 for the paper's way")

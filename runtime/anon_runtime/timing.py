@@ -9,7 +9,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-class Stopwatch:
+class StageTimer:
     """Adds up seconds by stage."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What goes into a painting and what comes out: requests, descriptions of photos, portraits."""
+"""What goes into a generating and what comes out: requests, descriptions of photos, portraits."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ from .folder.identity import check_seed
 
 @dataclass(frozen=True)
 class Request:
-    """One picture to paint.
+    """One image to generate.
 
     Raises:
         UsageError: the seed is no whole number from 0 to 2**64 - 1, or a prompt is not text.
@@ -32,7 +32,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Description:
-    """What a photo was turned into: everything that the painting will know of it.
+    """What a photo was turned into: everything that the generating will know of it.
 
     Attributes:
         request: the prompts and the seed.
@@ -49,12 +49,12 @@ class Description:
 
 @dataclass(frozen=True)
 class Portrait:
-    """A finished picture and how it came about.
+    """A finished image and how it came about.
 
     Attributes:
-        image: PIL RGB picture of the bundle's size; contains no pixel of any photo.
+        image: PIL RGB image of the bundle's size; contains no pixel of any photo.
         attributes, face: see `Description`; None where there was no photo.
-        seconds: time by stage; of a batch, this picture's share.
+        seconds: time by stage; of a batch, this image's share.
     """
 
     image: Image.Image
@@ -66,6 +66,6 @@ class Portrait:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def of(self, description: Description) -> "Portrait":
-        """The same picture with what is known about its photo."""
+        """The same image with what is known about its photo."""
         seconds = description.seconds | self.seconds
         return replace(self, attributes=description.attributes, face=description.face, seconds=seconds)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anon_export.build.builder import build
-from anon_export.build.options import Plan
+from anon_export.build.options import BuildOptions
 from anon_export.build.reference import Diffusers
 from anon_export.demo.generator import write_generator
 from anon_export.models.loading import load_model
@@ -56,7 +56,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Anonymizer, Diffuser
     """A model with non-square latents: its engines and its diffusers pipeline."""
     folder = tmp_path_factory.mktemp("wide")
     write_generator(folder / "model", exactness.ARCHITECTURES["wide"])
-    bundle = build(Plan(str(folder / "model"), "wide", folder / "engines", "none"))
+    bundle = build(BuildOptions(str(folder / "model"), "wide", folder / "engines", "none"))
     return Anonymizer(bundle), Diffusers(load_model(folder / "model"))
 
 
@@ -236,35 +236,35 @@ def test_the_loop_check_notices_another_seed(
 
 @samplers
 @pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
-def test_pictures_are_diffusers_pictures(wide: tuple[Anonymizer, Diffusers], sampler: str, seed: int) -> None:
-    assert exactness.picture(*wide, Settings(sampler=sampler), seed) >= 60
+def test_images_are_diffusers_images(wide: tuple[Anonymizer, Diffusers], sampler: str, seed: int) -> None:
+    assert exactness.image(*wide, Settings(sampler=sampler), seed) >= 60
 
 
-def test_a_picture_does_not_depend_on_its_batch(wide: tuple[Anonymizer, Diffusers]) -> None:
+def test_a_image_does_not_depend_on_its_batch(wide: tuple[Anonymizer, Diffusers]) -> None:
     assert exactness.batch_of(wide[0], Settings(steps=5), 8) >= 60
 
 
-def test_the_picture_check_notices_another_seed(wide: tuple[Anonymizer, Diffusers]) -> None:
+def test_the_image_check_notices_another_seed(wide: tuple[Anonymizer, Diffusers]) -> None:
     class Shifted:
-        def paint(self, requests: list[Request], choices: Settings) -> Any:
-            return wide[1].paint([replace(r, seed=r.seed + 1) for r in requests], choices)
+        def generate(self, requests: list[Request], choices: Settings) -> Any:
+            return wide[1].generate([replace(r, seed=r.seed + 1) for r in requests], choices)
 
-    assert exactness.picture(wide[0], Shifted(), Settings(steps=3), 7) < 40  # type: ignore[arg-type]
+    assert exactness.image(wide[0], Shifted(), Settings(steps=3), 7) < 40  # type: ignore[arg-type]
 
 
-def test_anon_run_makes_diffusers_picture(wide: tuple[Anonymizer, Diffusers], tmp_path: Path) -> None:
+def test_anon_run_makes_diffusers_image(wide: tuple[Anonymizer, Diffusers], tmp_path: Path) -> None:
     """The whole command, on a prompt beyond 77 tokens, truncated as diffusers truncates it."""
     prompt, negative, engines = exactness.PROMPT * 4, exactness.NEGATIVE * 5, wide[0].bundle.path
     command = f"--seed 11 --steps 4 --guidance-scale 5 --prompt-truncate --engines {engines} -o {tmp_path}/o.png"
     with pytest.raises(SystemExit) as caught:
         main(["--prompt", prompt, "--negative-prompt", negative, *command.split()])
     assert caught.value.code == 0
-    theirs = wide[1].paint([Request(prompt, negative, 11)], Settings(steps=4, guidance_scale=5))
+    theirs = wide[1].generate([Request(prompt, negative, 11)], Settings(steps=4, guidance_scale=5))
     with Image.open(tmp_path / "o.png") as ours:
         assert exactness.psnr(np.asarray(ours), exactness.to_pixels(theirs)[0]) >= 60
 
 
-def test_no_state_is_left_between_pictures(wide: tuple[Anonymizer, Diffusers]) -> None:
+def test_no_state_is_left_between_images(wide: tuple[Anonymizer, Diffusers]) -> None:
     request, choices = [Request("a", "b", 3)], Settings(steps=3)
     first = np.asarray(wide[0].generate(request, choices)[0].image)
     wide[0].generate([Request("c", "d", 4)], Settings(steps=5, sampler="dpmpp_2m_sde"))

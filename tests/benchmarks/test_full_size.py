@@ -11,7 +11,7 @@ def test_the_small_variant_measures_what_the_large_one_does(tmp_path: Path) -> N
     runs, bundle = full_size.run(tmp_path, small=True)
     build, second, load = runs
     assert [run.name for run in runs] == list(full_size.GOALS)
-    assert {"text_encoder", "unet", "vae_decoder", "verification", "picture"} <= set(build.stages)
+    assert {"text_encoder", "unet", "vae_decoder", "verification", "image"} <= set(build.stages)
     assert "unet" not in second.stages, "the second build builds nothing"
     assert sum(seconds for seconds, _ in build.stages.values()) == pytest.approx(build.seconds, rel=0.02)
     assert all(0.02 < run.peak < 8 for run in runs), "gigabytes"

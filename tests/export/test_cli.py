@@ -9,12 +9,13 @@ import click
 import pytest
 
 from anon_export.build import builder
-from anon_export.build.options import Plan
+from anon_export.build.options import BuildOptions
 from anon_export.cli import build_command, main
 from anon_export.console import Progress
 from anon_export.targets.shapes import Range
-from anon_runtime.bundle.manifest import Bundle, Manifest
-from anon_runtime.diffusion.acceleration import LEVELS
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import Manifest
+from anon_runtime.diffusion.acceleration import FAST_LEVELS
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
@@ -42,7 +43,7 @@ def test_the_plan_follows_the_options(
 ) -> None:
     plans = []
 
-    def build(plan: Plan, report: builder.Report) -> Bundle:
+    def build(plan: BuildOptions, report: builder.Report) -> Bundle:
         plans.append(plan)
         report("text_encoder", "unchanged")
         report("unet", "exporting")
@@ -54,7 +55,7 @@ def test_the_plan_follows_the_options(
     assert code == 0 and "96 x 96" in message and "spacing leading" in message and "unet: exporting" in message
     assert "unchanged and not built again: text_encoder" in message
     assert plans == [
-        Plan(
+        BuildOptions(
             str(tmp_path), tmp_path.name, tmp_path, "facer+deepface", "tensorrt", "fp16", timestep_spacing="trailing",
             vae="a/b", batch_size=Range(1, 2, 8),
         )
@@ -87,7 +88,7 @@ def test_results_as_json(capsys: pytest.CaptureFixture[str], demo_bundle: Path) 
     with pytest.raises(SystemExit):
         main(["build", "demo", "--output", str(demo_bundle.parent), "--json", "-q"])
     result = json.loads(capsys.readouterr().out)
-    assert result["components"] == {"bundle": "unchanged"} and result["verification"]["picture_psnr"] >= 60
+    assert result["components"] == {"bundle": "unchanged"} and result["verification"]["image_psnr"] >= 60
     with pytest.raises(SystemExit):
         main(["verify", str(demo_bundle), "--json"])
     assert json.loads(capsys.readouterr().out)["engines"].keys() == result["verification"]["engines"].keys()
@@ -148,9 +149,19 @@ def test_choices_that_would_be_ignored_are_refused(capsys: pytest.CaptureFixture
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_help_names_the_level_that_needs_deep_reuse() -> None:
-    option = next(option for option in build_command.params if option.name == "deep_reuse")
-    level = next(number for number, economy in enumerate(LEVELS) if economy.period > 1)
+def test_the_old_name_of_deepcache_works_with_a_note(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    shown = {}
+    for flags, notes in (((), 0), (("--deepcache",), 0), (("--deep-reuse",), 1)):
+        with pytest.raises(SystemExit) as caught:
+            main(["build", "demo", "--output", str(tmp_path), *flags, "--dry-run", "--json"])
+        shown[flags], err = capsys.readouterr()
+        assert caught.value.code == 0 and err.count("--deep-reuse is called --deepcache now") == notes
+    assert shown["--deepcache",] == shown["--deep-reuse",] != shown[()]
+
+
+def test_the_help_names_the_level_that_needs_deepcache() -> None:
+    option = next(option for option in build_command.params if option.name == "deepcache")
+    level = next(number for number, acceleration in enumerate(FAST_LEVELS) if acceleration.cache_interval > 1)
     assert isinstance(option, click.Option) and f"`anon-run --fast {level}` needs" in str(option.help)
 
 

@@ -16,7 +16,7 @@ from anon_export.cli import main
 from anon_export.demo.generator import Architecture, write_generator
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import Engine
-from anon_runtime.bundle.manifest import Bundle
+from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.faces.decoding import read_photo
 
 TRAINED = Path(os.environ.get("ANON_ENGINES_WEIGHTS", Path(__file__).parents[3] / "shared" / "weights"))

@@ -10,7 +10,7 @@ import torch
 from anon_export import faces as real_faces
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import Engine
-from anon_runtime.bundle.manifest import Bundle
+from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import AnonError
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop
 from anon_runtime.faces.detection import DETECTORS, Face
@@ -144,7 +144,7 @@ def test_a_shared_trunk_makes_one_engine(bundle: Bundle) -> None:
 def test_the_whole_way(bundle: Bundle, astronaut: Path, engines: dict[str, Engine]) -> None:
     """A photo to a portrait; a detector with random weights may find a face anywhere, but must find it inside."""
     anonymizer = Anonymizer(bundle)
-    assert bundle.spec("face_detector").contract == "retinaface"
+    assert bundle.spec("face_detector").signature == "retinaface"
     portrait = anonymizer.anonymize(astronaut, steps=2, detection_threshold=0.3)
     assert portrait.image.size == (64, 64)
     x, y, w, h = portrait.face or (0, 0, 0, 0)

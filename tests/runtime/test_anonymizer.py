@@ -41,7 +41,7 @@ def test_a_loop_can_be_left_early(anonymizer: Anonymizer) -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("at", [1, 4])
-def test_a_unet_that_breaks_gives_no_picture_and_names_the_step(demo_bundle: Path, bad: float, at: int) -> None:
+def test_a_unet_that_breaks_gives_no_image_and_names_the_step(demo_bundle: Path, bad: float, at: int) -> None:
     anonymizer = Anonymizer.load(demo_bundle)
     unet = anonymizer.engine("unet")
     calls = []
@@ -58,7 +58,7 @@ def test_a_unet_that_breaks_gives_no_picture_and_names_the_step(demo_bundle: Pat
     assert len(calls) == at
 
 
-def test_a_vae_that_breaks_gives_no_picture(demo_bundle: Path) -> None:
+def test_a_vae_that_breaks_gives_no_image(demo_bundle: Path) -> None:
     anonymizer = Anonymizer.load(demo_bundle)
     path = str(anonymizer.bundle.engine_path("vae_decoder"))
     anonymizer._engines[path] = lambda _: {"sample": np.full((1, 3, 96, 96), np.nan, np.float32)}
@@ -117,14 +117,14 @@ def test_attributes_of_a_portrait_are_its_own(anonymizer: Anonymizer, astronaut:
         assert " 34 " in anonymizer.describe(photo, settings).request.prompt
 
 
-def test_no_prompts_no_pictures(anonymizer: Anonymizer) -> None:
+def test_no_prompts_no_images(anonymizer: Anonymizer) -> None:
     assert anonymizer.generate([]) == []
-    with pytest.raises(UsageError, match="nothing to paint"):
+    with pytest.raises(UsageError, match="nothing to generate"):
         next(anonymizer.denoising([], Settings()))
 
 
 def test_prompts_of_any_length_share_a_batch_without_changing_each_other(anonymizer: Anonymizer) -> None:
-    """A picture whose prompts fill one window of text, beside pictures that need two and four."""
+    """An image whose prompts fill one window of text, beside images that need two and four."""
     requests = [Request("a man" + " , Wavy_Hair" * count, "hat", seed=count) for count in (0, 60, 1, 20)]
     seen: list[tuple[int, int]] = []
     together = anonymizer.generate(requests, Settings(steps=2), progress=lambda *state: seen.append(state))

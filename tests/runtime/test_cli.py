@@ -91,7 +91,7 @@ def test_ctrl_c_at_any_moment_is_130_and_one_line(
         patch.setattr(f"anon_runtime.cli.{moment}", interrupt)
         cli.main([*arguments, *common])
     assert caught.value.code == 130
-    assert capsys.readouterr().err.strip() == "anon-run: interrupted; what was painted is kept"
+    assert capsys.readouterr().err.strip() == "anon-run: interrupted; what was generated is kept"
 
 
 @pytest.mark.parametrize("surprise", [RuntimeError("odd"), type("PanicException", (BaseException,), {})("odd")])
@@ -136,7 +136,7 @@ def test_a_file_is_not_replaced_without_a_word(demo_bundle: Path, astronaut: Pat
 
 def test_messages_go_to_stderr_and_quiet_is_quiet(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
     result = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1)
-    assert result.stdout == "" and f"1 ok, in {tmp_path}" in result.stderr and "paint" in result.stderr
+    assert result.stdout == "" and f"1 ok, in {tmp_path}" in result.stderr and "generate" in result.stderr
     again = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1)
     assert f"1 done before, in {tmp_path}" in again.stderr
     quiet = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1, "-q", "--overwrite")
@@ -159,7 +159,7 @@ def test_prompt_alone_needs_no_face_engines(own_bundle: Path, tmp_path: Path) ->
 BAD_PHOTOS = {
     "missing.jpg": (None, "no such file"),
     "truncated.jpg": (jpeg()[:900], "damaged"),
-    "text.jpg": (b"not a picture", "not a picture"),
+    "text.jpg": (b"not an image", "not an image"),
     "bomb.png": (bomb(60_000, 60_000), "pixels"),
 }
 

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anon_runtime.backends.base import load_engine
+from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.integrity import sha256
-from anon_runtime.bundle.manifest import MANIFEST, Bundle, Manifest
+from anon_runtime.bundle.manifest import MANIFEST, Manifest
 from anon_runtime.diffusion.schedule import load_schedule
 from anon_runtime.errors import AnonError, BackendError, BundleError, UsageError
 from anon_runtime.faces.attributes import load_attributes

@@ -12,15 +12,15 @@ from anon_runtime.diffusion.text_encoder import WINDOW
 
 TURNS = 5
 BATCHES = (2, 4, 8, 16)
-WORTH = 0.95  # a larger batch has to bring a picture's time below this share
+WORTH = 0.95  # a larger batch has to bring an image's time below this share
 
 
-def measure_defaults(unet: Engine, spec: EngineSpec, latent_shape: Sequence[int]) -> Defaults:
+def autotune(unet: Engine, spec: EngineSpec, latent_shape: Sequence[int]) -> Defaults:
     """How a UNet is best called on this machine.
 
-    Guidance may run as one call of two samples or as two calls of one; pictures may be painted one by one or together.
+    Guidance may run as one call of two samples or as two calls of one; images may be generated one by one or together.
     The numbers are the same. A network that takes more than a second is bound by its arithmetic, which all ways have in
-    common, and one call reads its weights once: it is not measured, and pictures are painted one by one.
+    common, and one call reads its weights once: it is not measured, and images are generated one by one.
     """
     width = next(int(tensor.shape[-1]) for tensor in spec.inputs if tensor.name == "encoder_hidden_states")
 
@@ -43,10 +43,10 @@ def measure_defaults(unet: Engine, spec: EngineSpec, latent_shape: Sequence[int]
 
 
 def best_batch(seconds: Callable[[int], float]) -> int:
-    """The smallest number of pictures from which on more of them gain nothing worth waiting for.
+    """The smallest number of images from which on more of them gain nothing worth waiting for.
 
     Args:
-        seconds: of one call for so many pictures.
+        seconds: of one call for so many images.
     """
 
     def each(count: int) -> float:

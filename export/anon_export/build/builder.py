@@ -12,24 +12,25 @@ from pathlib import Path
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import load_engine
 from anon_runtime.backends.cuda import Cuda
-from anon_runtime.bundle.manifest import MANIFEST, Bundle, Defaults, EngineSpec, Manifest, Tables, Verification
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import MANIFEST, Defaults, EngineSpec, Manifest, Tables, Verification
 from anon_runtime.errors import BackendError
 from anon_runtime.bundle.integrity import FileRecord, sha256_all
 from anon_runtime.diffusion.schedule import SAMPLERS
 
 from . import verify
-from .autotune import measure_defaults
+from .autotune import autotune
 from ..disk import check_space
 from .packages import check_packages
-from .options import Plan
+from .options import BuildOptions
 from .staging import link, lock, staging
 from ..targets import TARGETS
-from .plan import Step, Work, prepare
+from .plan import BuildStep, BuildPlan, prepare
 
 Report = Callable[[str, str], None]  # a component, and what happens to it
 
 
-def build(plan: Plan, report: Report = lambda _component, _state: None) -> Bundle:
+def build(plan: BuildOptions, report: Report = lambda _component, _state: None) -> Bundle:
     """Build a bundle; ``report`` is called as each component begins, and as it is done.
 
     A build that fails or dies leaves the bundle that was there before, or none. A second build of the same bundle
@@ -57,17 +58,17 @@ def build(plan: Plan, report: Report = lambda _component, _state: None) -> Bundl
         return Bundle(plan.folder, manifest)
 
 
-def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
+def _write_engines(work: BuildPlan, folder: Path, report: Report) -> Manifest:
     """Everything but the records of the files and the verification."""
     plan, old = work.plan, work.old
     report("tables", "writing")
     spacing, max_steps = _write_rest(work, folder)
-    if old is not None and work.keeps_picture(spacing):
-        link(old.path / verify.PICTURE, folder / verify.PICTURE)
+    if old is not None and work.keeps_image(spacing):
+        link(old.path / verify.IMAGE, folder / verify.IMAGE)
     else:
         # Before the graphs: exporting in half precision changes the pipeline.
-        report("picture", "painting with diffusers")
-        _paint(work, spacing, folder)
+        report("image", "generating with diffusers")
+        _generate(work, spacing, folder)
     engines: dict[str, EngineSpec] = {}
     for step in work.steps:
         if step.kept and old is not None:
@@ -94,7 +95,7 @@ def _write_engines(work: Work, folder: Path, report: Report) -> Manifest:
     )
 
 
-def _defaults(work: Work, folder: Path, unet: EngineSpec, report: Report) -> Defaults:
+def _defaults(work: BuildPlan, folder: Path, unet: EngineSpec, report: Report) -> Defaults:
     """Of the bundle that was there if its UNet is the same; otherwise measured, or what a GPU's engines are for."""
     if work.gpu:
         return Defaults(batch_size=work.plan.batch_size.best)
@@ -102,10 +103,10 @@ def _defaults(work: Work, folder: Path, unet: EngineSpec, report: Report) -> Def
         return work.old.manifest.defaults
     report("defaults", "measuring")
     engine = load_engine(work.plan.target, folder / unet.path)
-    return measure_defaults(engine, unet, work.generator.latent_shape)
+    return autotune(engine, unet, work.generator.latent_shape)
 
 
-def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, EngineSpec]:
+def _make(step: BuildStep, work: BuildPlan, folder: Path, report: Report) -> dict[str, EngineSpec]:
     """Export and convert one component; its entries for the manifest."""
     component, target = step.component, TARGETS[work.plan.target]
     report(component.name, "exporting")
@@ -126,11 +127,11 @@ def _make(step: Step, work: Work, folder: Path, report: Report) -> dict[str, Eng
     return engines
 
 
-def _paint(work: Work, spacing: str, folder: Path) -> None:
-    from .reference import write_picture
+def _generate(work: BuildPlan, spacing: str, folder: Path) -> None:
+    from .reference import write_image
 
     g = work.generator
-    write_picture(work.pipeline(), spacing, folder, g.height, g.width, work.picture_key(spacing))
+    write_image(work.pipeline(), spacing, folder, g.height, g.width, work.image_key(spacing))
 
 
 def runs_here(gpu: str | None) -> bool:
@@ -141,7 +142,7 @@ def runs_here(gpu: str | None) -> bool:
         return False
 
 
-def _write_rest(work: Work, folder: Path) -> tuple[str, int]:
+def _write_rest(work: BuildPlan, folder: Path) -> tuple[str, int]:
     """Tokenizer, scheduler and index; returns the timestep spacing and the highest number of steps."""
     from ..tables import MAX_STEPS, load_config, write_tables
 
@@ -165,14 +166,14 @@ def _write_tokenizer(source: Path, folder: Path) -> None:
     backend.save(str(folder / "tokenizer.json"))
 
 
-def _verify(bundle: Bundle, work: Work, report: Report) -> Verification | None:
+def _verify(bundle: Bundle, work: BuildPlan, report: Report) -> Verification | None:
     """What the engines are worth; None if they cannot run here."""
     if not runs_here(work.gpu):
         return None
     return verify.verify(Anonymizer(bundle), lambda role: report("verification", role))
 
 
-def _records(folder: Path, work: Work) -> dict[str, FileRecord]:
+def _records(folder: Path, work: BuildPlan) -> dict[str, FileRecord]:
     """Size and sha256 of every file; those of files that were taken over are known."""
     known = work.old.manifest.files if work.old else {}
     kept = {name for step in work.steps for name in step.kept}

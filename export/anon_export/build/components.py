@@ -10,7 +10,7 @@ from typing import Any
 from anon_runtime.bundle.manifest import EngineSpec, Source
 
 from .keys import digest
-from .options import Form
+from .options import GraphOptions
 from ..models.sources import Model
 
 
@@ -23,7 +23,7 @@ class Component:
         roles: what its engines do in the bundle.
         material: what it is made from: configs, shapes, and the sha256 of weight files.
         size: of its weights, in bytes of fp32, about.
-        precision: see `Form`.
+        precision: see `GraphOptions`.
         export: writes its graphs below a folder; their entries for the manifest, by role.
     """
 
@@ -40,14 +40,14 @@ class Component:
 
 
 def generator_components(
-    model: Model, source: Source, pipeline: Callable[[], Any], latent_shape: Sequence[int], forms: Mapping[str, Form]
+    model: Model, source: Source, pipeline: Callable[[], Any], latent_shape: Sequence[int], forms: Mapping[str, GraphOptions]
 ) -> list[Component]:  # fmt: skip
     """Text encoder, UNet and VAE decoder of a model.
 
     Args:
         model, source: where the weights lie, and their digests.
         pipeline: loads diffusers' pipeline of the model, once.
-        latent_shape: channels, height and width of a picture's latents.
+        latent_shape: channels, height and width of an image's latents.
         forms: of the graphs, by role.
     """
 
@@ -60,7 +60,7 @@ def generator_components(
         spec = _graphs().export_unet(pipeline().unet, path, latent_shape, forms["unet"])
         if not forms["unet"].deep:
             return {"unet": spec}
-        return {"unet": spec, "unet_shallow": _graphs().extract_shallow(path, path.parent / "shallow" / path.name)}
+        return {"unet": spec, "unet_cached": _graphs().extract_cached(path, path.parent / "cached" / path.name)}
 
     def vae_decoder(path: Path) -> dict[str, EngineSpec]:
         # The UNet gives it no other sizes.
@@ -71,7 +71,7 @@ def generator_components(
 
     def component(role: str, part: str, export: Callable[[Path], dict[str, EngineSpec]]) -> Component:
         config, weights = model.config(part), model.digests(part, source)
-        roles = ("unet", "unet_shallow") if forms[role].deep else (role,)
+        roles = ("unet", "unet_cached") if forms[role].deep else (role,)
 
         def write(folder: Path) -> dict[str, EngineSpec]:
             specs = export(folder / "model.onnx")

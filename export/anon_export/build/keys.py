@@ -14,8 +14,8 @@ ENGINE_CODE = (
     "build/components.py", "demo/faces.py", "demo/networks.py", "demo/weights.py", "faces.py", "graphs",
     "models/loading.py", "targets",
 )  # fmt: skip
-# The code that decides which picture diffusers paints.
-PICTURE_CODE = ("build/reference.py", "tables.py")
+# The code that decides which image diffusers generates.
+IMAGE_CODE = ("build/reference.py", "tables.py")
 # Code that only talks to people, or trains the demo. After an edit of any other, a bundle is not taken for unchanged:
 # its tables are written and its engines verified again, which needs no engine to be built again.
 ASIDE = {"cli.py", "console.py", "training"}
@@ -31,9 +31,9 @@ def engine_code() -> str:
     return _digest_code([*(EXPORT / name for name in ENGINE_CODE), RUNTIME / "faces" / "attributes.py"])
 
 
-def picture_code() -> str:
-    """sha256 over the modules that paint with diffusers."""
-    return _digest_code([EXPORT / name for name in PICTURE_CODE])
+def image_code() -> str:
+    """sha256 over the modules that generate with diffusers."""
+    return _digest_code([EXPORT / name for name in IMAGE_CODE])
 
 
 def bundle_code() -> str:

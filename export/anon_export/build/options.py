@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anon_runtime.bundle.manifest import Generator
+from anon_runtime.bundle.manifest import GeneratorSpec
 from anon_runtime.errors import UsageError
 
 from ..models.sources import ALIASES, Model
@@ -15,7 +15,7 @@ BATCH, WINDOWS = Range(1, 1, 4), Range(1, 2, 3)
 
 
 @dataclass(frozen=True)
-class Form:
+class GraphOptions:
     """How a graph is written.
 
     Attributes:
@@ -34,7 +34,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BuildOptions:
     """One field for every option of ``anon-export build``.
 
     Attributes:
@@ -43,15 +43,15 @@ class Plan:
         output: the folder that bundles are put in.
         faces: ``demo``, ``facer+deepface`` or ``none``.
         target: what runs the engines; one of `targets.TARGETS`.
-        precision: of the text encoder and the UNet; see `Form`. Face engines stay fp32.
+        precision: of the text encoder and the UNet; see `GraphOptions`. Face engines stay fp32.
         vae_precision: of the VAE's decoder, which overflows in half precision with the VAE of Stable Diffusion 1.5.
         timestep_spacing: overrides the one in the model's scheduler config.
         vae, revision, allow_pickle: see `sources.find_model`.
-        height, width: of the pictures, in pixels; None is the model's own.
+        height, width: of the images, in pixels; None is the model's own.
         static: fix the height and width of the latents in the graphs.
         winograd: write convolutions in Winograd's form; None is where it is faster: for onnxruntime's arithmetic in
             fp32.
-        deep_reuse: build what the runtime needs to reuse deep features, see `anon_runtime.diffusion.acceleration`.
+        deepcache: build what the runtime needs to reuse deep features, see `anon_runtime.diffusion.acceleration`.
         batch_size, text_windows: the ranges that TensorRT's engines are built for.
         gpu: the architecture that they are built for, such as ``sm_89``.
     """
@@ -71,7 +71,7 @@ class Plan:
     width: int | None = None
     static: bool = False
     winograd: bool | None = None
-    deep_reuse: bool = False
+    deepcache: bool = False
     batch_size: Range = BATCH
     text_windows: Range = WINDOWS
     gpu: str | None = None
@@ -93,8 +93,8 @@ class Plan:
         if self.gpu is not None and not own_gpu:
             fix = "leave it out, or choose --target tensorrt or tensorrt-rtx"
             raise UsageError(f"--gpu {self.gpu}", f"engines for {self.target} are for no particular GPU", fix)
-        if self.deep_reuse and own_gpu:
-            raise UsageError("--deep-reuse", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
+        if self.deepcache and own_gpu:
+            raise UsageError("--deepcache", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
         if self.winograd and not any(form.winograd for form in self.forms.values()):
             why, fix = "it is for arithmetic in fp32", "leave it out, or leave one of the precisions at fp32"
             raise UsageError("--winograd", why, fix)
@@ -105,23 +105,23 @@ class Plan:
         return self.output / self.name
 
     @property
-    def forms(self) -> dict[str, Form]:
+    def forms(self) -> dict[str, GraphOptions]:
         """How the generator's graphs are written, by role."""
         ours, one_size = self.target == "onnxruntime", TARGETS[self.target].one_size
         wanted = ours if self.winograd is None else self.winograd
         precisions = {"text_encoder": self.precision, "unet": self.precision, "vae_decoder": self.vae_precision}
         return {
-            role: Form(
+            role: GraphOptions(
                 precision,
                 self.static or one_size,
                 fused=ours,
                 winograd=wanted and precision != "fp16" and role != "text_encoder",
-                deep=self.deep_reuse and role == "unet",
+                deep=self.deepcache and role == "unet",
             )  # fmt: skip
             for role, precision in precisions.items()
         }
 
-    def generator(self, model: Model) -> Generator:
+    def generator(self, model: Model) -> GeneratorSpec:
         """The facts that the runtime needs, from the model's configs.
 
         Raises:
@@ -134,9 +134,9 @@ class Plan:
         multiple = factor * 2 ** (len(unet.get("block_out_channels", (0,) * 4)) - 1)
         for option, side in {"--height": self.height, "--width": self.width}.items():
             if side is not None and (side < multiple or side % multiple):
-                why = "the model halves pictures evenly only down from multiples of it"
+                why = "the model halves images evenly only down from multiples of it"
                 raise UsageError(f"{option} {side}", why, f"use a multiple of {multiple}")
-        generator = Generator(
+        generator = GeneratorSpec(
             rows * factor, columns * factor, unet.get("in_channels", 4), factor, vae.get("scaling_factor", 0.18215)
         )
         return replace(generator, height=self.height or generator.height, width=self.width or generator.width)

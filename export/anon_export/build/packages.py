@@ -7,7 +7,7 @@ from traceback import walk_tb
 from anon_runtime.backends.base import first_line
 from anon_runtime.errors import AnonError
 
-from .options import Plan
+from .options import BuildOptions
 from ..targets import TARGETS
 
 # The modules that each extra of this project has to bring.
@@ -24,7 +24,7 @@ EXTRAS = {
 FACES = {"demo": ("demo",), "facer+deepface": ("facer", "deepface"), "none": ()}
 
 
-def check_packages(plan: Plan) -> None:
+def check_packages(plan: BuildOptions) -> None:
     """Fail before any long work if a package that a build needs is not installed.
 
     Raises:

@@ -7,15 +7,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.bundle.manifest import Bundle, Generator, Source
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import GeneratorSpec, Source
 from anon_runtime.errors import BundleError
 from anon_runtime.bundle.integrity import find_damages, sha256_all
 
 from . import verify
 from .components import Component, generator_components
-from .keys import bundle_code, digest, engine_code, picture_code
+from .keys import bundle_code, digest, engine_code, image_code
 from .packages import check_packages
-from .options import Plan
+from .options import BuildOptions
 from ..models.sources import Model, find_model
 from .staging import check_place
 from ..targets import TARGETS
@@ -24,7 +25,7 @@ TOOLS = ("anon-engines", "diffusers", "onnx", "onnxscript", "torch", "torchsde",
 
 
 @dataclass(frozen=True)
-class Step:
+class BuildStep:
     """A component of a plan, its key, and the files of the old bundle that make it unnecessary to build."""
 
     component: Component
@@ -33,7 +34,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Work:
+class BuildPlan:
     """A plan with all that is known before anything is built.
 
     Attributes:
@@ -45,11 +46,11 @@ class Work:
         pipeline: loads diffusers' pipeline of the model, and keeps it until its cache is cleared.
     """
 
-    plan: Plan
+    plan: BuildOptions
     model: Model
     source: Source
-    generator: Generator
-    steps: tuple[Step, ...]
+    generator: GeneratorSpec
+    steps: tuple[BuildStep, ...]
     tools: dict[str, str]
     key: str
     copied: str
@@ -63,17 +64,17 @@ class Work:
         """Whether the bundle that is there already is the one that would be built."""
         return self.old is not None and not self.damaged and self.old.manifest.key == self.key
 
-    def picture_key(self, timestep_spacing: str) -> str:
-        """sha256 over everything that the picture by diffusers depends on."""
+    def image_key(self, timestep_spacing: str) -> str:
+        """sha256 over everything that the image by diffusers depends on."""
         steps = [step.key for step in self.steps if step.component.name in ("text_encoder", "unet", "vae_decoder")]
         asked = [repr(verify.REQUEST), repr(verify.SETTINGS), timestep_spacing, vars(self.generator)]
-        return digest([*steps, *asked, self.copied, picture_code()])
+        return digest([*steps, *asked, self.copied, image_code()])
 
-    def keeps_picture(self, timestep_spacing: str) -> bool:
-        """Whether diffusers would paint the picture that the old bundle carries."""
-        if self.old is None or verify.PICTURE in self.damaged:
+    def keeps_image(self, timestep_spacing: str) -> bool:
+        """Whether diffusers would generate the image that the old bundle carries."""
+        if self.old is None or verify.IMAGE in self.damaged:
             return False
-        return verify.read_picture_key(self.old.path) == self.picture_key(timestep_spacing)
+        return verify.read_image_key(self.old.path) == self.image_key(timestep_spacing)
 
     @property
     def size(self) -> int:
@@ -81,13 +82,13 @@ class Work:
         return sum(estimate(step, self.plan.target) for step in self.steps if not step.kept)
 
 
-def estimate(step: Step, target: str) -> int:
+def estimate(step: BuildStep, target: str) -> int:
     """Bytes that a component will take, about."""
     share = 1.0 if step.component.precision == "fp32" else 0.5
     return int(step.component.size * share * (1 if target == "onnxruntime" else 2))
 
 
-def prepare(plan: Plan, scratch: Path) -> Work:
+def prepare(plan: BuildOptions, scratch: Path) -> BuildPlan:
     """All that can be known of a build before anything is built: what is kept, and what is made.
 
     Raises:
@@ -116,10 +117,10 @@ def prepare(plan: Plan, scratch: Path) -> Work:
     copied = digest(sorted(sha256_all(model.copied).values()))
     rest = [plan.name, plan.timestep_spacing, copied, vars(generator), vars(source), bundle_code()]
     key = digest([*(step.key for step in steps), *rest])
-    return Work(plan, model, source, generator, steps, tools, key, copied, old, damaged, gpu, pipeline)
+    return BuildPlan(plan, model, source, generator, steps, tools, key, copied, old, damaged, gpu, pipeline)
 
 
-def _find_demo(scratch: Path, plan: Plan) -> Model:
+def _find_demo(scratch: Path, plan: BuildOptions) -> Model:
     from ..demo.weights import write_demo
 
     write_demo(scratch / "demo")
@@ -132,7 +133,7 @@ def _load(model: Model) -> Any:
     return load_pipeline(model)
 
 
-def _face_components(plan: Plan) -> list[Component]:
+def _face_components(plan: BuildOptions) -> list[Component]:
     if plan.faces == "none":
         return []
     if plan.faces == "demo":
@@ -150,10 +151,10 @@ def _read(folder: Path) -> Bundle | None:
         return None
 
 
-def _step(component: Component, key: str, old: Bundle | None, damaged: Collection[str]) -> Step:
+def _step(component: Component, key: str, old: Bundle | None, damaged: Collection[str]) -> BuildStep:
     if old is None:
-        return Step(component, key)
+        return BuildStep(component, key)
     engines = old.manifest.engines
     files = tuple(name for name in old.manifest.files if name.startswith(f"{component.name}/"))
     same = all(role in engines and engines[role].key == key for role in component.roles)
-    return Step(component, key, files if same and not set(files) & set(damaged) else ())
+    return BuildStep(component, key, files if same and not set(files) & set(damaged) else ())

@@ -1,4 +1,4 @@
-"""The other side of every comparison: the same picture by diffusers with PyTorch."""
+"""The other side of every comparison: the same image by diffusers with PyTorch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from anon_runtime import Request, Settings
 
 from ..tables import make_scheduler
-from .verify import PICTURE, REQUEST, SETTINGS
+from .verify import IMAGE, REQUEST, SETTINGS
 
 Floats = NDArray[np.float32]
 
@@ -26,11 +26,11 @@ class Diffusers:
         pipeline.set_progress_bar_config(disable=True)
         self._config = pipeline.scheduler.config
 
-    def paint(self, requests: Sequence[Request], settings: Settings, *, latents: bool = False, **size: int) -> Floats:
-        """Pictures (n, height, width, 3) in 0..1, or latents (n, channels, h, w), of a batch.
+    def generate(self, requests: Sequence[Request], settings: Settings, *, latents: bool = False, **size: int) -> Floats:
+        """Images (n, height, width, 3) in 0..1, or latents (n, channels, h, w), of a batch.
 
         ``size`` may hold a ``height`` and ``width`` in pixels that differ from the model's own.
-        ``generator`` and ``noise_sampler_seed`` are both each picture's seed.
+        ``generator`` and ``noise_sampler_seed`` are both each image's seed.
         """
         sampler = settings.sampler or "dpmpp_sde"
         self.pipeline.scheduler = make_scheduler(self._config, sampler, self._spacing)
@@ -46,18 +46,18 @@ class Diffusers:
             output_type="latent" if latents else "np",
             **size,
         ).images
-        painted: Floats = result.numpy() if latents else result
-        return painted
+        generated: Floats = result.numpy() if latents else result
+        return generated
 
 
 def to_pixels(unit: Floats) -> NDArray[np.uint8]:
-    """diffusers' ``numpy_to_pil``: pictures in 0..1 to 8 bits."""
+    """diffusers' ``numpy_to_pil``: images in 0..1 to 8 bits."""
     return (unit * 255).round().astype(np.uint8)
 
 
-def write_picture(pipeline: Any, timestep_spacing: str, folder: Path, height: int, width: int, key: str) -> None:
-    """Keep the picture that diffusers paints, for `verify` to compare the bundle's with, and its key in it."""
-    painted = Diffusers(pipeline, timestep_spacing).paint([REQUEST], SETTINGS, height=height, width=width)
+def write_image(pipeline: Any, timestep_spacing: str, folder: Path, height: int, width: int, key: str) -> None:
+    """Keep the image that diffusers generates, for `verify` to compare the bundle's with, and its key in it."""
+    generated = Diffusers(pipeline, timestep_spacing).generate([REQUEST], SETTINGS, height=height, width=width)
     note = PngInfo()
     note.add_text("key", key)
-    Image.fromarray(to_pixels(painted)[0]).save(folder / PICTURE, pnginfo=note)
+    Image.fromarray(to_pixels(generated)[0]).save(folder / IMAGE, pnginfo=note)

@@ -1,4 +1,4 @@
-"""Engines against the PyTorch model that they were built from: numbers on seeded inputs, then a whole picture.
+"""Engines against the PyTorch model that they were built from: numbers on seeded inputs, then a whole image.
 
 A bundle carries PyTorch's answers with it, so a machine without torch, such as the one that its engines were built
 for, can repeat the comparison.
@@ -13,7 +13,8 @@ from PIL import Image
 
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.backends.base import first_line
-from anon_runtime.bundle.manifest import Bundle, EngineError, EngineSpec, Verification
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import EngineError, EngineSpec, Verification
 from anon_runtime.errors import AnonError, BundleError
 from anon_runtime.bundle.integrity import REBUILD
 
@@ -21,13 +22,13 @@ from ..graphs.checks import CHECK, Arrays, read_check
 
 Engine = Callable[[Arrays], Arrays]
 
-PICTURE = "check.png"  # in the bundle's folder: the picture that diffusers paints
-# Largest difference of an engine's output, relative to the largest value of PyTorch's; lowest PSNR of a picture.
+IMAGE = "check.png"  # in the bundle's folder: the image that diffusers generates
+# Largest difference of an engine's output, relative to the largest value of PyTorch's; lowest PSNR of an image.
 # fp16-weights: a weight is rounded by 2 ** -11 of itself at most, and the independent errors of about a hundred layers,
 # one after the other, add up to ten times that. Measured were 1.8e-3 at full size and 1.7e-3 at small sizes (random
-# weights; a trained UNet: 1.4e-4), and pictures of 57 dB and more. 48 dB are one level of 255, as a root mean square.
+# weights; a trained UNet: 1.4e-4), and images of 57 dB and more. 48 dB are one level of 255, as a root mean square.
 RELATIVE_BOUNDS = {"fp32": 1e-4, "fp16-weights": 5e-3, "fp16": 2e-2}
-PICTURE_BOUNDS = {"fp32": 60.0, "fp16-weights": 48.0, "fp16": 40.0}
+IMAGE_BOUNDS = {"fp32": 60.0, "fp16-weights": 48.0, "fp16": 40.0}
 REQUEST = Request("closeup portrait photo of a white 34 woman, Smiling , Young , ", " Bald , Mustache , ", seed=7)
 # Two steps go through every part of the loop; a full-size model takes minutes for fifteen.
 SETTINGS = Settings(steps=2)
@@ -35,20 +36,20 @@ REPORT = "report the model and the versions in bundle.json"
 
 
 def verify(anonymizer: Anonymizer, report: Callable[[str], None] = lambda _: None) -> Verification:
-    """Compare a bundle's engines with PyTorch's answers, and a picture with diffusers'.
+    """Compare a bundle's engines with PyTorch's answers, and an image with diffusers'.
 
     ``report`` is called with the name of each engine as its turn comes.
 
     Raises:
-        AnonError: an engine or the picture is further from PyTorch than its precision allows.
+        AnonError: an engine or the image is further from PyTorch than its precision allows.
     """
     bundle = anonymizer.bundle
     errors = {}
     for role, spec in bundle.manifest.engines.items():
         report(role)
         errors[role] = check_engine(anonymizer.engine(role), spec, bundle.path / spec.path, role)
-    report("picture")
-    return Verification(errors, _check_picture(anonymizer))
+    report("image")
+    return Verification(errors, _check_image(anonymizer))
 
 
 def check_engine(engine: Engine, spec: EngineSpec, path: Path, role: str) -> EngineError:
@@ -78,25 +79,25 @@ def check_engine(engine: Engine, spec: EngineSpec, path: Path, role: str) -> Eng
     return max(errors, key=lambda error: error.relative)
 
 
-def _check_picture(anonymizer: Anonymizer) -> float:
+def _check_image(anonymizer: Anonymizer) -> float:
     bundle = anonymizer.bundle
     try:
-        with Image.open(bundle.path / PICTURE) as image:
+        with Image.open(bundle.path / IMAGE) as image:
             theirs = np.asarray(image.convert("RGB"))
     except OSError as error:
-        raise BundleError(str(bundle.path / PICTURE), f"it cannot be read ({first_line(error)})", REBUILD) from None
+        raise BundleError(str(bundle.path / IMAGE), f"it cannot be read ({first_line(error)})", REBUILD) from None
     ours = np.asarray(anonymizer.generate([REQUEST], SETTINGS)[0].image)
     ratio = min(psnr(ours, theirs), 999.0)  # JSON knows no infinity
-    bound = picture_bound(bundle)
+    bound = image_bound(bundle)
     if not ratio >= bound:
         why = f"it differs from diffusers' (PSNR {ratio:.1f} dB, the bound is {bound:.0f})"
-        raise AnonError("a picture of the bundle", why, REPORT)
+        raise AnonError("an image of the bundle", why, REPORT)
     return ratio
 
 
-def picture_bound(bundle: Bundle) -> float:
-    """The lowest PSNR of a picture that the precisions of the bundle's engines allow."""
-    return min(_bound(PICTURE_BOUNDS, bundle.spec(role)) for role in ("text_encoder", "unet", "vae_decoder"))
+def image_bound(bundle: Bundle) -> float:
+    """The lowest PSNR of an image that the precisions of the bundle's engines allow."""
+    return min(_bound(IMAGE_BOUNDS, bundle.spec(role)) for role in ("text_encoder", "unet", "vae_decoder"))
 
 
 def _bound(bounds: Mapping[str, float], spec: EngineSpec) -> float:
@@ -106,10 +107,10 @@ def _bound(bounds: Mapping[str, float], spec: EngineSpec) -> float:
     return bounds[spec.precision]
 
 
-def read_picture_key(folder: Path) -> str | None:
-    """The key of the picture in a bundle, see `work.Work.picture_key`; None if it has none."""
+def read_image_key(folder: Path) -> str | None:
+    """The key of the image in a bundle, see `work.BuildPlan.image_key`; None if it has none."""
     try:
-        with Image.open(folder / PICTURE) as image:
+        with Image.open(folder / IMAGE) as image:
             return image.info.get("key")
     except OSError:
         return None
@@ -128,6 +129,6 @@ def measure(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> EngineErr
 
 
 def psnr(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
-    """Peak signal-to-noise ratio of two 8-bit pictures in dB; infinite if they are equal."""
+    """Peak signal-to-noise ratio of two 8-bit images in dB; infinite if they are equal."""
     error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))

@@ -1,4 +1,4 @@
-"""One picture that shows a photo, the words that were read from it, and the portrait that was painted from them.
+"""One image that shows a photo, the words that were read from it, and the portrait that was generated from them.
 
 It holds the photo: it is for demonstrations, and nothing else here writes one.
 """
@@ -16,8 +16,8 @@ LARGEST, SMALLEST = 15, 40  # letters: a 15th and a 40th of the side
 def draw(photo: Image.Image, prompt: str, portrait: Image.Image, side: int) -> Image.Image:
     """Photo, prompt in letters as large as it allows, and portrait from left to right: RGB, 3 * side x side."""
     sheet = Image.new("RGB", (3 * side, side), "white")
-    for left, picture in ((0, photo), (2 * side, portrait)):
-        sheet.paste(ImageOps.pad(picture.convert("RGB"), (side, side), Image.Resampling.BICUBIC, "white"), (left, 0))
+    for left, image in ((0, photo), (2 * side, portrait)):
+        sheet.paste(ImageOps.pad(image.convert("RGB"), (side, side), Image.Resampling.BICUBIC, "white"), (left, 0))
     pen, margin = ImageDraw.Draw(sheet), side // 16
     room = side - 2 * margin
     for height in range(side // LARGEST, side // SMALLEST, -1):
@@ -41,18 +41,16 @@ def wrap(prompt: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width:
 
 
 @click.command()
-@click.argument("picture", type=click.Path(path_type=Path))
-def main(picture: Path) -> None:
-    """Draw into PICTURE what a line of `anon-run --json`, on standard input, tells of: photo, words and portrait."""
+@click.argument("image", type=click.Path(path_type=Path))
+def main(image: Path) -> None:
+    """Draw into IMAGE what a line of `anon-run --json`, on standard input, tells of: photo, words and portrait."""
     result = json.loads(sys.stdin.readline() or "{}")
     if result.get("status") != "ok":
         raise click.ClickException("no portrait to show: anon-run says why above")
     with Image.open(result["input"]) as photo, Image.open(result["output"]) as portrait:
-        draw(ImageOps.exif_transpose(photo), result["prompt"], portrait, side=384).save(picture)
+        draw(ImageOps.exif_transpose(photo), result["prompt"], portrait, side=384).save(image)
     click.echo(f"The portrait is in {result['output']}.")
-    click.echo(
-        f"{picture} shows photo, words and portrait side by side. It holds the original photo: do not release it."
-    )
+    click.echo(f"{image} shows photo, words and portrait side by side. It holds the original photo: do not release it.")
 
 
 if __name__ == "__main__":

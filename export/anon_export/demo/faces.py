@@ -1,4 +1,4 @@
-"""The demo's face engines: CenterFace, and small trained networks with the contracts of FaRL and DeepFace."""
+"""The demo's face engines: CenterFace, and small trained networks with the signatures of FaRL and DeepFace."""
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -65,13 +65,13 @@ def build_centerface(source: Path, path: Path) -> EngineSpec:
     strip_metadata(model)
     onnx.checker.check_model(model)
     save_graph(model, path)
-    # There is no PyTorch model of it: the published graph answers, ten pictures at once. Two are kept, as TensorRT's
+    # There is no PyTorch model of it: the published graph answers, ten images at once. Two are kept, as TensorRT's
     # engines may not take more.
     asked = {model.graph.input[0].name: (seeded(10, 3, 32, 32).sigmoid() * 255).numpy()}
     answers = load_engine("onnxruntime", source, "cpu")(asked)
     first, of_first = ({name: array[:2] for name, array in arrays.items()} for arrays in (asked, answers))
     write_check(path.with_name(CHECK), first, of_first)
-    return describe(model, path, contract="centerface")
+    return describe(model, path, signature="centerface")
 
 
 def _free_dimensions(value: onnx.ValueInfoProto, names: tuple[str | None, ...]) -> None:

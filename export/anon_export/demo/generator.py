@@ -20,9 +20,9 @@ class Architecture:
     """Sizes of a model of Stable Diffusion 1.5's shape.
 
     Attributes:
-        height, width: of the pictures, in pixels.
+        height, width: of the images, in pixels.
         unet_widths: channels of the UNet's levels.
-        vae_widths: channels of the autoencoder's levels; each but the last one halves the picture.
+        vae_widths: channels of the autoencoder's levels; each but the last one halves the image.
         text_width: of a text embedding.
         seed: of the random weights.
         plain_levels: of the UNet, which have no cross-attention; as Python counts, from the front or the back.

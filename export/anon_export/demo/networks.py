@@ -1,4 +1,4 @@
-"""The demo's attribute, age and ethnicity networks: small, with the contracts of FaRL and DeepFace."""
+"""The demo's attribute, age and ethnicity networks: small, with the signatures of FaRL and DeepFace."""
 
 import torch
 from torch import Tensor, nn
@@ -32,14 +32,14 @@ class FaceNet(nn.Module):
         self.attributes = nn.Linear(width, len(CELEBA))
         self.age, self.race = nn.Linear(width, OLDEST + 1), nn.Linear(width, len(ETHNICITIES))
 
-    def features(self, picture: Tensor) -> Tensor:
+    def features(self, image: Tensor) -> Tensor:
         """What the heads read (n, 128 * trunks) from (n, 3, 224, 224), RGB, -1..1."""
-        views = [functional.avg_pool2d(picture, 2), picture[..., MIDDLE[0], MIDDLE[1]]]
+        views = [functional.avg_pool2d(image, 2), image[..., MIDDLE[0], MIDDLE[1]]]
         return torch.cat([trunk(view) for trunk, view in zip(self.trunks, views, strict=False)], dim=1)
 
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of attributes (n, 40), ages (n, 101) and ethnicities (n, 6) for (n, 3, 224, 224), RGB, -1..1."""
-        return self.heads(self.features(picture))
+        return self.heads(self.features(image))
 
     def heads(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same logits, from features."""
@@ -60,7 +60,7 @@ def _convolution(before: int, after: int, stride: int) -> tuple[nn.Module, nn.Mo
 
 
 class AttributeNet(nn.Module):
-    """FaRL's contract: (n, 3, 224, 224) RGB, CLIP-normalised -> (n, 40) probabilities."""
+    """FaRL's signature: (n, 3, 224, 224) RGB, CLIP-normalised -> (n, 40) probabilities."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class AttributeNet(nn.Module):
 
 
 class DemographyNet(nn.Module):
-    """DeepFace's contract: (n, 224, 224, 3) BGR in 0..1 -> (n, 101) age and (n, 6) ethnicity probabilities."""
+    """DeepFace's signature: (n, 224, 224, 3) BGR in 0..1 -> (n, 101) age and (n, 6) ethnicity probabilities."""
 
     def __init__(self) -> None:
         super().__init__()

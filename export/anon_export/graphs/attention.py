@@ -40,7 +40,7 @@ class Processor:
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, *_: Any, **__: Any
     ) -> Tensor:
-        """Attend from ``hidden_states``, (n, tokens, width) or (n, width, height, width of the picture)."""
+        """Attend from ``hidden_states``, (n, tokens, width) or (n, width, height, width of the image)."""
         residual, shape = hidden_states, hidden_states.shape
         if len(shape) == 4:
             hidden_states = hidden_states.flatten(2).transpose(1, 2)

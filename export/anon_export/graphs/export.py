@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from anon_runtime.bundle.manifest import EngineSpec, TensorSpec
 from anon_runtime.diffusion.text_encoder import WINDOW
 
-from ..build.options import Form
+from ..build.options import GraphOptions
 from .attention import fused_attention
 from .checks import CHECK, write_check
-from .fp16_weights import halve_weights
+from .fp16_weights import store_as_fp16
 from .winograd import use_winograd
 
 OPSET = 20
@@ -74,7 +74,7 @@ class Unet(nn.Module):
 
 
 class VaeDecoder(nn.Module):
-    """Latents to pictures: ``latent_sample`` (n, c, h, w) -> ``sample`` (n, 3, H, W) in -1..1; float32."""
+    """Latents to images: ``latent_sample`` (n, c, h, w) -> ``sample`` (n, 3, H, W) in -1..1; float32."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class VaeDecoder(nn.Module):
         return output.float()
 
 
-def export_text_encoder(model: Any, path: Path, form: Form) -> EngineSpec:
+def export_text_encoder(model: Any, path: Path, form: GraphOptions) -> EngineSpec:
     """Export CLIP's text model with a free batch."""
     ids = torch.randint(0, model.config.vocab_size, (2, WINDOW), generator=_seed())
     axes = {"input_ids": {0: "batch"}}
@@ -95,7 +95,7 @@ def export_text_encoder(model: Any, path: Path, form: Form) -> EngineSpec:
     return _finish(path, spec, form, {})
 
 
-def export_unet(model: Any, path: Path, latent_shape: Sequence[int], form: Form) -> EngineSpec:
+def export_unet(model: Any, path: Path, latent_shape: Sequence[int], form: GraphOptions) -> EngineSpec:
     """Export the UNet with free batch, number of tokens and, where `example_latents` allows, height and width."""
     levels = len(model.config.block_out_channels)
     sample, free = example_latents(latent_shape, levels, static=form.static)
@@ -110,7 +110,7 @@ def export_unet(model: Any, path: Path, latent_shape: Sequence[int], form: Form)
     return _finish(path, spec, form, dict.fromkeys(free.values(), 2 ** (levels - 1)))
 
 
-def extract_shallow(unet: Path, path: Path) -> EngineSpec:
+def extract_cached(unet: Path, path: Path) -> EngineSpec:
     """The part of a UNet's graph that computes ``out_sample`` from its inputs and ``deep``; see `Unet`."""
     model = onnx.load(unet)
     inputs = [value.name for value in model.graph.input] + ["deep"]
@@ -119,11 +119,11 @@ def extract_shallow(unet: Path, path: Path) -> EngineSpec:
     with np.load(unet.with_name(CHECK), allow_pickle=False) as kept:
         answered = {name: kept[f"input {name}"] for name in inputs[:-1]} | {"deep": kept["output deep"]}
         write_check(path.with_name(CHECK), answered, {"out_sample": kept["output out_sample"]})
-    return describe(part, path, contract="unet_shallow")
+    return describe(part, path, signature="unet_cached")
 
 
 def export_vae_decoder(
-    model: Any, path: Path, latent_shape: Sequence[int], form: Form, multiple: int = 1
+    model: Any, path: Path, latent_shape: Sequence[int], form: GraphOptions, multiple: int = 1
 ) -> EngineSpec:
     """Export the VAE's decoder with free batch, height and width; see `export_unet`.
 
@@ -140,7 +140,7 @@ def export_vae_decoder(
     return _finish(path, spec, form, dict.fromkeys(free.values(), multiple))
 
 
-def _finish(path: Path, spec: EngineSpec, form: Form, smallest: Mapping[str, int]) -> EngineSpec:
+def _finish(path: Path, spec: EngineSpec, form: GraphOptions, smallest: Mapping[str, int]) -> EngineSpec:
     """Store weights in half precision and rewrite convolutions, as the form says.
 
     ``smallest`` are values of the free sizes of which all others are multiples.
@@ -149,7 +149,7 @@ def _finish(path: Path, spec: EngineSpec, form: Form, smallest: Mapping[str, int
         return spec
     model = onnx.load(path)
     if form.precision == "fp16-weights":
-        halve_weights(model)
+        store_as_fp16(model)
     if form.winograd:
         use_winograd(model, smallest)
     path.with_name(f"{path.name}.data").unlink(missing_ok=True)
@@ -241,9 +241,9 @@ def strip_metadata(model: onnx.ModelProto) -> None:
         del value.metadata_props[:]
 
 
-def describe(model: onnx.ModelProto, path: Path, contract: str | None = None) -> EngineSpec:
+def describe(model: onnx.ModelProto, path: Path, signature: str | None = None) -> EngineSpec:
     """The manifest entry of a graph; the path is relative to the bundle only once the builder makes it so."""
-    kind = contract or path.parent.name
+    kind = signature or path.parent.name
     floats = {onnx.TensorProto.FLOAT16: "fp16", onnx.TensorProto.FLOAT: "fp32"}
     kinds = {i.data_type for i in model.graph.initializer} & set(floats)
     precision = floats[min(kinds, key=list(floats).index)] if kinds else "fp32"

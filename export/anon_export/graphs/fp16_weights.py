@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 SMALLEST = 1024  # values; smaller tensors gain nothing
 
 
-def halve_weights(model: onnx.ModelProto) -> int:
+def store_as_fp16(model: onnx.ModelProto) -> int:
     """Store large fp32 weights as fp16, as far as it reaches, each with a node that widens it; returns how many.
 
     Args:

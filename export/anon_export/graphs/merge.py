@@ -6,7 +6,7 @@ from typing import Any
 import onnx
 
 
-def share_nodes(
+def merge_graphs(
     first: onnx.ModelProto, second: onnx.ModelProto, *, at_least: tuple[str, int]
 ) -> onnx.ModelProto | None:
     """One graph with the outputs of two that have the same single input, in which equal computations are done once.

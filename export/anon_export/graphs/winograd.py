@@ -32,7 +32,7 @@ POINTS = {
 # With fewer channels the transforms cost more than the multiplications that they save: since those stay as they are,
 # the demo's UNet takes a tenth less time, and its VAE decoder half.
 FEWEST_CHANNELS = 128
-# Tiles of a large picture are larger than the processor's caches, and many times larger than the picture itself: it is
+# Tiles of a large image are larger than the processor's caches, and many times larger than the image itself: it is
 # cut into so many bands of rows, as far as its height allows, that are worked on one after the other.
 MOST_BANDS = 8
 Matrix = NDArray[np.float64]
@@ -152,7 +152,7 @@ def _tile(
 
 
 def _bands(tile_rows: int) -> int:
-    """Into how many bands a picture is cut whose rows of tiles are so many, or a multiple: of two rows or more."""
+    """Into how many bands an image is cut whose rows of tiles are so many, or a multiple: of two rows or more."""
     return math.gcd(tile_rows // 2 or 1, MOST_BANDS)
 
 
@@ -167,7 +167,7 @@ class _Rewriter:
     def rewrite(self, m: int, bands: int) -> list[onnx.NodeProto]:
         """The convolution with tiles of m x m pixels, in so many bands of rows."""
         weights = self._transformed(m)
-        # Every channel of every picture is a picture of its own: one convolution with stride m transforms all tiles.
+        # Every channel of every image is an image of its own: one convolution with stride m transforms all tiles.
         alone = self._add("Reshape", [self.image, self._shape(-1, 1, 0, 0)], "alone")
         if bands == 1:
             self._band(alone, weights, m, "", (1, 1))
@@ -193,7 +193,7 @@ class _Rewriter:
         return found
 
     def _band(self, alone: str, weights: str, m: int, suffix: str, edges: tuple[int, int]) -> str:
-        """One band: (pictures * channels, 1, rows, columns) -> (pictures * outputs, 1, rows, columns).
+        """One band: (images * channels, 1, rows, columns) -> (images * outputs, 1, rows, columns).
 
         ``edges`` says how many rows of zeros go above and below.
         """

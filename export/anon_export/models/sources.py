@@ -119,7 +119,7 @@ class Model:
 def find_model(
     name: str, scratch: Path, *, vae: str | None = None, revision: str | None = None, allow_pickle: bool = False
 ) -> Model:
-    """Find a model, download what is missing of it, and check that it is one that the runtime can paint with.
+    """Find a model, download what is missing of it, and check that it is one that the runtime can generate with.
 
     Args:
         name: an alias, a hub name such as ``runwayml/stable-diffusion-v1-5``, a folder in diffusers' layout, or a
@@ -229,7 +229,7 @@ def choose_files(names: Sequence[str], parts: Sequence[str], allow_pickle: bool,
 
 
 def check_architecture(model: Model) -> None:
-    """Refuse relatives of Stable Diffusion 1.5 that the runtime cannot paint with.
+    """Refuse relatives of Stable Diffusion 1.5 that the runtime cannot generate with.
 
     Raises:
         AnonError: says which kind of model it is.

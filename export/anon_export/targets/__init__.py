@@ -24,7 +24,7 @@ class Target:
         convert: a graph, the ranges of its free dimensions, and the GPU's architecture -> the engine, in the graph's
             place.
         architecture: the GPU that engines are built for, if the user names none; None if any processor runs them.
-        one_size: they paint pictures of one height and width, which are fixed in the graphs already.
+        one_size: they generate images of one height and width, which are fixed in the graphs already.
     """
 
     package: str

@@ -52,7 +52,7 @@ class Shapes:
     """What the engines of a bundle are asked for.
 
     Attributes:
-        batch: pictures painted at once.
+        batch: images generated at once.
         windows: windows of 77 tokens that a prompt takes; the paper's take one to three.
     """
 
@@ -62,16 +62,16 @@ class Shapes:
     def ranges(self, spec: EngineSpec) -> dict[str, Range]:
         """The range of every free dimension of an engine, by name.
 
-        Guidance doubles the UNet's batch; without it, and for the last picture of a batch, less is asked. The check of
+        Guidance doubles the UNet's batch; without it, and for the last image of a batch, less is asked. The check of
         a UNet has two windows of text, and those of face engines have two photos, whatever the bundle is for.
         """
         batch, windows = self.batch, self.windows
         pairs = batch.times(1, 2, 2)
-        if spec.contract == "text_encoder":
+        if spec.signature == "text_encoder":
             return {"batch": pairs.times(1, windows.best, windows.high)}
-        if spec.contract == "unet":
+        if spec.signature == "unet":
             return {"batch": pairs, "tokens": windows.reach(2).times(WINDOW, WINDOW, WINDOW)}
-        if spec.contract == "vae_decoder":
+        if spec.signature == "vae_decoder":
             return {"batch": batch}
         sides = Range(*DETECTOR_SIDES)
         return {"batch": batch.reach(2), "height": sides, "width": sides}

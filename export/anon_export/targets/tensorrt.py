@@ -56,7 +56,7 @@ def convert(target: str, spec: EngineSpec, ranges: Mapping[str, Range], gpu: str
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(graph)):
         reasons = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise AnonError(f"the {spec.contract} graph", f"TensorRT does not parse it ({reasons})", FIX)
+        raise AnonError(f"the {spec.signature} graph", f"TensorRT does not parse it ({reasons})", FIX)
     config = builder.create_builder_config()
     # TF32 keeps 10 bits of fp32's 23: it would break the bounds of `verify`.
     config.clear_flag(trt.BuilderFlag.TF32)
@@ -70,7 +70,7 @@ def convert(target: str, spec: EngineSpec, ranges: Mapping[str, Range], gpu: str
         plan = builder.build_serialized_network(network, config)
     if plan is None:
         why = f"TensorRT does not build it ({'; '.join(errors)})"
-        raise AnonError(f"the {spec.contract} engine", why, FIX)
+        raise AnonError(f"the {spec.signature} engine", why, FIX)
     path = graph.with_name("model.plan")
     path.write_bytes(plan)
     for old in (graph, graph.with_name(f"{graph.name}.data")):
@@ -83,7 +83,7 @@ def _add_profile(builder: Any, config: Any, spec: EngineSpec, ranges: Mapping[st
     for tensor in spec.inputs:
         profile.set_shape(tensor.name, *fill(tensor.shape, ranges))
     if config.add_optimization_profile(profile) < 0:
-        raise AnonError(f"the {spec.contract} engine", "TensorRT does not take its ranges of shapes", FIX)
+        raise AnonError(f"the {spec.signature} engine", "TensorRT does not take its ranges of shapes", FIX)
 
 
 @contextmanager

@@ -106,16 +106,14 @@ def physical_cores() -> int:
 
 
 def check_finite(array: NDArray[np.generic], engine: str, when: str) -> None:
-    """Refuse numbers that say nothing, and would give a black or broken picture.
+    """Refuse numbers that say nothing, and would give a black or broken image.
 
     Raises:
         GenerationError: names the engine and the step.
     """
     if not np.isfinite(array).all():
         fix = "use fp32 engines, or report the model if it is fp32 already"
-        raise GenerationError(
-            f"the {engine} engine {when}", "it returned NaN or infinity, so no picture is written", fix
-        )
+        raise GenerationError(f"the {engine} engine {when}", "it returned NaN or infinity, so no image is written", fix)
 
 
 def cache_folder() -> Path:

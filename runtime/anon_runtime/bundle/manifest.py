@@ -1,21 +1,23 @@
-"""The bundle: a folder of engines with a manifest that says what each file is and how to run it.
+"""The manifest of a bundle, ``bundle.json``: what each file is, and how to run it.
 
-The manifest, ``bundle.json``, is read first and checked; everything the runtime knows about names, shapes and
-defaults of a model comes from it. The layout of the folder is the one that Optimum and diffusers use.
+Everything that the runtime knows about names, shapes and defaults of a model comes from it.
 """
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import UnionType
 from typing import Any, Self, TypeVar, get_origin, get_type_hints
 
 from ..errors import BundleError
-from .integrity import LARGE, REBUILD, FileRecord, Inspection, check_files
+from .integrity import REBUILD, FileRecord
 
 MANIFEST = "bundle.json"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+OLD_SCHEMA_VERSION = 2  # of anon-engines 0.2; see `_modernize`
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,13 @@ class EngineSpec:
 
     Attributes:
         path: the engine's file, relative to the bundle.
-        contract: which pre- and post-processing belongs to it, such as ``unet`` or ``centerface``.
+        signature: which pre- and post-processing belongs to it, such as ``unet`` or ``centerface``.
         precision: ``fp32``, ``fp16``, or ``fp16-weights``: weights in half precision, arithmetic in full.
         key: sha256 over everything that it was made from; the builder takes an engine over if its key is the same.
     """
 
     path: str
-    contract: str
+    signature: str
     precision: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -47,11 +49,11 @@ class EngineSpec:
 
 
 @dataclass(frozen=True)
-class Generator:
+class GeneratorSpec:
     """Facts about the Stable Diffusion model.
 
     Attributes:
-        height, width: of the pictures, in pixels.
+        height, width: of the images, in pixels.
         latent_channels: of the UNet's input.
         vae_scale_factor: pixels a latent, along each side.
         vae_scaling_factor: latents are divided by it before they are decoded.
@@ -69,7 +71,7 @@ class Generator:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one picture's latents."""
+        """Channels, height and width of one image's latents."""
         return self.latent_channels, self.height // self.vae_scale_factor, self.width // self.vae_scale_factor
 
 
@@ -131,10 +133,10 @@ class EngineError:
 
 @dataclass(frozen=True)
 class Verification:
-    """What the builder measured in the end: engines by role, and a picture against diffusers (PSNR in dB)."""
+    """What the builder measured in the end: engines by role, and an image against diffusers (PSNR in dB)."""
 
     engines: dict[str, EngineError]
-    picture_psnr: float
+    image_psnr: float
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Manifest:
     source: Source
     target: str
     tools: dict[str, str]
-    generator: Generator
+    generator: GeneratorSpec
     tables: Tables
     tokenizer: str
     engines: dict[str, EngineSpec]
@@ -180,7 +182,10 @@ class Manifest:
         except (ValueError, RecursionError) as error:
             raise BundleError(where, f"the manifest is not JSON ({error})", REBUILD) from None
         version = data.get("schema_version") if isinstance(data, dict) else None
-        if version != SCHEMA_VERSION:
+        if version == OLD_SCHEMA_VERSION:
+            log.warning("%s is of anon-engines 0.2; build it again, since version 0.4 will not read it", where)
+            data = _modernize(data)
+        elif version != SCHEMA_VERSION:
             why = f"its schema version is {version!r}, this runtime reads {SCHEMA_VERSION}"
             raise BundleError(where, why, f"{REBUILD} of this version")
         try:
@@ -189,7 +194,7 @@ class Manifest:
                 source=_make(Source, data["source"]),
                 target=_typed(data["target"], str),
                 tools=_typed(data["tools"], dict),
-                generator=_make(Generator, data["generator"]),
+                generator=_make(GeneratorSpec, data["generator"]),
                 tables=_tables(data["tables"]),
                 tokenizer=_inside(data["tokenizer"]),
                 engines={role: _engine(spec) for role, spec in _typed(data["engines"], dict).items()},
@@ -201,6 +206,23 @@ class Manifest:
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(where, f"the manifest lacks or garbles a field ({error})", REBUILD) from None
+
+
+def _modernize(data: dict[str, Any]) -> dict[str, Any]:
+    """A manifest of version 2 with the names of version 3."""
+    try:
+        roles = {"unet_shallow": "unet_cached"}
+        engines = {roles.get(role, role): dict(spec) for role, spec in data["engines"].items()}
+        for spec in engines.values():
+            signature = spec.pop("contract")
+            spec["signature"] = roles.get(signature, signature)
+        verification = data["verification"] and dict(data["verification"])
+        if verification:
+            verification["image_psnr"] = verification.pop("picture_psnr")
+            verification["engines"] = {roles.get(role, role): e for role, e in verification["engines"].items()}
+        return data | {"engines": engines, "verification": verification}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return data  # parsing it tells what it lacks
 
 
 def _engine(spec: dict[str, Any]) -> EngineSpec:
@@ -220,7 +242,7 @@ def _verification(data: dict[str, Any] | None) -> Verification | None:
     if data is None:
         return None
     engines = {role: _make(EngineError, error) for role, error in data["engines"].items()}
-    return Verification(engines, _typed(data["picture_psnr"], float))
+    return Verification(engines, _typed(data["image_psnr"], float))
 
 
 def _make(kind: type[T], fields: dict[str, Any]) -> T:
@@ -243,76 +265,3 @@ def _inside(path: str) -> str:
     if pure.is_absolute() or ".." in pure.parts:
         raise ValueError(f"path {path!r} leads out of the bundle")
     return path
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A folder whose manifest was read and whose files are what the manifest says."""
-
-    path: Path
-    manifest: Manifest
-
-    @classmethod
-    def open(cls, path: str | Path, *, checksum: bool = True) -> Self:
-        """Read and verify a bundle.
-
-        Args:
-            path: of the folder.
-            checksum: compare the files' sha256, not only their sizes.
-
-        Raises:
-            BundleError: there is no bundle, or a file is missing or altered.
-        """
-        bundle = cls.read(path)
-        bundle.check(checksum=checksum).finish()
-        return bundle
-
-    @classmethod
-    def read(cls, path: str | Path) -> Self:
-        """Read a bundle's manifest, and look at no other file.
-
-        Raises:
-            BundleError: there is no bundle, or its manifest is damaged.
-        """
-        folder = Path(path)
-        where = folder / MANIFEST
-        try:
-            text = where.read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            fix = "build one with `anon-export build demo`, or name one with --engines"
-            raise BundleError(f"no bundle in {folder}", f"there is no {MANIFEST}", fix) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise BundleError(str(where), f"it cannot be read ({error})", REBUILD) from None
-        return cls(folder, Manifest.from_json(text, str(where)))
-
-    def check(self, *, checksum: bool = True) -> Inspection:
-        """Compare the files with the manifest: all sizes and, unless it is turned off, every sha256.
-
-        Returns:
-            What is still at work on files of weights; nobody may see a result before its `finish`.
-
-        Raises:
-            BundleError: a file is missing or altered.
-        """
-        files = self.manifest.files if checksum else {}
-        large = {name: record for name, record in files.items() if record.size >= LARGE}
-        check_files(self.path, self.manifest.files, checksum=False)
-        check_files(self.path, {name: record for name, record in files.items() if name not in large})
-        return Inspection(self.path, large)
-
-    def engine_path(self, role: str) -> Path:
-        """The file of an engine."""
-        return self.path / self.spec(role).path
-
-    def spec(self, role: str) -> EngineSpec:
-        """The description of an engine.
-
-        Raises:
-            BundleError: this bundle has no such engine.
-        """
-        try:
-            return self.manifest.engines[role]
-        except KeyError:
-            fixes = {"face": "use another bundle, or build with --faces", "unet_": "build with --deep-reuse"}
-            fix = next((fix for start, fix in fixes.items() if role.startswith(start)), REBUILD)
-            raise BundleError(f"bundle {self.path}", f"it has no {role} engine", fix) from None

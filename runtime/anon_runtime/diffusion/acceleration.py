@@ -1,8 +1,8 @@
-"""Bounded mode: evaluations of the denoiser that do less, planned before the loop begins.
+"""Fast mode: evaluations of the denoiser that do less, chosen before the loop begins.
 
 Two savings, beside a sampler with fewer evaluations: guidance only between two noise levels (Kynkäänniemi et al.,
-2024), where it does its work; and the deep features of an earlier evaluation in place of fresh ones (DeepCache, Ma et
-al., 2023), since they change slowly from one noise level to the next.
+2024), where it does its work; and DeepCache (Ma et al., 2023): the deep features of an earlier evaluation in place of
+fresh ones, since they change slowly from one noise level to the next.
 """
 
 from dataclasses import dataclass
@@ -11,51 +11,62 @@ from .schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Economy:
-    """What a level of ``--fast`` saves.
+class Acceleration:
+    """What a level of fast mode saves.
 
     Attributes:
         sampler: used unless the user names one; None is the bundle's.
-        guided: sigmas between which guidance acts; None is everywhere.
-        period: of so many evaluations in a row, one runs the whole UNet.
+        guidance_interval: sigmas between which guidance acts; None is everywhere.
+        cache_interval: of so many evaluations in a row, one runs the full UNet, and the others take its deep features.
     """
 
     sampler: str | None = None
-    guided: tuple[float, float] | None = None
-    period: int = 1
+    guidance_interval: tuple[float, float] | None = None
+    cache_interval: int = 1
+
+    def guides(self, sigma: float) -> bool:
+        """Whether guidance acts at a noise level."""
+        return self.guidance_interval is None or self.guidance_interval[0] <= sigma <= self.guidance_interval[1]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one evaluation does: with guidance or with the positive prompt alone; the whole UNet or its shallow part."""
+    """What one evaluation does.
+
+    Attributes:
+        guided: with guidance, or with the positive prompt alone.
+        full: the full UNet, or the part of it that takes cached features.
+    """
 
     guided: bool = True
-    whole: bool = True
+    full: bool = True
 
 
-LEVELS = (
-    Economy(),
-    Economy(guided=(0.15, 6.0)),
-    Economy(guided=(0.15, 6.0), period=3),
-    Economy(sampler="dpmpp_2m_sde", guided=(0.3, 6.0)),
+FAST_LEVELS = (
+    Acceleration(),
+    Acceleration(guidance_interval=(0.15, 6.0)),
+    Acceleration(guidance_interval=(0.15, 6.0), cache_interval=3),
+    Acceleration(sampler="dpmpp_2m_sde", guidance_interval=(0.3, 6.0)),
 )
 
 
-def plan_evaluations(schedule: Schedule, economy: Economy, *, guidance: bool = True) -> tuple[Evaluation, ...]:
-    """What each evaluation of a picture does.
+def choose_evaluations(
+    schedule: Schedule, acceleration: Acceleration, *, guidance: bool = True
+) -> tuple[Evaluation, ...]:
+    """What each evaluation of an image does.
 
-    An evaluation with guidance after one without cannot reuse features: there are none of the negative prompt.
+    An evaluation with guidance after one without cannot take cached features: there are none of the negative prompt.
 
     Args:
         schedule: the sampler's tables.
-        economy: what to save.
+        acceleration: what to save.
         guidance: whether there is a negative prompt at all.
     """
-    plan: list[Evaluation] = []
-    since, kept = economy.period, False  # evaluations since the last whole one, and whether that one was guided
+    evaluations: list[Evaluation] = []
+    age, both = acceleration.cache_interval, False  # of the cached features, and whether they are of both prompts
     for sigma in schedule.sigmas / schedule.alphas:
-        guided = guidance and (economy.guided is None or bool(economy.guided[0] <= sigma <= economy.guided[1]))
-        whole = since >= economy.period or (guided and not kept)
-        since, kept = (1, guided) if whole else (since + 1, kept)
-        plan.append(Evaluation(guided, whole))
-    return tuple(plan)
+        guided = guidance and acceleration.guides(float(sigma))
+        full = age >= acceleration.cache_interval or (guided and not both)
+        age, both = (1, guided) if full else (age + 1, both)
+        evaluations.append(Evaluation(guided, full))
+    return tuple(evaluations)

@@ -1,4 +1,4 @@
-"""The noise of a picture: torch's initial latents and torchsde's Brownian tree, seed for seed."""
+"""The noise of an image: torch's initial latents and torchsde's Brownian tree, seed for seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ class TreePlan:
 
 
 def plan_tree(schedule: Schedule) -> TreePlan:
-    """Plan the Brownian tree of a dpmpp_sde schedule.
+    """BuildOptions the Brownian tree of a dpmpp_sde schedule.
 
     Mirrors torchsde's ``BrownianInterval(tol=1e-6, pool_size=24, halfway_tree=True)``: end points are rounded to 6
     digits and clamped to the root; an interval is halved until the end points of all queries are hit.
@@ -75,7 +75,7 @@ def plan_tree(schedule: Schedule) -> TreePlan:
 def _plan_piece(
     start: float, end: float, key: tuple[int, int], wanted: dict[int, tuple[float, float]], keys: list[tuple[int, int]]
 ) -> Piece:
-    """Plan the interval [start, end], of which the queries in ``wanted`` need a part or all."""
+    """BuildOptions the interval [start, end], of which the queries in ``wanted`` need a part or all."""
     whole = tuple(k for k, ends in wanted.items() if ends == (start, end))
     parts = {k: ends for k, ends in wanted.items() if k not in whole}
     if not parts:
@@ -94,7 +94,7 @@ def _plan_piece(
 
 
 def draw_tree(plan: TreePlan, seed: int, size: int) -> Floats:
-    """The noise of every query of a plan for one picture: float32 (queries, size), unit variance.
+    """The noise of every query of a plan for one image: float32 (queries, size), unit variance.
 
     The path is walked from left to right, so that the pieces of a query are added up in torchsde's order and only two
     pieces for each depth are kept.
@@ -150,7 +150,7 @@ def cut_seeds(seed: int, keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 @dataclass(frozen=True)
 class NoisePlan:
-    """What has to be drawn for a picture of one schedule, whatever its seed.
+    """What has to be drawn for an image of one schedule, whatever its seed.
 
     Attributes:
         draws: number of noise arrays that the sampler uses.
@@ -162,7 +162,7 @@ class NoisePlan:
 
 
 def plan_noise(schedule: Schedule) -> NoisePlan:
-    """Plan the random numbers of a schedule, once for all pictures."""
+    """BuildOptions the random numbers of a schedule, once for all images."""
     if schedule.sampler == "dpmpp_sde":
         tree = plan_tree(schedule)
         return NoisePlan(len(tree.scales), tree)
@@ -170,19 +170,19 @@ def plan_noise(schedule: Schedule) -> NoisePlan:
 
 
 def draw_initial(seed: int, shape: Sequence[int]) -> Floats:
-    """Initial latents of a picture, standard normal: ``torch.randn(shape, generator=manual_seed(seed))``."""
+    """Initial latents of an image, standard normal: ``torch.randn(shape, generator=manual_seed(seed))``."""
     return NormalStream(seed).draw(int(np.prod(shape))).reshape(shape)
 
 
 def draw_noise(plan: NoisePlan, seed: int, shape: Sequence[int]) -> Floats:
-    """The noise of a picture's sampler: what diffusers draws with ``generator`` and ``noise_sampler_seed`` both seed.
+    """The noise of an image's sampler: what diffusers draws with ``generator`` and ``noise_sampler_seed`` both seed.
 
     dpmpp_sde follows a Brownian path of its own; dpmpp_2m_sde goes on where the initial latents ended.
 
     Args:
         plan: of the schedule.
         seed: 0 .. 2**64 - 1.
-        shape: of one picture's latents, (channels, height, width).
+        shape: of one image's latents, (channels, height, width).
 
     Returns:
         float32 (draws, channels, height, width).

@@ -20,18 +20,18 @@ class Text:
 
 
 def make_denoiser(
-    unet: Engine, shallow: Engine | None, text: Text, guidance_scale: float, timesteps: NDArray[np.float64],
-    plan: Sequence[Evaluation], *, one_batch: bool,
+    unet: Engine, unet_cached: Engine | None, text: Text, guidance_scale: float, timesteps: NDArray[np.float64],
+    evaluations: Sequence[Evaluation], *, one_batch: bool,
 ) -> Denoiser:  # fmt: skip
     """A denoiser that predicts ``negative + guidance_scale * (positive - negative)``.
 
     Args:
         unet: engine with ``sample``, ``timestep``, ``encoder_hidden_states`` -> ``out_sample`` and, to reuse, ``deep``.
-        shallow: the same with ``deep`` as an input; None if no evaluation of the plan reuses features.
+        unet_cached: the same with ``deep`` as an input; None if no evaluation reuses features.
         text: embeddings of the prompts.
         guidance_scale: above 1.
         timesteps: of each evaluation.
-        plan: what each evaluation does.
+        evaluations: what each evaluation does.
         one_batch: run both halves in one call, or in two.
     """
     deep: dict[str, Floats] = {}  # the latest features of each half
@@ -44,17 +44,17 @@ def make_denoiser(
             "sample": np.concatenate([sample] * count), "timestep": np.asarray(timesteps[k], np.float32),
             "encoder_hidden_states": np.concatenate(list(halves.values())),
         }  # fmt: skip
-        if plan[k].whole or shallow is None:
+        if evaluations[k].full or unet_cached is None:
             outputs = unet(inputs)
-            if shallow is not None:
+            if unet_cached is not None:
                 deep.update(zip(halves, np.split(np.asarray(outputs["deep"], np.float32), count), strict=True))
         else:
-            outputs = shallow(inputs | {"deep": np.concatenate([deep[half] for half in halves])})
+            outputs = unet_cached(inputs | {"deep": np.concatenate([deep[half] for half in halves])})
         return np.split(np.asarray(outputs["out_sample"], np.float32), count)
 
     def denoise(sample: Floats, k: int) -> Floats:
         positive = {"positive": text.positive}
-        if text.negative is None or not plan[k].guided:
+        if text.negative is None or not evaluations[k].guided:
             return predict(sample, k, positive)[0]
         negative = {"negative": text.negative}
         if one_batch:

@@ -1,7 +1,7 @@
 """The sampler tables of a bundle, read only.
 
 They are baked from diffusers' own schedulers when the bundle is built (`anon_export.tables`), because the last digits
-of a logarithm or an exponential differ between libraries and one flipped digit in a Brownian query changes a picture.
+of a logarithm or an exponential differ between libraries and one flipped digit in a Brownian query changes an image.
 """
 
 from dataclasses import dataclass, fields
@@ -56,7 +56,7 @@ class Schedule:
 
     @property
     def evaluations(self) -> int:
-        """How often the denoiser is called for a picture."""
+        """How often the denoiser is called for an image."""
         return len(self.timesteps)
 
 

@@ -16,7 +16,7 @@ CONTENT = WINDOW - 2  # a window also holds a begin and an end mark
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class ClipTokenizer:
     """CLIP's tokenizer with the marks it uses; ``pad`` is what fills a window after its end mark."""
 
     tokenizer: Tokenizer = field(repr=False)
@@ -25,7 +25,7 @@ class Vocabulary:
     pad: int
 
     @classmethod
-    def load(cls, path: Path) -> "Vocabulary":
+    def load(cls, path: Path) -> "ClipTokenizer":
         """Read a ``tokenizer.json``.
 
         Raises:
@@ -51,7 +51,7 @@ class Vocabulary:
         return ids
 
 
-def split_windows(vocabulary: Vocabulary, prompt: str, count: int = 1) -> NDArray[np.int64]:
+def split_windows(vocabulary: ClipTokenizer, prompt: str, count: int = 1) -> NDArray[np.int64]:
     """Token windows of a prompt, at least ``count`` of them: shape (windows, 77).
 
     Each window holds up to 75 tokens between its own begin and end mark. This is the convention of the AUTOMATIC1111
@@ -68,7 +68,7 @@ def split_windows(vocabulary: Vocabulary, prompt: str, count: int = 1) -> NDArra
     return windows
 
 
-def cut_phrases(vocabulary: Vocabulary, prompt: str) -> list[str]:
+def cut_phrases(vocabulary: ClipTokenizer, prompt: str) -> list[str]:
     """The comma-separated phrases of a prompt that one window holds only in part or not at all."""
     offsets = vocabulary.tokenizer.encode(prompt, add_special_tokens=False).offsets
     if len(offsets) <= CONTENT:
@@ -80,13 +80,13 @@ def cut_phrases(vocabulary: Vocabulary, prompt: str) -> list[str]:
     return [p.strip() for p, end in phrases if p.strip() and end - (len(p) - len(p.rstrip())) > kept_end]
 
 
-def count_windows(vocabulary: Vocabulary, *prompts: str) -> int:
+def count_windows(vocabulary: ClipTokenizer, *prompts: str) -> int:
     """How many windows the longest of some prompts needs."""
     return max(len(split_windows(vocabulary, prompt)) for prompt in prompts)
 
 
 def encode_prompts(
-    prompts: Sequence[str], vocabulary: Vocabulary, encoder: Engine, windows: int
+    prompts: Sequence[str], vocabulary: ClipTokenizer, encoder: Engine, windows: int
 ) -> NDArray[np.float32]:
     """Text embeddings of several prompts.
 

@@ -18,9 +18,9 @@ from ..errors import PhotoError
 
 FORMATS = ("JPEG", "PNG", "WEBP", *(("AVIF",) if features.check("avif") else ()))
 MORE_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # only where they are asked for: each decoder is a way in for an attack
-# Phone cameras reach 16384 x 12288 (201 megapixels); a picture beyond 250 is taken for a decompression bomb.
+# Phone cameras reach 16384 x 12288 (201 megapixels); an image beyond 250 is taken for a decompression bomb.
 MAX_PIXELS = 250_000_000
-# A larger picture is decoded at a half, a quarter or an eighth of its size, so that memory stays bounded. The detector
+# A larger image is decoded at a half, a quarter or an eighth of its size, so that memory stays bounded. The detector
 # looks at 640 pixels a side, the other networks at 224 of a face: a face that it finds in 60 megapixels has enough.
 MAX_DECODED = 1 << 26
 REDUCTIONS = (1, 2, 4, 8)
@@ -55,7 +55,7 @@ def read_file(path: Path) -> bytes:
     with reading(name), os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise PhotoError(name, "this is no regular file", "name a picture")
+            raise PhotoError(name, "this is no regular file", "name an image")
         check_bytes(name, status.st_size)
         return file.read()
 
@@ -82,7 +82,7 @@ def reading(name: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError):
         raise PhotoError(name, "there is no such file", "check the path") from None
     except IsADirectoryError:
-        raise PhotoError(name, "this is a folder, not a picture", "name the pictures in it") from None
+        raise PhotoError(name, "this is a folder, not an image", "name the images in it") from None
     except PermissionError:
         raise PhotoError(name, "permission to read it is denied", "change its permissions") from None
     except ValueError:
@@ -116,8 +116,8 @@ def load_photo(
 def decode_photo(content: bytes, name: str, *, more_formats: bool = False) -> Decoded:
     """Decode a file's content into an upright photo.
 
-    Grayscale, palette, CMYK and 16-bit pictures are converted to 8-bit RGB, with a line in the log; transparent parts
-    become white; the EXIF orientation is applied; pictures of more than `MAX_DECODED` pixels are reduced.
+    Grayscale, palette, CMYK and 16-bit images are converted to 8-bit RGB, with a line in the log; transparent parts
+    become white; the EXIF orientation is applied; images of more than `MAX_DECODED` pixels are reduced.
 
     Args:
         content: of the file.
@@ -125,7 +125,7 @@ def decode_photo(content: bytes, name: str, *, more_formats: bool = False) -> De
         more_formats: take those of `MORE_FORMATS`, too.
 
     Raises:
-        PhotoError: it is no picture, or a damaged, animated, too small or too large one.
+        PhotoError: it is no image, or a damaged, animated, too small or too large one.
     """
     with decoding(name):
         try:
@@ -134,14 +134,14 @@ def decode_photo(content: bytes, name: str, *, more_formats: bool = False) -> De
             fix = f"use one of {', '.join(FORMATS)}" + (f", or {', '.join(MORE_FORMATS)}" if more_formats else "")
             if not more_formats and content.startswith((b"BM", b"GIF8", b"P5", b"P6", b"II*", b"MM\0*")):
                 fix += "; --more-formats takes BMP, GIF, PPM and TIFF, too"
-            raise PhotoError(name, "not a picture in a known format", fix) from None
+            raise PhotoError(name, "not an image in a known format", fix) from None
         with image:
             return _decode(image, name, ours=True)
 
 
 @contextmanager
 def decoding(name: str) -> Iterator[None]:
-    """What goes wrong while a picture is decoded, as the failure of a photo of that name.
+    """What goes wrong while an image is decoded, as the failure of a photo of that name.
 
     Raises:
         PhotoError: anything did.
@@ -153,11 +153,11 @@ def decoding(name: str) -> Iterator[None]:
     except MemoryError:
         raise _too_large(name, "it does not fit into memory") from None
     except Exception as error:  # Decoders raise anything on damaged files; none of it may end the run.
-        raise PhotoError(name, f"the picture is damaged ({error})", "get an intact copy of the file") from None
+        raise PhotoError(name, f"the image is damaged ({error})", "get an intact copy of the file") from None
 
 
 def _open(content: bytes, formats: tuple[str, ...]) -> Image.Image:
-    """A picture's header; no pixel is decoded yet.
+    """An image's header; no pixel is decoded yet.
 
     Pillow's own limit is for the whole process, and below what phone cameras make: `MAX_PIXELS` is checked instead.
     """
@@ -182,7 +182,7 @@ def _check_size(name: str, width: int, height: int) -> None:
         raise _too_large(name, f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
     if min(width, height) < MIN_SIDE:
         why = f"{width} x {height} pixels are too few to show a face"
-        raise PhotoError(name, why, f"use a picture of at least {MIN_SIDE} pixels a side")
+        raise PhotoError(name, why, f"use an image of at least {MIN_SIDE} pixels a side")
 
 
 def _too_large(name: str, why: str) -> PhotoError:
@@ -190,12 +190,12 @@ def _too_large(name: str, why: str) -> PhotoError:
 
 
 def _decode(image: Image.Image, name: str, *, ours: bool) -> Decoded:
-    """Decode a picture whose header was read; nothing of it is changed unless it is ours."""
+    """Decode an image whose header was read; nothing of it is changed unless it is ours."""
     _check_size(name, *image.size)
     # An MPO file is a JPEG photo with further views (depth, preview) behind it: the first one is the photo.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise PhotoError(name, f"it is animated or has pages ({frames} frames)", "extract the frames as pictures first")
+        raise PhotoError(name, f"it is animated or has pages ({frames} frames)", "extract the frames as images first")
     if kind := _unusual(image):
         log.warning("%s: its %s pixels were converted to 8-bit RGB; the original is unchanged", name, kind)
     reduction = _reduction(image)
@@ -205,14 +205,14 @@ def _decode(image: Image.Image, name: str, *, ours: bool) -> Decoded:
         averaged = _AVERAGED.get(image.mode, image.mode)
         image = (image if averaged == image.mode else image.convert(averaged)).reduce(left)
     if ours:
-        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large picture is hundreds of megabytes
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large image is hundreds of megabytes
     else:
         image = ImageOps.exif_transpose(image)
     return Decoded(np.asarray(_to_rgb(image), dtype=np.uint8), reduction)
 
 
 def _unusual(image: Image.Image) -> str | None:
-    """What the pixels of a picture are called if they are not 8-bit RGB; before they are decoded."""
+    """What the pixels of an image are called if they are not 8-bit RGB; before they are decoded."""
     if image.mode != "RGB":
         return image.mode
     if "transparency" in image.info:
@@ -226,7 +226,7 @@ _AVERAGED = {"P": "RGBA", "PA": "RGBA", "1": "L", "I;16": "I", "I;16B": "I", "I;
 
 
 def _reduction(image: Image.Image) -> int:
-    """The least of `REDUCTIONS` that brings a picture below `MAX_DECODED`."""
+    """The least of `REDUCTIONS` that brings an image below `MAX_DECODED`."""
     return next(r for r in REDUCTIONS if image.width * image.height <= MAX_DECODED * r * r)
 
 

@@ -42,13 +42,13 @@ def biggest_face(faces: Sequence[Face], height: int, width: int) -> Face:
 
 @dataclass(frozen=True)
 class Detector:
-    """The pre- and post-processing of a detection network, by the contract that the bundle names.
+    """The pre- and post-processing of a detection network, by the signature that the bundle names.
 
     Attributes:
         input: name of the engine's input: float32 (n, 3, height, width), RGB 0..255, sides multiples of 32.
         threshold: lowest score of a face, if the user says nothing.
-        decode: one picture's outputs, its height and width, and the threshold -> corners (k, 4) x1, y1, x2, y2, scores
-            (k,), landmarks (k, 5, 2), in pixels of that picture, best first.
+        decode: one image's outputs, its height and width, and the threshold -> corners (k, 4) x1, y1, x2, y2, scores
+            (k,), landmarks (k, 5, 2), in pixels of that image, best first.
     """
 
     input: str
@@ -66,8 +66,8 @@ def detect(
     """
     scaled = [fit(photo, side=640, multiple=32) for photo in photos]
     by_shape: dict[tuple[int, ...], list[int]] = {}
-    for index, (picture, _) in enumerate(scaled):
-        by_shape.setdefault(picture.shape, []).append(index)
+    for index, (image, _) in enumerate(scaled):
+        by_shape.setdefault(image.shape, []).append(index)
     found: dict[int, list[Face]] = {}
     for (height, width, _), members in by_shape.items():
         batch = np.stack([scaled[i][0].transpose(2, 0, 1) for i in members]).astype(np.float32)
@@ -113,18 +113,18 @@ def decode_retinaface(outputs: Arrays, height: int, width: int, threshold: float
     likely = likely[np.argsort(-scores[likely], kind="stable")][:5000]
     centre, size, scores = priors[likely, :2], priors[likely, 2:], scores[likely]
     boxes, marks = (np.asarray(outputs[name], np.float32)[likely] for name in ("boxes", "landmarks"))
-    picture = np.array([width, height], np.float32)
+    image = np.array([width, height], np.float32)
     middle = centre + boxes[:, :2] * np.float32(0.1) * size
     half = size * np.exp(boxes[:, 2:] * np.float32(0.2)) / 2
-    corners = np.concatenate([(middle - half) * picture, (middle + half) * picture], axis=1)
+    corners = np.concatenate([(middle - half) * image, (middle + half) * image], axis=1)
     landmarks = centre[:, None] + marks.reshape(-1, 5, 2) * np.float32(0.1) * size[:, None]
     keep = suppress(corners, scores, overlap=0.4, border=1)[:750]
-    return corners[keep], scores[keep], (landmarks * picture)[keep]
+    return corners[keep], scores[keep], (landmarks * image)[keep]
 
 
 @lru_cache(maxsize=8)
 def prior_boxes(height: int, width: int) -> Floats:
-    """RetinaFace's prior boxes (k, 4): centre x, y, width, height, relative to the picture.
+    """RetinaFace's prior boxes (k, 4): centre x, y, width, height, relative to the image.
 
     Two square boxes on every cell of three grids, as facer's ``PriorBox`` lists them.
     """

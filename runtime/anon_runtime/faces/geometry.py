@@ -1,4 +1,4 @@
-"""Picture geometry in numpy: bilinear sampling, similarity alignment, letterboxing."""
+"""ImageFile geometry in numpy: bilinear sampling, similarity alignment, letterboxing."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,7 @@ Pixels = NDArray[np.uint8]
 
 
 def sample_bilinear(pixels: Pixels | Floats, xs: Floats, ys: Floats, *, outside: str) -> Floats:
-    """Interpolate a picture between its pixel centres.
+    """Interpolate an image between its pixel centres.
 
     Args:
         pixels: height x width x channels.
@@ -54,13 +54,13 @@ def similarity(source: Floats, target: Floats) -> Floats:
 
 
 def align(pixels: Pixels, points: Floats, target: Floats, size: int) -> Floats:
-    """Warp a picture so that its landmarks come to lie on target points.
+    """Warp an image so that its landmarks come to lie on target points.
 
     Mirrors facer: ``get_face_align_matrix``, ``make_tanh_warp_grid(warp_factor=0)`` and
     ``grid_sample(mode="bilinear", align_corners=False)``, whose grid counts pixel centres at one half.
 
     Returns:
-        float32 (size, size, channels) in the units of the pixels, 0 outside the picture.
+        float32 (size, size, channels) in the units of the pixels, 0 outside the image.
     """
     matrix = similarity(points.astype(np.float64), target.astype(np.float64))
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
@@ -70,7 +70,7 @@ def align(pixels: Pixels, points: Floats, target: Floats, size: int) -> Floats:
 
 
 def letterbox(pixels: Pixels, size: int) -> Floats:
-    """Scale a picture to fit into a square and centre it on black.
+    """Scale an image to fit into a square and centre it on black.
 
     Mirrors DeepFace's ``preprocessing.resize_image``, which uses OpenCV's bilinear ``resize`` (no antialiasing).
 
@@ -90,10 +90,10 @@ def letterbox(pixels: Pixels, size: int) -> Floats:
 
 
 def fit(pixels: Pixels, side: int, multiple: int) -> tuple[Pixels, float]:
-    """Scale a picture so that its longer side becomes ``side``; pad it at right and bottom with black to a multiple.
+    """Scale an image so that its longer side becomes ``side``; pad it at right and bottom with black to a multiple.
 
     Returns:
-        The picture and the factor by which it was scaled.
+        The image and the factor by which it was scaled.
     """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)

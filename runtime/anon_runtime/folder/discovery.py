@@ -78,11 +78,11 @@ def find_photos(
         else:
             yield _alone(source)
     if avoided.count:
-        log.warning("%d pictures were left out, as they lie in the output folder, %s", avoided.count, avoid)
+        log.warning("%d images were left out, as they lie in the output folder, %s", avoided.count, avoid)
 
 
 class Avoided:
-    """The output folder, and how many pictures were left out since they lie in it."""
+    """The output folder, and how many images were left out since they lie in it."""
 
     def __init__(self, folder: Path | None) -> None:
         self.count = 0

@@ -1,8 +1,8 @@
 """The journal of an output folder: which photos are done, so that a run that ended early can go on.
 
-``journal.jsonl`` is only ever appended to. Its first line says what all pictures of the folder have in common, as does
+``journal.jsonl`` is only ever appended to. Its first line says what all images of the folder have in common, as does
 every line with which it was begun anew; each other line says what became of a photo, and the last one about an output
-counts. A line is written once the picture is safely on disk, so that whatever happens, a photo without a line is done
+counts. A line is written once the image is safely on disk, so that whatever happens, a photo without a line is done
 again, and comes out the same.
 """
 
@@ -100,12 +100,12 @@ class Journal(Notes):
 
         Args:
             out: the output folder, which is made if need be.
-            common: what pictures depend on, beside their photo and the secret; plain JSON types.
+            common: what images depend on, beside their photo and the secret; plain JSON types.
             secret: what else they depend on: the journal keeps what is needed to know it again, and no more.
             overwrite: begin anew, whatever the journal says is done.
 
         Raises:
-            UsageError: another run works on the folder, it holds pictures of other settings, or its journal is none.
+            UsageError: another run works on the folder, it holds images of other settings, or its journal is none.
             OutputError: the folder cannot be written.
         """
         super().__init__(out, {}, overwrite=overwrite)
@@ -155,10 +155,10 @@ class Journal(Notes):
                 leftover.unlink()
 
     def _read(self, common: Mapping[str, Any], secret: bytes) -> tuple[int, str]:
-        """Take in what is there; returns how many bytes are whole lines, and in which way new pictures would differ.
+        """Take in what is there; returns how many bytes are whole lines, and in which way new images would differ.
 
         Raises:
-            UsageError: there are pictures, from which they would differ.
+            UsageError: there are images, from which they would differ.
         """
         intact, header = 0, b""
         damage: UsageError | None = None
@@ -180,7 +180,7 @@ class Journal(Notes):
             raise damage
         if changed and not self.overwrite and any(known.identity for known in self.known.values()):
             fix = "run with the same settings to go on, choose another folder, or begin anew with --overwrite"
-            raise UsageError(f"output folder {self.out} holds pictures of another kind", changed, fix)
+            raise UsageError(f"output folder {self.out} holds images of another kind", changed, fix)
         return intact, changed
 
     def _begin_anew(self) -> None:
@@ -188,7 +188,7 @@ class Journal(Notes):
         self.known.update({output: Known("", "", old.source) for output, old in self.known.items()})
 
     def _compare(self, line: bytes, common: Mapping[str, Any], secret: bytes) -> str:
-        """In which way the pictures of the folder are others; empty if they are not."""
+        """In which way the images of the folder are others; empty if they are not."""
         try:
             header = json.loads(line)
             old = dict(header["run"])

@@ -1,7 +1,7 @@
 """Many photos: a pipeline whose stages work at the same time, and one record a photo whatever happens to it.
 
-Photos are read and decoded, described in words, painted, and written, each stage on threads of its own. Whatever fails,
-fails for one photo, unless no other could do better: a damaged bundle, a full disk.
+Photos are read and decoded, described in words, and portraits generated and written, each stage on threads of its own.
+What fails, fails for one photo, unless no other could do better: a damaged bundle, a full disk.
 """
 
 import os
@@ -18,7 +18,7 @@ from ..anonymizer import Anonymizer, Progress
 from ..errors import AnonError, BackendError, GenerationError, NoFaceError, PhotoError
 from ..faces.attributes import Attributes
 from ..faces.decoding import Decoded, decode_photo
-from ..timing import Stopwatch
+from ..timing import StageTimer
 from ..types import Description, Portrait
 from .discovery import Photo
 from .identity import Identity, identify, identify_source
@@ -29,7 +29,7 @@ from .writer import Output
 T = TypeVar("T")
 MAX_ENGINE_FAILURES = 10  # in a row, each with a photo of its own; the next ones would fail, too
 INTERNAL = "please report it"
-READERS = 2  # threads; decoding a photo takes far less time than painting one
+READERS = 2  # threads; decoding a photo takes far less time than generating one
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Described:
 
 
 @dataclass(frozen=True)
-class Painted:
+class Generated:
     """A portrait that is not written yet."""
 
     photo: Photo
@@ -110,9 +110,9 @@ class FolderRun:
         anonymizer: with the settings of the run.
         output: where portraits go.
         journal: of the output folder; without one, nothing is remembered.
-        stop: once its ``is_set`` is true, the run ends after the pictures that are being painted.
+        stop: once its ``is_set`` is true, the run ends after the images that are being generated.
         log_attributes: write what was read from the photos into the journal.
-        progress: called with evaluations done and in all, for the pictures at hand.
+        progress: called with evaluations done and in all, for the images at hand.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class FolderRun:
         self._stop = stop or threading.Event()
         self._log_attributes, self._progress = log_attributes, progress
         self._engine_failures: Counter[str] = Counter()  # in a row, by stage
-        self.clock = Stopwatch()
+        self.clock = StageTimer()
 
     def records(self, photos: Iterable[Photo]) -> Iterator[Record]:
         """Anonymize photos; yields what became of each, as it becomes known.
@@ -134,16 +134,16 @@ class FolderRun:
         batch = self._anonymizer.batch_size
         loaded = in_order(self._load, photos, threads=READERS, ahead=batch)
         described = in_background(self._describe(loaded, batch), ahead=batch)
-        painted = in_background(self._paint(described, batch), ahead=batch)
-        written = in_background((self._write(item) for item in painted), ahead=batch)
+        generated = in_background(self._generate(described, batch), ahead=batch)
+        written = in_background((self._write(item) for item in generated), ahead=batch)
         try:
             yield from written
         finally:
-            for stage in (written, painted, described, loaded):
+            for stage in (written, generated, described, loaded):
                 stage.close()
 
     def descriptions(self, photos: Iterable[Photo]) -> Iterator[Record]:
-        """Only the first half of `records`: what the photos would be painted from."""
+        """Only the first half of `records`: what the photos would be generated from."""
         batch = self._anonymizer.batch_size
         for item in self._describe(in_order(self._load, photos, threads=READERS, ahead=batch), batch):
             if isinstance(item, Described):
@@ -192,9 +192,9 @@ class FolderRun:
     def _describe_some(self, items: Sequence[Loaded]) -> Sequence[Description | PhotoError]:
         return self._anonymizer.describe_decoded([item.decoded for item in items])
 
-    def _paint(
+    def _generate(
         self, described: Iterable[Described | Record], batch: int
-    ) -> Generator[Painted | Record, None, None]:  # fmt: skip
+    ) -> Generator[Generated | Record, None, None]:  # fmt: skip
         """Words to portraits, by batches of prompts that need equally many windows of text."""
         waiting: dict[int, list[Described]] = {}
         for item in described:
@@ -206,27 +206,27 @@ class FolderRun:
             group = waiting.setdefault(self._anonymizer.count_windows(item.description.request), [])
             group.append(item)
             if len(group) == batch:
-                yield from self._paint_batch(group)
+                yield from self._generate_batch(group)
                 group.clear()
         for group in waiting.values():
             if not self._stop.is_set():
-                yield from self._paint_batch(group)
+                yield from self._generate_batch(group)
 
-    def _paint_batch(self, items: Sequence[Described]) -> Iterator[Painted | Record]:
-        with self.clock("paint"):
-            results = self._each(items, self._paint_some)
+    def _generate_batch(self, items: Sequence[Described]) -> Iterator[Generated | Record]:
+        with self.clock("generate"):
+            results = self._each(items, self._generate_some)
         for item, result in zip(items, results, strict=True):
             if isinstance(result, Portrait):
-                yield Painted(item.photo, item.identity, result.of(item.description))
+                yield Generated(item.photo, item.identity, result.of(item.description))
             else:
                 yield self._failure(item.photo, item.identity, result)
 
-    def _paint_some(self, items: Sequence[Described]) -> Sequence[Portrait]:
+    def _generate_some(self, items: Sequence[Described]) -> Sequence[Portrait]:
         requests = [item.description.request for item in items]
         return self._anonymizer.generate(requests, progress=self._progress)
 
     def _each(self, items: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[T]]) -> Sequence[T | Exception]:
-        """Work on a batch; if that fails, on one after the other, so that one does not take the others down.
+        """BuildPlan on a batch; if that fails, on one after the other, so that one does not take the others down.
 
         Runtimes add up in another order where a batch holds one: a last digit, which is a byte now and then. Where
         batches hold more, one that is alone is worked on twice, so that it comes out as it does among others.
@@ -249,7 +249,7 @@ class FolderRun:
         del self._engine_failures[work.__name__]
         return results
 
-    def _write(self, item: Painted | Record) -> Record:
+    def _write(self, item: Generated | Record) -> Record:
         """Write a portrait, then its line in the journal; what failed before passes through."""
         if isinstance(item, Record):
             return item

@@ -24,7 +24,7 @@ class Cluster:
 
     Attributes:
         load: opens the bundle in each actor.
-        batch: how many pictures an actor paints at once.
+        batch: how many images an actor generates at once.
         actors: how many there is room for.
         share: what each of them has, in words.
         resources: the same for Ray.

@@ -1,8 +1,8 @@
 """A folder on many machines: a Ray Data job, whose actors hold the engines and do what one machine does.
 
-Actors get names of photos. They read, describe, paint and write them with a `FolderRun` of their own, and send back
+Actors get names of photos. They read, describe, generate and write them with a `FolderRun` of their own, and send back
 records; neither photos nor portraits travel. The process that was started holds the journal, and adds to it as records
-arrive: what an actor wrote and did not tell is painted again, to the same bytes. Ray starts an actor that died again,
+arrive: what an actor wrote and did not tell is generated again, to the same bytes. Ray starts an actor that died again,
 and gives it what it had.
 """
 
@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from ..anonymizer import Anonymizer
 from ..errors import AnonError, BackendError, OutputError
-from ..timing import Stopwatch
+from ..timing import StageTimer
 from .discovery import Photo
 from .journal import Journal, Notes
 from .pipeline import FolderRun, Record, Stop
@@ -31,7 +31,7 @@ from .writer import Output
 
 log = logging.getLogger(__name__)
 STOP = "stop"  # a file beside those that are being written: actors are to end
-BATCHES = 4  # that an actor gets at once; reading the first and writing the last of them overlap with no painting
+BATCHES = 4  # that an actor gets at once; reading the first and writing the last of them overlap with no generating
 DEATHS = 3  # of actors over the same photos; Ray itself would go on for ever
 
 
@@ -70,7 +70,7 @@ class _Messages(logging.Handler):
         self.kept.append((record.levelno, record.getMessage()))
 
 
-class Painter:
+class Actor:
     """An actor: engines that are loaded once, and a folder run over what it is sent.
 
     Args:
@@ -108,7 +108,7 @@ class Painter:
         if not self._stop.is_set():
             try:
                 with _attempt(self._notes, batch["number"][0]):
-                    self._paint(pickle.loads(batch["photos"][0]), result)
+                    self._generate(pickle.loads(batch["photos"][0]), result)
             except AnonError as error:
                 result.error = error
         result.entries, self._notes.entries = self._notes.entries, []
@@ -116,7 +116,7 @@ class Painter:
         result.ended = self._stop.is_set()
         return {"result": [pickle.dumps(result)]}
 
-    def _paint(self, photos: Sequence[Photo], result: Result) -> None:
+    def _generate(self, photos: Sequence[Photo], result: Result) -> None:
         if self._run is None:
             options: dict[str, Any] = {"stop": self._stop, "log_attributes": self._log_attributes}
             self._run = FolderRun(self._load(), self._output, self._notes, **options)
@@ -167,14 +167,14 @@ class ScaledRun:
         cluster: see `connect`.
         output: a folder that all machines of the cluster have under the same path.
         journal: of the folder.
-        stop: when set, the run ends after the pictures that are being painted.
+        stop: when set, the run ends after the images that are being generated.
         log_attributes: write what was read from the photos into the journal.
     """
 
     def __init__(self, cluster: Cluster, output: Output, journal: Journal, *, stop: Stop, log_attributes: bool) -> None:
         self._cluster, self._output, self._journal = cluster, output, journal
         self._stop, self._log_attributes = stop, log_attributes
-        self.clock = Stopwatch()
+        self.clock = StageTimer()
 
     def records(self, photos: Sequence[Photo]) -> Iterator[Record]:
         """Anonymize photos; yields what became of each, as it becomes known; see `FolderRun.records`."""
@@ -198,7 +198,7 @@ class ScaledRun:
                 heard[result.actor] += 1
                 if result.ended:
                     ended[result.actor] = max(ended[result.actor], result.call)
-                # Results come in any order: what was being painted may be behind what was not begun any more.
+                # Results come in any order: what was being generated may be behind what was not begun any more.
                 if len(ended) == actors and heard >= ended:
                     return
 
@@ -209,7 +209,7 @@ class ScaledRun:
         arguments = (self._cluster.load, self._output, known, overwrite, self._log_attributes, Path.cwd())
         rows = [{"number": i, "photos": pickle.dumps(part)} for i, part in enumerate(parts)]
         job = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Painter, batch_size=1, fn_constructor_args=arguments,
+            Actor, batch_size=1, fn_constructor_args=arguments,
             compute=ray.data.ActorPoolStrategy(size=actors), **self._cluster.resources,
         )  # fmt: skip
         try:

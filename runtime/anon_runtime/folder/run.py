@@ -119,7 +119,7 @@ def _start(
 
 
 def _load_same(load: Callable[[], Anonymizer], output: Output, common: Mapping[str, Any]) -> Anonymizer:
-    """Open a bundle on another machine, which has to paint the same pictures.
+    """Open a bundle on another machine, which has to generate the same images.
 
     Raises:
         BundleError: it would not.
@@ -145,10 +145,10 @@ def _journal(anonymizer: Anonymizer, output: Output, *, overwrite: bool) -> Iter
 
 
 def describe_run(anonymizer: Anonymizer, output: Output) -> dict[str, Any]:
-    """What the pictures of a folder have in common, in plain JSON types, but for what may be a secret."""
+    """What the images of a folder have in common, in plain JSON types, but for what may be a secret."""
     settings = asdict(anonymizer.settings)
     del settings["seed"], settings["attributes"]
-    # Above one, a picture does not depend on the size of its batch; of one, it differs by a last digit.
+    # Above one, an image does not depend on the size of its batch; of one, it differs by a last digit.
     settings["batched"] = anonymizer.batch_size > 1
     del settings["batch_size"]
     # Sums of large networks depend on both in their last digits, and they are the machine's if nobody says.
@@ -172,7 +172,7 @@ def _stopping() -> Iterator[threading.Event]:
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
-        log.warning("ending after the pictures that are being painted; once more to end at once")
+        log.warning("ending after the images that are being generated; once more to end at once")
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -203,13 +203,13 @@ def run_request(
     anonymizer: Anonymizer, request: Request | None, output: Output, name: str, reporter: Reporter, *,
     overwrite: bool = False,
 ) -> int:  # fmt: skip
-    """Paint one prompt, or the settings' attributes; an error ends the run."""
+    """Generate one prompt, or the settings' attributes; an error ends the run."""
     anonymizer.check(anonymizer.settings)
     path = output.file or output.name(Photo(Path(name), Path(name)))
     if not overwrite:
         output.check_free(path)
     if request is not None and not request.prompt.strip():
-        raise UsageError("--prompt", "it is empty", "describe the picture")
+        raise UsageError("--prompt", "it is empty", "describe the image")
     description = None
     if request is None:
         description = anonymizer.describe(None)

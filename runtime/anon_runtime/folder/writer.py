@@ -21,7 +21,7 @@ from .remote import Remote
 
 ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-OTHER_PICTURES = {".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff"}
+OTHER_IMAGES = {".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff"}
 # What concerns one name, not the folder: another photo may do better.
 OWN_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR}
 
@@ -56,7 +56,7 @@ class Output:
         if "/" in choices.get("suffix", "") or "\0" in choices.get("suffix", ""):
             raise UsageError(f"--suffix {choices['suffix']}", "it is part of a name, not of a path", "leave out the /")
         ending = out.suffix.lower()
-        if out.is_dir() or ending not in {*FORMATS, *OTHER_PICTURES}:
+        if out.is_dir() or ending not in {*FORMATS, *OTHER_IMAGES}:
             return cls(out, format=format or "png", **choices)
         own = FORMATS.get(ending)
         if own is None or format not in (None, own):
@@ -152,7 +152,7 @@ class Output:
 
 
 def encode(image: Image.Image, format: str = "png", quality: int = 95) -> bytes:
-    """A picture's pixels as a file, with no metadata at all."""
+    """An image's pixels as a file, with no metadata at all."""
     buffer = io.BytesIO()
     # Level 4 takes half the time of the usual 6; a photograph's file is as large, to the percent.
     options = {"compress_level": 4} if format == "png" else {"quality": quality}

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.evaluate.baselines import BASELINES, NO_FACE, blur, hide_faces, make, mask, pixelate
-from benchmarks.evaluate.pairs import Picture
+from benchmarks.evaluate.pairs import ImageFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -40,18 +40,16 @@ def test_nothing_of_a_masked_face_is_left() -> None:
 
 
 def test_only_the_face_is_hidden() -> None:
-    picture = np.asarray(noise(100, 120))
-    made = np.asarray(hide_faces(picture, [(20, 30, 40, 50), (100, -5, 40, 20)], mask))
-    changed = (made != picture).any(axis=2)
+    image = np.asarray(noise(100, 120))
+    made = np.asarray(hide_faces(image, [(20, 30, 40, 50), (100, -5, 40, 20)], mask))
+    changed = (made != image).any(axis=2)
     expected = np.zeros((100, 120), bool)
     expected[25:85, 16:64] = expected[0:17, 96:120] = True  # a tenth more on every side, cut at the border
     assert not changed[~expected].any() and changed[expected].mean() > 0.98
 
 
-def test_pictures_without_a_face_give_none(
-    tmp_path: Path, anonymizer: Anonymizer, astronaut: Path, coffee: Path
-) -> None:
-    originals = [Picture("in/astronaut", astronaut), Picture("coffee", coffee)]
+def test_images_without_a_face_give_none(tmp_path: Path, anonymizer: Anonymizer, astronaut: Path, coffee: Path) -> None:
+    originals = [ImageFile("in/astronaut", astronaut), ImageFile("coffee", coffee)]
     methods = make(["blur", "pixelate", "mask"], originals, anonymizer, tmp_path)
     assert [method.name for method in methods] == [name for kind in BASELINES.values() for name in kind]
     for method in methods:

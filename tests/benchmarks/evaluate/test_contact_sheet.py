@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.evaluate.contact_sheet import SIDE, contact_sheet
-from benchmarks.evaluate.pairs import Method, Picture
+from benchmarks.evaluate.pairs import ImageFile, Method
 from PIL import Image
 
 
@@ -27,24 +27,24 @@ class Page(HTMLParser):
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Picture]:
+def images(tmp_path: Path) -> list[ImageFile]:
     found = []
     for i, name in enumerate(('<script>"&', "plain")):
         path = tmp_path / f"{i}.png"
         Image.new("RGB", (300, 200), (250 * i, 0, 250)).save(path)
-        found.append(Picture(name, path))
+        found.append(ImageFile(name, path))
     return found
 
 
 @pytest.mark.parametrize("show", [False, True])
-def test_originals_are_shown_when_asked_for_only(pictures: list[Picture], show: bool) -> None:
-    """Originals are red and blue here, the method's pictures are grey."""
-    grey = pictures[0].path.with_name("grey.png")
+def test_originals_are_shown_when_asked_for_only(images: list[ImageFile], show: bool) -> None:
+    """Originals are red and blue here, the method's images are grey."""
+    grey = images[0].path.with_name("grey.png")
     Image.new("L", (300, 200), 90).save(grey)
-    method = Method("m <b>", {1: Picture("plain", grey)}, {pictures[0].name: "no face & no picture"})
-    page = Page(contact_sheet(pictures, [method], show))
+    method = Method("m <b>", {1: ImageFile("plain", grey)}, {images[0].name: "no face & no image"})
+    page = Page(contact_sheet(images, [method], show))
     assert "script" not in page.tags and "b" not in page.tags
-    assert {'<script>"&', "plain", "m <b>", "no face & no picture"} <= {*page.texts}
+    assert {'<script>"&', "plain", "m <b>", "no face & no image"} <= {*page.texts}
     assert len(page.images) == 1 + 2 * show
     for image in page.images:
         kind, _, data = str(image["src"]).partition(",")

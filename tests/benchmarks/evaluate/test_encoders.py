@@ -9,7 +9,7 @@ import pytest
 import torch
 from benchmarks.evaluate.cache import Cache
 from benchmarks.evaluate.encoders import ENCODERS, Clip, Dlib, Embedder, FaceNet
-from benchmarks.evaluate.pairs import Method, Picture
+from benchmarks.evaluate.pairs import ImageFile, Method
 from benchmarks.evaluate.requirements import MissingError, data_of
 from PIL import Image
 
@@ -25,7 +25,7 @@ def encoder() -> Dlib:
 
 
 def test_dlib_is_dlibs(encoder: Dlib, astronaut: Path) -> None:
-    """Through fractions of the picture's size and back, the very face that dlib's own calls are given."""
+    """Through fractions of the image's size and back, the very face that dlib's own calls are given."""
     folder = "face_recognition_models", "models"
     shape = dlib.shape_predictor(
         str(data_of("face-recognition-models", *folder, "shape_predictor_5_face_landmarks.dat"))
@@ -34,19 +34,19 @@ def test_dlib_is_dlibs(encoder: Dlib, astronaut: Path) -> None:
         str(data_of("face-recognition-models", *folder, "dlib_face_recognition_resnet_model_v1.dat"))
     )
     photo = read_photo(astronaut)
-    for picture in (photo, photo[30:390, 70:431]):
-        picture = np.ascontiguousarray(picture)
-        box = max(dlib.get_frontal_face_detector()(picture, 1), key=lambda box: box.area())
-        expected = np.array(network.compute_face_descriptor(picture, shape(picture, box)))
-        points = encoder.locate(picture)
+    for image in (photo, photo[30:390, 70:431]):
+        image = np.ascontiguousarray(image)
+        box = max(dlib.get_frontal_face_detector()(image, 1), key=lambda box: box.area())
+        expected = np.array(network.compute_face_descriptor(image, shape(image, box)))
+        points = encoder.locate(image)
         assert points is not None and points.shape == (7, 2)
-        np.testing.assert_array_equal(encoder.embed(picture, points), expected)
+        np.testing.assert_array_equal(encoder.embed(image, points), expected)
 
 
 def test_one_person_is_nearer_than_another(encoder: Dlib, astronaut: Path) -> None:
     photo = read_photo(astronaut)
     face, mirrored = photo[30:390, 70:430], photo[30:390, 70:430][:, ::-1].copy()
-    first, second = (encoder.embed(picture, encoder.locate(picture)) for picture in (face, mirrored))
+    first, second = (encoder.embed(image, encoder.locate(image)) for image in (face, mirrored))
     assert np.linalg.norm(first - second) < 0.5
     assert np.linalg.norm(first - encoder.embed(photo[200:], None)) > 0.6
 
@@ -68,27 +68,27 @@ def test_a_face_that_is_not_found_is_cropped_where_its_originals_is(
     Image.fromarray(photo).save(original)
     noise = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
     Image.fromarray(noise).resize((180, 180)).save(hidden)  # half the size: places are shares of it
-    pictures = [Picture("a", original), Picture("b", coffee)]
-    method = Method("m", {0: Picture("a", hidden), 1: Picture("b", hidden)})
+    images = [ImageFile("a", original), ImageFile("b", coffee)]
+    method = Method("m", {0: ImageFile("a", hidden), 1: ImageFile("b", hidden)})
     with Cache(tmp_path / "cache.npz", encoder.version) as cache:
         embedder = Embedder(encoder, cache)
-        gallery, queries = embedder.originals(pictures), embedder.method(pictures, method)
+        gallery, queries = embedder.originals(images), embedder.method(images, method)
         assert gallery.faceless.tolist() == [False, True] and queries.faceless.tolist() == [True, True]
         points, noise = encoder.locate(photo), read_photo(hidden)
         assert points is not None
         np.testing.assert_array_equal(queries.vectors[0], encoder.embed(noise, points))
         np.testing.assert_array_equal(queries.vectors[1], encoder.embed(noise, None))
-        assert (queries.vectors[0] != queries.vectors[1]).any(), "the same picture, cropped by another original"
+        assert (queries.vectors[0] != queries.vectors[1]).any(), "the same image, cropped by another original"
 
 
 def test_nothing_is_embedded_twice(encoder: Dlib, astronaut: Path, tmp_path: Path) -> None:
     class Counting:
         name, version, metric, calls = "counting", "1", "cosine", 0
 
-        def locate(self, picture: np.ndarray) -> None:
+        def locate(self, image: np.ndarray) -> None:
             self.calls += 1
 
-        def embed(self, picture: np.ndarray, points: Any) -> np.ndarray:
+        def embed(self, image: np.ndarray, points: Any) -> np.ndarray:
             self.calls += 1
             return np.ones(3)
 
@@ -97,7 +97,7 @@ def test_nothing_is_embedded_twice(encoder: Dlib, astronaut: Path, tmp_path: Pat
     twin.write_bytes(astronaut.read_bytes())
     for _ in range(2):
         with Cache(tmp_path / "cache.npz", counting.version) as cache:
-            Embedder(counting, cache).originals([Picture("a", astronaut), Picture("twin", twin)])
+            Embedder(counting, cache).originals([ImageFile("a", astronaut), ImageFile("twin", twin)])
     assert counting.calls == 2, "one search and one embedding, for two files of one content, in two runs"
 
 
@@ -129,19 +129,19 @@ def test_clip_is_transformers(hub: Path, astronaut: Path, coffee: Path) -> None:
     )
     clip = ENCODERS["CLIP ViT-B/32"]()
     for path in (astronaut, coffee):
-        picture = read_photo(path)
-        expected = torch.from_numpy(clip_pixels(picture))
+        image = read_photo(path)
+        expected = torch.from_numpy(clip_pixels(image))
         with torch.no_grad():
             theirs = model.get_image_features(pixel_values=expected[None])[0].numpy()
-        np.testing.assert_allclose(clip.embed(picture, clip.locate(picture)), theirs, atol=2e-4)
+        np.testing.assert_allclose(clip.embed(image, clip.locate(image)), theirs, atol=2e-4)
 
 
-def clip_pixels(picture: np.ndarray) -> np.ndarray:
+def clip_pixels(image: np.ndarray) -> np.ndarray:
     """What OpenAI's own ``clip.load`` does: the shorter side to 224, bicubic; the middle; mean and deviation."""
-    image, scale = Image.fromarray(picture), 224 / min(picture.shape[:2])
-    image = image.resize((int(image.width * scale), int(image.height * scale)), Image.Resampling.BICUBIC)
-    left, top = round((image.width - 224) / 2), round((image.height - 224) / 2)
-    values = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32) / 255
+    scaled, scale = Image.fromarray(image), 224 / min(image.shape[:2])
+    scaled = scaled.resize((int(scaled.width * scale), int(scaled.height * scale)), Image.Resampling.BICUBIC)
+    left, top = round((scaled.width - 224) / 2), round((scaled.height - 224) / 2)
+    values = np.asarray(scaled.crop((left, top, left + 224, top + 224)), np.float32) / 255
     mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
     return ((values - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1)
 

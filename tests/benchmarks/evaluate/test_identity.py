@@ -89,7 +89,7 @@ def test_wrong_pairs_are_worse() -> None:
 
 
 @given(st.integers(1, 80), st.integers(0, 5), st.integers(1, 100))
-def test_pictures_that_all_look_the_same_give_what_guessing_gives(n: int, seed: int, k: int) -> None:
+def test_images_that_all_look_the_same_give_what_guessing_gives(n: int, seed: int, k: int) -> None:
     """No order of equals helps or harms: not even that the right one stands first in the gallery."""
     alike = np.tile(vectors(1, seed), (n, 1))
     for metric in ("cosine", "euclidean"):

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.evaluate.labels import Labels, age_bands, make_groups, read_names
-from benchmarks.evaluate.pairs import Picture
+from benchmarks.evaluate.pairs import ImageFile
 
 from anon_runtime.errors import UsageError
 
-PICTURES = [Picture(name, Path(f"{name}.jpg")) for name in ("a", "b", "sub/c")]
+IMAGES = [ImageFile(name, Path(f"{name}.jpg")) for name in ("a", "b", "sub/c")]
 
 
 def write(folder: Path, text: str) -> Path:
@@ -18,7 +18,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_labels_follow_the_originals(tmp_path: Path) -> None:
     path = write(tmp_path, "file,Male,ethnicity,age\nsub/c.jpg,1,white,34.5\na.png,0,,\nz.jpg,1,black,3\n")
-    labels = Labels.read(path, PICTURES)
+    labels = Labels.read(path, IMAGES)
     np.testing.assert_array_equal(labels.numbers("Male"), [0, np.nan, 1])
     np.testing.assert_array_equal(labels.numbers("age"), [np.nan, np.nan, 34.5])
     assert labels.text("ethnicity") == ["", "", "white"]
@@ -31,20 +31,20 @@ def test_labels_follow_the_originals(tmp_path: Path) -> None:
 )
 def test_labels_that_cannot_be_used_are_refused(tmp_path: Path, text: str, why: str) -> None:
     with pytest.raises(UsageError, match=why):
-        Labels.read(write(tmp_path, text), PICTURES)
+        Labels.read(write(tmp_path, text), IMAGES)
     with pytest.raises(UsageError, match="No such file"):
-        Labels.read(tmp_path / "nowhere.csv", PICTURES)
+        Labels.read(tmp_path / "nowhere.csv", IMAGES)
 
 
 def test_a_list_of_names(tmp_path: Path) -> None:
     path = tmp_path / "list"
     path.write_text("sub/c\n\nb.png\nunknown\n")
-    assert read_names(path, PICTURES).tolist() == [False, True, True]
+    assert read_names(path, IMAGES).tolist() == [False, True, True]
     path.write_text("unknown\n")
     with pytest.raises(UsageError, match="names no original"):
-        read_names(path, PICTURES)
+        read_names(path, IMAGES)
     with pytest.raises(UsageError, match="No such file"):
-        read_names(tmp_path / "nowhere", PICTURES)
+        read_names(tmp_path / "nowhere", IMAGES)
 
 
 def test_groups() -> None:

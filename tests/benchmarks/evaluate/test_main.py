@@ -22,7 +22,7 @@ FACES = 12
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory, astronaut: Path) -> Path:
-    """``photos``: twelve pictures of one face; ``same``: copies; ``shuffled``: copies under each other's names."""
+    """``photos``: twelve images of one face; ``same``: copies; ``shuffled``: copies under each other's names."""
     root = tmp_path_factory.mktemp("evaluate")
     for name in ("photos", "same", "shuffled"):
         (root / name).mkdir()
@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, astronaut: Path) -> Path:
         shutil.copy(root / "photos" / f"{i:02}.png", root / "same" / f"{i:02}.png")
         shutil.copy(root / "photos" / f"{i:02}.png", root / "shuffled" / f"{(i + 5) % FACES:02}.png")
     (root / "shuffled" / "03.png").unlink()
-    (root / "photos" / "damaged.png").write_bytes(b"no picture")
+    (root / "photos" / "damaged.png").write_bytes(b"no image")
     (root / "labels.csv").write_text("\n".join(rows))
     (root / "held-out").write_text("\n".join(f"{i:02}" for i in range(10)))
     return root
@@ -77,9 +77,9 @@ def test_the_report_has_every_row_or_says_what_it_lacks(out: Path) -> None:
     assert all(title in text for title in (*report.UTILITY, *report.QUALITY)), "Tables II and III"
     assert "hf download openai/clip-vit-base-patch32" in text and "enet_b0_8_va_mtl.onnx" in text
     assert "Inner face, 21 attributes: 5_o_Clock_Shadow, " in text and "Outer face, 17 attributes: Bald, " in text
-    assert f"{FACES} originals" in text and "damaged cannot be read and is left out: not a picture" in text
+    assert f"{FACES} originals" in text and "damaged cannot be read and is left out: not an image" in text
     assert "guessing, ethnicity, sex and age band known (held out)" in text
-    assert "there is no picture of it" in text
+    assert "there is no image of it" in text
     assert "Labels were given for Male, age, ethnicity" in text
 
 

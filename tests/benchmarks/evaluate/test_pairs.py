@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.evaluate.pairs import SIDE, Picture, find_pictures, pair
+from benchmarks.evaluate.pairs import SIDE, ImageFile, find_images, pair
 from PIL import Image
 
 from anon_runtime.cli import main
@@ -22,7 +22,7 @@ def save(path: Path, colour: int, side: int = 24) -> Path:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Three originals, one of them in a folder inside, and anonymized pictures of two, with other endings."""
+    """Three originals, one of them in a folder inside, and anonymized images of two, with other endings."""
     for i, name in enumerate(("a.jpg", "b.png", "inner/a.png")):
         save(tmp_path / "originals" / name, 40 * i)
     for i, name in enumerate(("a.png", "inner/a.webp", "unknown.png")):
@@ -31,41 +31,41 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_by_name_whatever_the_ending(folders: tuple[Path, Path]) -> None:
-    originals, _ = find_pictures(folders[0])
-    assert [picture.name for picture in originals] == ["a", "b", "inner/a"]
+    originals, _ = find_images(folders[0])
+    assert [image.name for image in originals] == ["a", "b", "inner/a"]
     method = pair("m", originals, folders[1])
-    assert {i: picture.path.name for i, picture in method.pairs.items()} == {0: "a.png", 2: "a.webp"}
-    assert method.missing == {"b": "there is no picture of it"} and method.extra == 1
-    assert method.reasons == {"there is no picture of it": 1}
+    assert {i: image.path.name for i, image in method.pairs.items()} == {0: "a.png", 2: "a.webp"}
+    assert method.missing == {"b": "there is no image of it"} and method.extra == 1
+    assert method.reasons == {"there is no image of it": 1}
 
 
-def test_a_picture_that_cannot_be_read_is_told(folders: tuple[Path, Path]) -> None:
-    (folders[1] / "b.png").write_bytes(b"not a picture")
+def test_a_image_that_cannot_be_read_is_told(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "b.png").write_bytes(b"not an image")
     (folders[0] / "c.png").write_bytes(b"neither")
-    originals, broken = find_pictures(folders[0])
+    originals, broken = find_images(folders[0])
     assert len(originals) == 3 and list(broken) == ["c"]
     method = pair("m", originals, folders[1])
     assert "cannot be read" in method.missing["b"] and 1 not in method.pairs
 
 
-def test_two_pictures_of_one_name_are_refused(folders: tuple[Path, Path]) -> None:
+def test_two_images_of_one_name_are_refused(folders: tuple[Path, Path]) -> None:
     save(folders[1] / "a.jpg", 9)
     with pytest.raises(UsageError, match="have one name"):
-        pair("m", find_pictures(folders[0])[0], folders[1])
+        pair("m", find_images(folders[0])[0], folders[1])
 
 
 def test_folders_that_have_nothing_in_common_are_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     save(tmp_path / "other" / "z.png", 1)
     with pytest.raises(UsageError, match="belongs to an original"):
-        pair("m", find_pictures(folders[0])[0], tmp_path / "other")
+        pair("m", find_images(folders[0])[0], tmp_path / "other")
     with pytest.raises(UsageError, match="no such folder"):
-        find_pictures(tmp_path / "nowhere")
+        find_images(tmp_path / "nowhere")
 
 
-def test_large_pictures_are_scaled_down(tmp_path: Path) -> None:
+def test_large_images_are_scaled_down(tmp_path: Path) -> None:
     Image.new("RGB", (2 * SIDE, SIDE)).save(tmp_path / "large.png")
     Image.new("RGB", (30, 20)).save(tmp_path / "small.png")
-    large, small = find_pictures(tmp_path)[0]
+    large, small = find_images(tmp_path)[0]
     assert large.pixels().shape == (SIDE // 2, SIDE, 3) and small.pixels().shape == (20, 30, 3)
     assert large.digest != small.digest and len(large.digest) == 32
 
@@ -89,7 +89,7 @@ def test_by_the_journal_of_a_run(
     shutil.copy(coffee, photos / "coffee.png")
     quick = ["--steps", "1", "--guidance-scale", "1", "--seed", "7", "--quiet", "--engines", str(demo_bundle)]
     assert run([str(photos), "-o", str(out), *naming, *quick]) == 3
-    originals, _ = find_pictures(photos)
+    originals, _ = find_images(photos)
     if naming[0] == "--rename":
         with pytest.raises(UsageError, match="hides the names of photos.*--seed-file"):
             pair("ours", originals, out)
@@ -98,10 +98,10 @@ def test_by_the_journal_of_a_run(
     assert "no face was found" in method.missing["coffee"]
     journal = (out / NAME).read_text().splitlines()
     by_output = {line["output"]: line["seed"] for line in map(json.loads, journal[1:]) if line["status"] == "ok"}
-    assert len({by_output[picture.path.name] for picture in method.pairs.values()}) == 2
+    assert len({by_output[image.path.name] for image in method.pairs.values()}) == 2
     if naming[0] == "--rename":  # the pair follows the photo's content, not its name
         first, _, last = originals
-        swapped = [Picture(first.name, last.path), originals[1], Picture(last.name, first.path)]
+        swapped = [ImageFile(first.name, last.path), originals[1], ImageFile(last.name, first.path)]
         again = pair("ours", swapped, out, 7)
         assert again.pairs[0].path == method.pairs[2].path and again.pairs[2].path == method.pairs[0].path
 
@@ -110,7 +110,7 @@ def test_a_line_that_was_cut_off_is_no_line(folders: tuple[Path, Path]) -> None:
     lines = [{"run": {}}, {"id": "1", "status": "ok", "input": "a.jpg", "output": "unknown.png"}]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folders[1] / NAME).write_text(text + '{"id": "2", "status": "ok", "inp')
-    method = pair("m", find_pictures(folders[0])[0], folders[1])
+    method = pair("m", find_images(folders[0])[0], folders[1])
     assert method.pairs[0].path.name == "unknown.png" and len(method.pairs) == 1 and method.extra == 2
 
 
@@ -118,7 +118,7 @@ def test_a_line_that_was_cut_off_is_no_line(folders: tuple[Path, Path]) -> None:
 def test_what_is_no_journal_is_refused(folders: tuple[Path, Path], text: str) -> None:
     (folders[1] / NAME).write_text(text)
     with pytest.raises(UsageError, match="no journal"):
-        pair("m", find_pictures(folders[0])[0], folders[1])
+        pair("m", find_images(folders[0])[0], folders[1])
 
 
 def test_pixels_are_upright(tmp_path: Path) -> None:
@@ -126,4 +126,4 @@ def test_pixels_are_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
-    assert find_pictures(tmp_path)[0][0].pixels().shape == (30, 20, 3)
+    assert find_images(tmp_path)[0][0].pixels().shape == (30, 20, 3)

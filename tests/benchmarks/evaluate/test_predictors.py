@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 from benchmarks.evaluate.cache import Cache
-from benchmarks.evaluate.pairs import Picture
+from benchmarks.evaluate.pairs import ImageFile
 from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion, Reader
 from benchmarks.evaluate.requirements import MissingError
 from onnx import TensorProto, helper, numpy_helper
@@ -30,7 +30,7 @@ def test_a_reading_is_what_the_runtime_reads(
     reader: Reader, anonymizer: Anonymizer, astronaut: Path, coffee: Path
 ) -> None:
     expected = anonymizer.describe(astronaut)
-    seen, unseen = reader.engines([Picture("a", astronaut), Picture("b", coffee)], "test")
+    seen, unseen = reader.engines([ImageFile("a", astronaut), ImageFile("b", coffee)], "test")
     own = dict(zip(FaceEngines.columns, seen.tolist(), strict=True))
     assert [own[name] for name in CELEBA] == pytest.approx([expected.attributes[name] for name in CELEBA])
     assert own[str(expected.attributes["Ethnic"])] == 1 and own["Age"] == expected.attributes["Age"]
@@ -62,14 +62,14 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_hsemotion_is_the_packages(weights: Path, reader: Reader, astronaut: Path, coffee: Path) -> None:
     """On the crop that the bundle's detector found; the steps are written out as the package's paper describes them."""
-    x, y, width, height = reader.engines([Picture("a", astronaut)], "test")[0, -4:]
+    x, y, width, height = reader.engines([ImageFile("a", astronaut)], "test")[0, -4:]
     crop = read_photo(astronaut)[int(y) : round(y + height), int(x) : round(x + width)]
     values = (cv2.resize(crop, (224, 224)) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     inputs = {"input": values.transpose(2, 0, 1)[None].astype(np.float32)}
     (scores,) = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
     shares = np.exp(scores[:8]) / np.exp(scores[:8]).sum()
-    pictures = [Picture("a", astronaut), Picture("b", coffee)]
-    seen, unseen = reader.others(HSEmotion(), pictures, "test")
+    images = [ImageFile("a", astronaut), ImageFile("b", coffee)]
+    seen, unseen = reader.others(HSEmotion(), images, "test")
     np.testing.assert_allclose(seen, [*shares, *scores[8:]], rtol=1e-4)
     assert np.isnan(unseen).all()
 

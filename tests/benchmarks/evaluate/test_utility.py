@@ -66,7 +66,7 @@ def test_auc_is_scikit_learns() -> None:
         assert found[name] == pytest.approx(expected)
 
 
-def test_a_picture_without_a_face_counts() -> None:
+def test_a_image_without_a_face_counts() -> None:
     reading = readings()
     truth = find_truth(None, reading)
     seen = reading.copy()

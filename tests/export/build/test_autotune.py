@@ -41,17 +41,17 @@ class Network:
 
 def test_a_network_that_is_busy_with_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(monkeypatch, call=0.1, sample=0.001)
-    assert autotune.measure_defaults(network, SPEC, (4, 8, 8)) == Defaults(guidance_batch=True, batch_size=16)
+    assert autotune.autotune(network, SPEC, (4, 8, 8)) == Defaults(guidance_batch=True, batch_size=16)
     assert network.shapes == {(77, 8)}
 
 
 def test_a_network_that_is_slower_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(monkeypatch, call=0.0, sample=0.1)
     monkeypatch.setattr(network, "extra", lambda count: 0.05 * (count > 1))
-    assert autotune.measure_defaults(network, SPEC, (4, 8, 8)).guidance_batch is False
+    assert autotune.autotune(network, SPEC, (4, 8, 8)).guidance_batch is False
 
 
 def test_a_large_network_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(monkeypatch, call=0.0, sample=2.0)
-    assert autotune.measure_defaults(network, SPEC, (4, 8, 8)) == Defaults()
+    assert autotune.autotune(network, SPEC, (4, 8, 8)) == Defaults()
     assert network.now == 2.0

@@ -19,9 +19,10 @@ from anon_export.build import plan as build_plan
 from anon_export.build.builder import build
 from anon_export.demo.generator import DEMO, Architecture, write_generator
 from anon_export.models.loading import load_model
-from anon_export.build.options import Plan
-from anon_export.build.verify import PICTURE, REQUEST, SETTINGS, psnr
-from anon_runtime.bundle.manifest import MANIFEST, Bundle
+from anon_export.build.options import BuildOptions
+from anon_export.build.verify import IMAGE, REQUEST, SETTINGS, psnr
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.errors import AnonError, OutputError, UsageError
 
 
@@ -57,16 +58,16 @@ def test_nothing_of_the_build_machine_is_in_the_bundle(demo_bundle: Path) -> Non
 
 
 @pytest.mark.packages
-def test_optimum_paints_the_same_picture(demo_bundle: Path) -> None:
+def test_optimum_generates_the_same_image(demo_bundle: Path) -> None:
     """Other tools can use the engines: Optimum's own pipeline opens the folder and follows diffusers as we do."""
     from optimum import onnxruntime as optimum
 
     from anon_export.build.reference import Diffusers, to_pixels
 
     pipeline = optimum.ORTStableDiffusionPipeline.from_pretrained(demo_bundle)
-    painted = to_pixels(Diffusers(pipeline, "leading").paint([REQUEST], SETTINGS))[0]
-    with Image.open(demo_bundle / PICTURE) as image:
-        assert psnr(painted, np.asarray(image.convert("RGB"))) >= 60
+    generated = to_pixels(Diffusers(pipeline, "leading").generate([REQUEST], SETTINGS))[0]
+    with Image.open(demo_bundle / IMAGE) as image:
+        assert psnr(generated, np.asarray(image.convert("RGB"))) >= 60
 
 
 @pytest.fixture
@@ -90,13 +91,13 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 
 @pytest.fixture
-def cached(demo_bundle: Path, tmp_path: Path) -> Plan:
+def cached(demo_bundle: Path, tmp_path: Path) -> BuildOptions:
     """The plan of the demo bundle, whose output holds a copy of it already."""
     shutil.copytree(demo_bundle, tmp_path / "demo")
-    return Plan("demo", "demo", tmp_path, "demo")
+    return BuildOptions("demo", "demo", tmp_path, "demo")
 
 
-def test_a_second_build_builds_nothing(cached: Plan, forbid: Callable[..., list[str]]) -> None:
+def test_a_second_build_builds_nothing(cached: BuildOptions, forbid: Callable[..., list[str]]) -> None:
     forbid()
     said: list[tuple[str, str]] = []
     before = (cached.folder / MANIFEST).stat().st_mtime_ns
@@ -105,7 +106,7 @@ def test_a_second_build_builds_nothing(cached: Plan, forbid: Callable[..., list[
     assert (bundle.path / MANIFEST).stat().st_mtime_ns == before
 
 
-def test_only_what_changed_is_built(cached: Plan, forbid: Callable[..., list[str]], demo_bundle: Path) -> None:
+def test_only_what_changed_is_built(cached: BuildOptions, forbid: Callable[..., list[str]], demo_bundle: Path) -> None:
     happened = forbid("vae_decoder")
     old = Bundle.open(cached.folder).manifest
     states: dict[str, str] = {}
@@ -118,11 +119,11 @@ def test_only_what_changed_is_built(cached: Plan, forbid: Callable[..., list[str
     assert fresh.engines["unet"] == old.engines["unet"]
     assert fresh.engines["vae_decoder"].precision == "fp16"
     assert fresh.engines["vae_decoder"].key != old.engines["vae_decoder"].key
-    assert fresh.verification is not None and fresh.verification.picture_psnr >= 40
+    assert fresh.verification is not None and fresh.verification.image_psnr >= 40
     assert list(cached.output.iterdir()) == [cached.folder]
 
 
-def test_a_damaged_component_is_built_again_alone(cached: Plan, forbid: Callable[..., list[str]]) -> None:
+def test_a_damaged_component_is_built_again_alone(cached: BuildOptions, forbid: Callable[..., list[str]]) -> None:
     happened = forbid("vae_decoder")
     path = cached.folder / "vae_decoder" / "model.onnx"
     content = bytearray(path.read_bytes())
@@ -142,7 +143,7 @@ def test_a_damaged_component_is_built_again_alone(cached: Plan, forbid: Callable
         pytest.param({"target": "openvino"}, marks=pytest.mark.packages),
     ],
 )
-def test_keys_follow_the_options(cached: Plan, tmp_path: Path, change: dict) -> None:
+def test_keys_follow_the_options(cached: BuildOptions, tmp_path: Path, change: dict) -> None:
     before = build_plan.prepare(cached, tmp_path / "a")
     assert before.unchanged and before.size == 0
     after = build_plan.prepare(replace(cached, **change), tmp_path / "b")
@@ -150,7 +151,7 @@ def test_keys_follow_the_options(cached: Plan, tmp_path: Path, change: dict) -> 
     assert after.size > 0
 
 
-def test_keys_follow_tools_and_code(cached: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_follow_tools_and_code(cached: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, (name, replacement) in enumerate(
         [("version", lambda _tool: "0.0"), ("engine_code", lambda: "other code")]
     ):
@@ -161,36 +162,36 @@ def test_keys_follow_tools_and_code(cached: Plan, tmp_path: Path, monkeypatch: p
 
 
 def test_an_edit_of_other_code_verifies_the_engines_again_and_makes_none(
-    cached: Plan, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+    cached: BuildOptions, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forbid()
     monkeypatch.setattr(build_plan, "bundle_code", lambda: "other code")
-    monkeypatch.setattr(reference, "write_picture", None)  # not painted again, either
+    monkeypatch.setattr(reference, "write_image", None)  # not generated again, either
     old, said = Bundle.open(cached.folder).manifest, set[str]()
     fresh = build(cached, lambda name, _state: said.add(name)).manifest
     assert "verification" in said and fresh.engines == old.engines and fresh.key != old.key
     assert Bundle.open(cached.folder).manifest == fresh
 
 
-def test_another_check_of_the_picture_paints_it_again_alone(
-    cached: Plan, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+def test_another_check_of_the_image_generates_it_again_alone(
+    cached: BuildOptions, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forbid()
-    before = pixels(cached.folder / PICTURE)
+    before = pixels(cached.folder / IMAGE)
     asked = replace(REQUEST, prompt="closeup portrait photo of a black 60 man, Bald , ", seed=8)
     monkeypatch.setattr(build_plan, "bundle_code", lambda: "other code")
     for module in (verify, reference):
         monkeypatch.setattr(module, "REQUEST", asked)
     bundle = build(cached)
-    assert bundle.manifest.verification is not None and bundle.manifest.verification.picture_psnr >= 60
-    assert psnr(pixels(cached.folder / PICTURE), before) < 40
+    assert bundle.manifest.verification is not None and bundle.manifest.verification.image_psnr >= 60
+    assert psnr(pixels(cached.folder / IMAGE), before) < 40
 
 
 def test_keys_follow_the_weights(demo_model: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     model = Path(shutil.copytree(demo_model, tmp_path / "model"))
-    plan = Plan(str(model), "m", tmp_path / "out", "none")
+    plan = BuildOptions(str(model), "m", tmp_path / "out", "none")
     before = {step.component.name: step.key for step in build_plan.prepare(plan, tmp_path / "a").steps}
     path = next((model / "vae").glob("*.safetensors"))
     tensors = load_file(path)
@@ -210,7 +211,7 @@ def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(graphs, "export_text_encoder", fail)
     with pytest.raises(AnonError, match="planned"):
-        build(Plan("demo", "demo", tmp_path, "none"))
+        build(BuildOptions("demo", "demo", tmp_path, "none"))
     assert (old / MANIFEST).read_text() == "old"
     assert list(tmp_path.iterdir()) == [old]
 
@@ -227,7 +228,7 @@ def test_a_full_disk_or_ctrl_c_leaves_no_rubbish(
 
     monkeypatch.setattr(graphs, "export_text_encoder", fail)
     with pytest.raises((OutputError, KeyboardInterrupt)) as caught:
-        build(Plan("demo", "demo", tmp_path, "none"))
+        build(BuildOptions("demo", "demo", tmp_path, "none"))
     if isinstance(caught.value, OutputError):
         assert "No space left" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -239,11 +240,11 @@ def test_a_disk_without_room_is_noticed_before_any_work(
     forbid()
     monkeypatch.setattr(disk, "free_space", lambda _: 1000)
     with pytest.raises(OutputError, match=r"needs .* MB, and 0.0 MB are free"):
-        build(Plan("demo", "demo", tmp_path / "out", "none"))
+        build(BuildOptions("demo", "demo", tmp_path / "out", "none"))
     assert not (tmp_path / "out").exists()
 
 
-def test_the_second_of_two_builds_waits(cached: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_of_two_builds_waits(cached: BuildOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[str, str]] = []
     real, held = FileLock.acquire, []
 
@@ -263,7 +264,7 @@ def test_the_second_of_two_builds_waits(cached: Plan, monkeypatch: pytest.Monkey
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="--output"):
-        build(Plan("demo", "demo", tmp_path / "file", "none"))
+        build(BuildOptions("demo", "demo", tmp_path / "file", "none"))
 
 
 def test_model_index_is_kept(demo_bundle: Path) -> None:
@@ -273,32 +274,32 @@ def test_model_index_is_kept(demo_bundle: Path) -> None:
 def test_half_precision(tmp_path: Path) -> None:
     """Text encoder and UNet in fp16, the VAE in fp32: rounded, within the bounds, and fp32 at the engines' borders."""
     write_generator(tmp_path / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
-    bundle = build(Plan(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16"))
+    bundle = build(BuildOptions(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16"))
     engines, measured = bundle.manifest.engines, bundle.manifest.verification
     assert {role: spec.precision for role, spec in engines.items()} == {
         "text_encoder": "fp16", "unet": "fp16", "vae_decoder": "fp32",
     }  # fmt: skip
     assert {t.dtype for spec in engines.values() for t in (*spec.inputs, *spec.outputs)} == {"float32", "int64"}
-    assert measured is not None and 40 <= measured.picture_psnr < 90
+    assert measured is not None and 40 <= measured.image_psnr < 90
     assert 1e-5 < measured.engines["unet"].relative < 2e-2 and measured.engines["vae_decoder"].relative < 1e-4
 
 
 def test_weights_in_half_precision(tmp_path: Path) -> None:
     """Rounded weights have bounds of their own, which are a quarter of those of arithmetic in half precision."""
     write_generator(tmp_path / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
-    bundle = build(Plan(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16-weights"))
+    bundle = build(BuildOptions(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16-weights"))
     engines, measured = bundle.manifest.engines, bundle.manifest.verification
     assert {role: spec.precision for role, spec in engines.items()} == {
         "text_encoder": "fp16-weights", "unet": "fp16-weights", "vae_decoder": "fp32",
     }  # fmt: skip
     assert Bundle.open(bundle.path).manifest.engines == engines
-    assert measured is not None and measured.picture_psnr >= 48
+    assert measured is not None and measured.image_psnr >= 48
     assert 1e-5 < measured.engines["unet"].relative < 5e-3 and measured.engines["vae_decoder"].relative < 1e-4
 
 
 def test_another_vae_for_the_demo(tmp_path: Path) -> None:
     write_generator(tmp_path / "other", replace(DEMO, seed=5))
-    plan = Plan("demo", "demo", tmp_path, "none", vae=str(tmp_path / "other"))
+    plan = BuildOptions("demo", "demo", tmp_path, "none", vae=str(tmp_path / "other"))
     own, other = (build_plan.prepare(p, tmp_path / n) for p, n in ((replace(plan, vae=None), "a"), (plan, "b")))
     assert other.source.vae == "other"
     changed = {a.component.name for a, b in zip(own.steps, other.steps, strict=True) if a.key != b.key}
@@ -311,7 +312,7 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path, forbid
     write_generator(tmp_path / "model", DEMO)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(UsageError, match="no bundle is there, and would be lost; choose another --name"):
-        build(Plan(str(tmp_path / "model"), "model", tmp_path, "none"))
+        build(BuildOptions(str(tmp_path / "model"), "model", tmp_path, "none"))
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -324,8 +325,8 @@ def test_estimates_follow_what_is_written(tmp_path: Path) -> None:
     files = [sum(path.stat().st_size for path in folder.rglob("*.safetensors")) for folder in (full, half)]
     assert files[1] < 0.55 * files[0]
     sizes = [
-        build_plan.prepare(Plan(str(model), "m", tmp_path / "out", "none"), tmp_path / "s").size for model in (full, half)
+        build_plan.prepare(BuildOptions(str(model), "m", tmp_path / "out", "none"), tmp_path / "s").size for model in (full, half)
     ]
     assert sizes[0] == sizes[1] > files[0]
-    rounded = Plan(str(half), "m", tmp_path / "out", "none", precision="fp16-weights")
+    rounded = BuildOptions(str(half), "m", tmp_path / "out", "none", precision="fp16-weights")
     assert build_plan.prepare(rounded, tmp_path / "s").size < 0.7 * sizes[0]

@@ -45,8 +45,8 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("anon_export/targets/tensorrt.py", {"engine", "bundle"}),
         ("anon_export/demo/networks.py", {"engine", "bundle"}),
         ("anon_runtime/faces/attributes.py", {"engine", "bundle"}),
-        ("anon_export/tables.py", {"picture", "bundle"}),
-        ("anon_export/build/reference.py", {"picture", "bundle"}),
+        ("anon_export/tables.py", {"image", "bundle"}),
+        ("anon_export/build/reference.py", {"image", "bundle"}),
         ("anon_export/build/verify.py", {"bundle"}),
         ("anon_export/build/builder.py", {"bundle"}),
         ("anon_export/build/autotune.py", {"bundle"}),
@@ -59,7 +59,7 @@ def edited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 )
 def test_an_edit_changes_what_depends_on_it(edited: Path, module: str, changed: set[str]) -> None:
     def digests() -> dict[str, str]:
-        return {"engine": keys.engine_code(), "picture": keys.picture_code(), "bundle": keys.bundle_code()}
+        return {"engine": keys.engine_code(), "image": keys.image_code(), "bundle": keys.bundle_code()}
 
     before = digests()
     assert before == digests()

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from anon_export.build.options import Plan
+from anon_export.build.options import BuildOptions
 from anon_runtime.errors import UsageError
 
-PLAN = Plan("owner/model", "m", Path("engines"), "none")
+PLAN = BuildOptions("owner/model", "m", Path("engines"), "none")
 
 
 @pytest.mark.parametrize(
@@ -19,8 +19,8 @@ PLAN = Plan("owner/model", "m", Path("engines"), "none")
         ({"revision": "v1", "model": __file__}, "is not on the hub"),
         ({"gpu": "sm_89"}, "no particular GPU"),
         ({"gpu": "sm_89", "target": "openvino"}, "no particular GPU"),
-        ({"deep_reuse": True, "target": "tensorrt"}, "--deep-reuse"),
-        ({"deep_reuse": True, "target": "tensorrt-rtx"}, "--deep-reuse"),
+        ({"deepcache": True, "target": "tensorrt"}, "--deepcache"),
+        ({"deepcache": True, "target": "tensorrt-rtx"}, "--deepcache"),
         ({"winograd": True, "precision": "fp16", "vae_precision": "fp16"}, "--winograd: it is for arithmetic in fp32"),
     ],
 )
@@ -33,7 +33,7 @@ def test_choices_without_effect_are_refused(choices: dict[str, Any], word: str) 
 @pytest.mark.parametrize(
     "choices",
     [
-        {}, {"revision": "v1"}, {"gpu": "sm_89", "target": "tensorrt-rtx"}, {"deep_reuse": True, "target": "openvino"},
+        {}, {"revision": "v1"}, {"gpu": "sm_89", "target": "tensorrt-rtx"}, {"deepcache": True, "target": "openvino"},
         {"winograd": True, "precision": "fp16"}, {"winograd": True, "precision": "fp16-weights"},
     ],
 )  # fmt: skip

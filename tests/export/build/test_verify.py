@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from anon_export.graphs.checks import CHECK, write_check
-from anon_export.build.verify import PICTURE, check_engine, measure, verify
+from anon_export.build.verify import IMAGE, check_engine, measure, verify
 from anon_runtime import Anonymizer
-from anon_runtime.bundle.manifest import Bundle, EngineSpec, TensorSpec
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import EngineSpec, TensorSpec
 from anon_runtime.errors import AnonError, BundleError
 
 
@@ -15,9 +16,9 @@ def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:
     recorded = Bundle.open(demo_bundle).manifest.verification
     roles = {"text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race"}
     assert recorded is not None and set(recorded.engines) == roles
-    assert recorded.picture_psnr >= 60
+    assert recorded.image_psnr >= 60
     again = verify(Anonymizer.load(demo_bundle))
-    assert again.picture_psnr == pytest.approx(recorded.picture_psnr, abs=6)
+    assert again.image_psnr == pytest.approx(recorded.image_psnr, abs=6)
     for role, error in recorded.engines.items():
         assert 0 < error.mean <= error.p999 <= error.max and error.relative <= 1e-4, role
 
@@ -41,7 +42,7 @@ def test_a_loop_that_is_off_is_noticed(demo_bundle: Path, monkeypatch: pytest.Mo
 
     draw = runtime.draw_noise
     monkeypatch.setattr(runtime, "draw_noise", lambda plan, seed, shape: draw(plan, seed + 1, shape))
-    with pytest.raises(AnonError, match="a picture of the bundle.*PSNR"):
+    with pytest.raises(AnonError, match="an image of the bundle.*PSNR"):
         verify(Anonymizer.load(demo_bundle))
 
 
@@ -52,12 +53,12 @@ def test_answers_that_are_missing_are_named(own_bundle: Path) -> None:
         verify(anonymizer)
 
 
-@pytest.mark.parametrize("content", [None, b"no picture"])
-def test_a_picture_that_is_missing_is_named(own_bundle: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [None, b"no image"])
+def test_a_image_that_is_missing_is_named(own_bundle: Path, content: bytes | None) -> None:
     anonymizer = Anonymizer.load(own_bundle)
-    (own_bundle / PICTURE).unlink()
+    (own_bundle / IMAGE).unlink()
     if content is not None:
-        (own_bundle / PICTURE).write_bytes(content)
+        (own_bundle / IMAGE).write_bytes(content)
     with pytest.raises(BundleError, match=r"check.png: it cannot be read.*build it again") as caught:
         verify(anonymizer)
     assert "\n" not in str(caught.value)

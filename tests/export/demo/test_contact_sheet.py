@@ -1,4 +1,4 @@
-"""The picture that `make demo` shows: photo, words, portrait."""
+"""The image that `make demo` shows: photo, words, portrait."""
 
 import json
 from pathlib import Path
@@ -64,6 +64,6 @@ def test_the_command_draws_what_a_run_tells(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["", json.dumps({"status": "error", "reason": "no face"})])
-def test_without_a_portrait_there_is_no_picture(tmp_path: Path, line: str) -> None:
+def test_without_a_portrait_there_is_no_image(tmp_path: Path, line: str) -> None:
     done = CliRunner().invoke(main, [str(tmp_path / "sheet.png")], input=line)
     assert done.exit_code == 1 and "no portrait" in done.output and not list(tmp_path.iterdir())

@@ -38,7 +38,7 @@ def test_a_missing_detector_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def painted(anonymizer: Anonymizer) -> list[tuple[Attributes, Pixels]]:
+def generated(anonymizer: Anonymizer) -> list[tuple[Attributes, Pixels]]:
     """Twelve made-up people of both sexes, young and dark-haired or old and grey, and their portraits."""
     ages = ((24, ("Young", "Black_Hair")), (68, ("Gray_Hair", "Bags_Under_Eyes")))
     sexes = ((0.0, ("No_Beard", "Wearing_Lipstick", "Arched_Eyebrows")), (1.0, ("Big_Nose", "Bushy_Eyebrows")))
@@ -53,20 +53,22 @@ def painted(anonymizer: Anonymizer) -> list[tuple[Attributes, Pixels]]:
     return [(person, np.asarray(portrait.image)) for person, portrait in zip(people, portraits, strict=True)]
 
 
-def test_the_demo_paints_one_face_a_picture(anonymizer: Anonymizer, painted: list[tuple[Attributes, Pixels]]) -> None:
-    detector = DETECTORS[anonymizer.bundle.spec("face_detector").contract]
-    found = detect(anonymizer.engine("face_detector"), detector, [picture for _, picture in painted])
+def test_the_demo_generates_one_face_a_image(
+    anonymizer: Anonymizer, generated: list[tuple[Attributes, Pixels]]
+) -> None:
+    detector = DETECTORS[anonymizer.bundle.spec("face_detector").signature]
+    found = detect(anonymizer.engine("face_detector"), detector, [image for _, image in generated])
     assert sum(len(faces) == 1 for faces in found) >= 11
 
 
 @pytest.mark.parametrize("name", ["Male", "Gray_Hair", "Young"])
-def test_the_demo_paints_what_its_prompts_say(
-    anonymizer: Anonymizer, painted: list[tuple[Attributes, Pixels]], name: str
+def test_the_demo_generates_what_its_prompts_say(
+    anonymizer: Anonymizer, generated: list[tuple[Attributes, Pixels]], name: str
 ) -> None:
-    """A floor: of all pairs of pictures with and without it, the attribute engine orders nine in ten rightly."""
-    read = [anonymizer.describe(picture).attributes[name] for _, picture in painted]
-    with_it = [score for score, (person, _) in zip(read, painted, strict=True) if person[name]]
-    without = [score for score, (person, _) in zip(read, painted, strict=True) if not person[name]]
+    """A floor: of all pairs of images with and without it, the attribute engine orders nine in ten rightly."""
+    read = [anonymizer.describe(image).attributes[name] for _, image in generated]
+    with_it = [score for score, (person, _) in zip(read, generated, strict=True) if person[name]]
+    without = [score for score, (person, _) in zip(read, generated, strict=True) if not person[name]]
     assert np.mean([a > b for a in with_it for b in without]) >= 0.9
 
 

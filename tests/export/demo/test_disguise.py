@@ -13,7 +13,7 @@ from anon_export.demo.training.disguise import BELOW, FACE, MOUTH, SHAPES, SWAPP
 from anon_runtime.faces.attributes import CELEBA
 
 N, SIDE = 12, 224
-SOME = settings(max_examples=10)  # each draws twelve pictures
+SOME = settings(max_examples=10)  # each draws twelve images
 SEEDS = st.integers(0, 2**32).map(np.random.default_rng)
 
 
@@ -29,21 +29,21 @@ def labels() -> Labels:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Tensor:
-    """Twelve flat pictures, from dark to light."""
+def images() -> Tensor:
+    """Twelve flat images, from dark to light."""
     return torch.linspace(-0.6, 0.6, N).view(N, 1, 1, 1).repeat(1, 3, SIDE, SIDE)
 
 
 @SOME
 @given(SEEDS)
 def test_a_face_in_other_hair_has_its_own_smile_and_the_others_hair(
-    pictures: Tensor, labels: Labels, rng: np.random.Generator
+    images: Tensor, labels: Labels, rng: np.random.Generator
 ) -> None:
-    seen, left = swap(pictures, labels, rng)
-    torch.testing.assert_close(seen[..., 0, 0], pictures[..., 0, 0])
+    seen, left = swap(images, labels, rng)
+    torch.testing.assert_close(seen[..., 0, 0], images[..., 0, 0])
     faces, mouths = (left.attributes[:, columns(part.unsure)].isnan().all(dim=1) for part in (FACE, MOUTH))
     assert faces.sum() == mouths.sum() == round(N * SWAPPED) and not (faces & mouths).any()
-    changed = (seen != pictures).any(dim=1)
+    changed = (seen != images).any(dim=1)
     assert changed[faces, FACE.centre[1], FACE.centre[0]].all() and not changed[~faces & ~mouths].any()
     assert left.ages[faces | mouths].isnan().all() and (left.ethnicities[faces | mouths] == Labels.NOBODY).all()
     for part, rows in ((FACE, faces), (MOUTH, mouths)):
@@ -57,11 +57,11 @@ def test_a_face_in_other_hair_has_its_own_smile_and_the_others_hair(
 @SOME
 @given(SEEDS)
 def test_bent_faces_lose_their_shapes(labels: Labels, rng: np.random.Generator) -> None:
-    pictures = torch.from_numpy(rng.uniform(-1, 1, (N, 3, 8, 8))).float()
-    pictures = torch.nn.functional.interpolate(pictures, (SIDE, SIDE), mode="bicubic")
-    seen, left = bend(pictures, labels, rng)
+    images = torch.from_numpy(rng.uniform(-1, 1, (N, 3, 8, 8))).float()
+    images = torch.nn.functional.interpolate(images, (SIDE, SIDE), mode="bicubic")
+    seen, left = bend(images, labels, rng)
     bent = left.attributes[:, columns(SHAPES)].isnan().all(dim=1)
-    moved = (seen - pictures).abs().mean(dim=(1, 2, 3))
+    moved = (seen - images).abs().mean(dim=(1, 2, 3))
     assert (moved[~bent] < 1e-4).all() and (moved[bent] > 1e-6).all()
     assert (left.attributes.isnan().any(dim=1) == bent).all()
 
@@ -69,13 +69,13 @@ def test_bent_faces_lose_their_shapes(labels: Labels, rng: np.random.Generator) 
 @SOME
 @given(SEEDS)
 def test_covers_hide_what_loses_its_label_and_never_the_face(
-    pictures: Tensor, labels: Labels, rng: np.random.Generator
+    images: Tensor, labels: Labels, rng: np.random.Generator
 ) -> None:
-    seen, left = cover(pictures, labels, rng)
+    seen, left = cover(images, labels, rng)
     x, y = FACE.centre
     middle = slice(y - 20, y + 20), slice(x - 20, x + 20)
-    assert (seen[..., middle[0], middle[1]] == pictures[..., middle[0], middle[1]]).all()
-    hidden = (seen != pictures).any(dim=1)
+    assert (seen[..., middle[0], middle[1]] == images[..., middle[0], middle[1]]).all()
+    hidden = (seen != images).any(dim=1)
     for names, row in ((AROUND, 60), (BELOW, SIDE - 1)):
         gone = left.attributes[:, columns(names)].isnan()
         assert (gone.all(dim=1) == gone.any(dim=1)).all() and hidden[gone.all(dim=1), row].any(dim=-1).all()
@@ -86,7 +86,7 @@ def test_covers_hide_what_loses_its_label_and_never_the_face(
 
 @SOME
 @given(SEEDS)
-def test_gray_pictures_lose_their_colours(labels: Labels, rng: np.random.Generator) -> None:
+def test_gray_images_lose_their_colours(labels: Labels, rng: np.random.Generator) -> None:
     noise = torch.from_numpy(rng.uniform(-1, 1, (N, 3, 32, 32))).float()
     seen, left = relight(noise, labels, rng)
     assert seen.shape == noise.shape and seen.abs().max() <= 1
@@ -94,8 +94,8 @@ def test_gray_pictures_lose_their_colours(labels: Labels, rng: np.random.Generat
     assert (gone[:, columns(COLOURS)] == gone.any(dim=1, keepdim=True)).all()
 
 
-def test_disguises_differ(pictures: Tensor, labels: Labels) -> None:
+def test_disguises_differ(images: Tensor, labels: Labels) -> None:
     rng = np.random.default_rng(0)
-    (first, left), (second, _) = disguise(pictures, labels, rng), disguise(pictures, labels, rng)
-    assert first.shape == pictures.shape and left.attributes.shape == labels.attributes.shape
+    (first, left), (second, _) = disguise(images, labels, rng), disguise(images, labels, rng)
+    assert first.shape == images.shape and left.attributes.shape == labels.attributes.shape
     assert all((a - b).abs().mean() > 0.01 for a, b in zip(first, second, strict=True))

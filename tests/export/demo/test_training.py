@@ -39,14 +39,14 @@ STILL = Jitter(shift=0, scale=0, turn=0, light=0)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty labelled pictures of coarse noise; the last one is the first, a little darker."""
+    """Twenty labelled images of coarse noise; the last one is the first, a little darker."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "photos").mkdir()
     rng = np.random.default_rng(0)
     noise = [rng.integers(0, 255, (12, 12, 3), dtype=np.uint8) for _ in range(19)]
     rows = []
-    for i, picture in enumerate([*noise, (noise[0] * 0.9).astype(np.uint8)]):
-        Image.fromarray(picture).resize((256, 256), Image.Resampling.BICUBIC).save(folder / "photos" / f"{i:03}.png")
+    for i, image in enumerate([*noise, (noise[0] * 0.9).astype(np.uint8)]):
+        Image.fromarray(image).resize((256, 256), Image.Resampling.BICUBIC).save(folder / "photos" / f"{i:03}.png")
         points = {f"{p}_{a}": 100 for p in ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth") for a in "xy"}
         row = {"file": f"{i:03}.png", "age": 30, "ethnicity": "asian"} | {f"box_{key}": 60 for key in "xywh"} | points
         rows.append(row | dict.fromkeys(CELEBA, i % 2) | {"Attractive": ""})
@@ -75,7 +75,7 @@ def test_near_copies_are_never_on_two_sides(photos: Photos) -> None:
     assert ("000.png" in held_out.names) == ("019.png" in held_out.names)
 
 
-def test_pictures_without_jitter_are_the_photos_or_their_mirror_images(photos: Photos) -> None:
+def test_images_without_jitter_are_the_photos_or_their_mirror_images(photos: Photos) -> None:
     varied = vary(photos.pixels, 256, STILL, np.random.default_rng(1))
     plain = photos.pixels.float() / 127.5 - 1
     mirrored = [bool((a - b.flip(-1)).abs().max() < 1e-4) for a, b in zip(varied, plain, strict=True)]
@@ -83,7 +83,7 @@ def test_pictures_without_jitter_are_the_photos_or_their_mirror_images(photos: P
     assert all(m != s for m, s in zip(mirrored, straight, strict=True)) and 0 < sum(mirrored) < 20
 
 
-def test_varied_pictures_differ_a_little(photos: Photos) -> None:
+def test_varied_images_differ_a_little(photos: Photos) -> None:
     jitter = Jitter(shift=0.02, scale=0.05, turn=3, light=0.1)
     varied = vary(photos.pixels, 96, jitter, np.random.default_rng(1))
     still = vary(photos.pixels, 96, STILL, np.random.default_rng(1))
@@ -196,14 +196,14 @@ def test_lessons_hold_the_mean_of_both_opinions(photos: Photos, monkeypatch: pyt
     assert set(lesson.attributes[..., others].nan_to_num(0).unique().tolist()) == {0.0, 1.0}
 
 
-def test_standardised_latents_decode_to_the_same_pictures(photos: Photos) -> None:
+def test_standardised_latents_decode_to_the_same_images(photos: Photos) -> None:
     vae = make_parts(DEMO).vae.eval()
-    pictures = vary(photos.pixels[:4], 96, STILL, np.random.default_rng(0))
+    images = vary(photos.pixels[:4], 96, STILL, np.random.default_rng(0))
     with torch.no_grad():
-        before = vae.decode(vae.encode(pictures).latent_dist.mean).sample
-        noise = vae.encode(pictures).latent_dist.std / encode(vae, pictures).std(dim=(0, 2, 3), keepdim=True)
-        standardise(vae, encode(vae, pictures))
-        after = vae.encode(pictures).latent_dist
+        before = vae.decode(vae.encode(images).latent_dist.mean).sample
+        noise = vae.encode(images).latent_dist.std / encode(vae, images).std(dim=(0, 2, 3), keepdim=True)
+        standardise(vae, encode(vae, images))
+        after = vae.encode(images).latent_dist
         torch.testing.assert_close(vae.decode(after.mean).sample, before, rtol=1e-3, atol=1e-4)
         torch.testing.assert_close(after.std, noise, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(after.mean.mean(dim=(0, 2, 3)), torch.zeros(4), rtol=0, atol=1e-4)

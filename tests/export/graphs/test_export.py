@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 
-from anon_export.build.options import Form
+from anon_export.build.options import GraphOptions
 from anon_export.build.verify import check_engine
 from anon_export.demo.generator import Architecture, initialise, make_parts
 from anon_export.graphs import export as graphs
@@ -85,7 +85,7 @@ def test_attention_of_other_targets_is_standard(random_vae: AutoencoderKL, tmp_p
     before = random_vae.attn_processors
     for fused, kind in ((False, "Softmax"), (True, "MultiHeadAttention")):
         path = tmp_path / str(fused) / "model.onnx"
-        spec = graphs.export_vae_decoder(random_vae, path, (4, 16, 16), Form(fused=fused))
+        spec = graphs.export_vae_decoder(random_vae, path, (4, 16, 16), GraphOptions(fused=fused))
         assert [node.op_type for node in onnx.load(path).graph.node].count(kind) == 1
         assert check_engine(load_engine("onnxruntime", path), spec, path, "vae").relative < 1e-5
     assert random_vae.attn_processors == before, "the model is left as it was"
@@ -95,7 +95,7 @@ def test_attention_of_other_targets_is_standard(random_vae: AutoencoderKL, tmp_p
 def test_static_graphs(tmp_path: Path, precision: str) -> None:
     vae, path = make_parts(Architecture()).vae.eval(), tmp_path / "vae_decoder" / "model.onnx"
     initialise(vae)
-    spec = graphs.export_vae_decoder(vae, path, (4, 8, 16), Form(precision, static=True))
+    spec = graphs.export_vae_decoder(vae, path, (4, 8, 16), GraphOptions(precision, static=True))
     assert spec.inputs[0].shape == ("batch", 4, 8, 16) and spec.inputs[0].dtype == "float32"
     assert spec.precision == precision
     error = check_engine(load_engine("onnxruntime", path), spec, path, "vae")
@@ -124,7 +124,7 @@ def test_unets_of_any_size(tmp_path: Path, size: int, free: bool) -> None:
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2,
     )  # fmt: skip
     initialise(unet)
-    spec = graphs.export_unet(unet.eval(), tmp_path / "unet" / "model.onnx", (4, size, size), Form())
+    spec = graphs.export_unet(unet.eval(), tmp_path / "unet" / "model.onnx", (4, size, size), GraphOptions())
     assert spec.inputs[0].shape == (("batch", 4, "latent_height", "latent_width") if free else ("batch", 4, size, size))
     session = onnxruntime.InferenceSession(spec.path, providers=["CPUExecutionProvider"])
     for batch, side in [(1, size), (3, size)] + ([(1, 16)] if free else []):

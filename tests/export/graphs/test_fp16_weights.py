@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from anon_export.graphs.fp16_weights import halve_weights
+from anon_export.graphs.fp16_weights import store_as_fp16
 from anon_export.graphs.winograd import use_winograd
 
 
@@ -30,7 +30,7 @@ def run(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
 def test_half_the_file_and_nearly_the_same_result(winograd: bool) -> None:
     model, image = make_model()
     exact, size = run(model, image), model.ByteSize()
-    assert halve_weights(model) == 1
+    assert store_as_fp16(model) == 1
     if winograd:
         assert use_winograd(model, {}) == 1
     onnx.checker.check_model(model, full_check=True)
@@ -46,5 +46,5 @@ def test_what_half_precision_cannot_say_stays() -> None:
     """Like the mask of CLIP's attention, which is made of fp32's lowest number."""
     model, image = make_model(scale=1e5)
     exact = run(model, image)
-    assert halve_weights(model) == 0
+    assert store_as_fp16(model) == 0
     np.testing.assert_array_equal(run(model, image), exact)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anon_export.graphs import export as graphs
-from anon_export.graphs.merge import share_nodes
+from anon_export.graphs.merge import merge_graphs
 
 
 class TwoLayers(torch.nn.Module):
@@ -28,7 +28,7 @@ def test_equal_layers_are_shared(tmp_path: Path, same: bool) -> None:
     for k, net in enumerate(nets):
         graphs.export_graph(net, {"image": image}, {"image": {0: "batch"}}, (f"out{k}",), tmp_path / f"{k}.onnx")
     loaded = [onnx.load(tmp_path / f"{k}.onnx") for k in range(2)]
-    merged = share_nodes(*loaded, at_least=("Conv", 1))
+    merged = merge_graphs(*loaded, at_least=("Conv", 1))
     if not same:
         assert merged is None
         return

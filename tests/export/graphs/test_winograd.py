@@ -99,8 +99,8 @@ def test_convolutions_in_a_row_share_their_constants() -> None:
 
 
 @pytest.mark.parametrize(("smallest", "rows", "bands"), [(4, 8, 1), (8, 16, 1), (16, 16, 2), (16, 48, 2), (96, 96, 4)])
-def test_high_pictures_are_cut_into_bands(smallest: int, rows: int, bands: int) -> None:
-    """Each band reads a row of its neighbours, and zeros beyond the picture."""
+def test_high_images_are_cut_into_bands(smallest: int, rows: int, bands: int) -> None:
+    """Each band reads a row of its neighbours, and zeros beyond the image."""
     model = make_model(128, 128)
     weights = [torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in model.graph.initializer]
     assert use_winograd(model, {"h": smallest, "w": 4}) == 1

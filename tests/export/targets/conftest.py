@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from anon_export.build.builder import build
-from anon_export.build.options import Plan
-from anon_runtime.bundle.manifest import Bundle
+from anon_export.build.options import BuildOptions
+from anon_runtime.bundle.bundle import Bundle
 
 
 @pytest.fixture(scope="session")
@@ -19,4 +19,4 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def rtx_bundle(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Bundle:
-    return build(Plan("demo", "demo", tmp_path_factory.mktemp("rtx"), "demo", "tensorrt-rtx"))
+    return build(BuildOptions("demo", "demo", tmp_path_factory.mktemp("rtx"), "demo", "tensorrt-rtx"))

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from anon_export.build.builder import build
-from anon_export.build.options import Plan
+from anon_export.build.options import BuildOptions
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.backends.base import load_engine
-from anon_runtime.bundle.manifest import Bundle
+from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import BackendError
 
 pytestmark = pytest.mark.packages
@@ -17,12 +17,12 @@ openvino = pytest.importorskip("openvino")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The demo for OpenVINO, verified by its build against PyTorch and diffusers."""
-    return build(Plan("demo", "demo", tmp_path_factory.mktemp("openvino"), "demo", "openvino"))
+    return build(BuildOptions("demo", "demo", tmp_path_factory.mktemp("openvino"), "demo", "openvino"))
 
 
 def test_the_build_verified_it(bundle: Bundle) -> None:
     assert bundle.manifest.target == "openvino"
-    assert bundle.manifest.verification is not None and bundle.manifest.verification.picture_psnr >= 60
+    assert bundle.manifest.verification is not None and bundle.manifest.verification.image_psnr >= 60
     assert not list(bundle.path.rglob("*.onnx*"))
 
 

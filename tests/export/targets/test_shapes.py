@@ -15,20 +15,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anon_export import faces
-from anon_export.build.options import Plan
+from anon_export.build.options import BuildOptions
 from anon_export.build.verify import CHECK, REQUEST, SETTINGS
 from anon_export.targets.shapes import Range, Shapes, fill
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.backends.base import Arrays
-from anon_runtime.bundle.manifest import Bundle, EngineSpec, TensorSpec
-from anon_runtime.diffusion.acceleration import LEVELS
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import EngineSpec, TensorSpec
+from anon_runtime.diffusion.acceleration import FAST_LEVELS
 from anon_runtime.errors import UsageError
 from anon_runtime.faces.detection import DETECTORS, detect
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.pipeline import FolderRun
 from anon_runtime.folder.writer import Output
 
-DEFAULT = Plan("demo", "demo", Path(), "demo").shapes
+DEFAULT = BuildOptions("demo", "demo", Path(), "demo").shapes
 SMALLEST = Shapes(Range(1, 1, 1), Range(1, 1, 1))
 
 
@@ -46,11 +47,13 @@ def check_shapes(spec: EngineSpec, shapes: Shapes, inputs: Mapping[str, Any]) ->
         low, best, high = (np.array(sizes, int) for sizes in fill(tensor.shape, shapes.ranges(spec)))
         shape = np.shape(inputs[tensor.name])
         assert len(shape) == len(low) and (low <= best).all() and (best <= high).all()
-        assert (low <= shape).all() and (shape <= high).all(), f"{spec.contract} {tensor.name} {shape}: {low} to {high}"
+        assert (low <= shape).all() and (shape <= high).all(), (
+            f"{spec.signature} {tensor.name} {shape}: {low} to {high}"
+        )
 
 
 class Answers:
-    """What engines return, by their contracts: one face in each photo, and pictures of nothing."""
+    """What engines return, by their signatures: one face in each photo, and images of nothing."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.generator = bundle.manifest.generator
@@ -96,8 +99,8 @@ class Recorder(Anonymizer):
 
         def answer(inputs: Mapping[str, Any]) -> Arrays:
             check_shapes(spec, self.shapes, inputs)
-            self.asked.add(spec.contract)
-            answers: Arrays = getattr(Answers(self.bundle), spec.contract)(inputs)
+            self.asked.add(spec.signature)
+            answers: Arrays = getattr(Answers(self.bundle), spec.signature)(inputs)
             return answers
 
         return answer
@@ -127,9 +130,9 @@ def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path:
         _module: Any, inputs: Mapping[str, Any], axes: Mapping[str, Mapping[int, str]], _outputs: Any, path: Path
     ) -> EngineSpec:
         sizes = {name: [axes[name].get(i, size) for i, size in enumerate(a.shape)] for name, a in inputs.items()}
-        contract = "retinaface" if path.parent.name == "detector" else path.parent.name
+        signature = "retinaface" if path.parent.name == "detector" else path.parent.name
         tensors = tuple(TensorSpec(name, "float32", tuple(shape)) for name, shape in sizes.items())
-        check_shapes(EngineSpec("", contract, "fp32", tensors, ()), shapes, inputs)
+        check_shapes(EngineSpec("", signature, "fp32", tensors, ()), shapes, inputs)
         raise FoundError
 
     monkeypatch.setattr(faces, "export_graph", export)
@@ -156,23 +159,23 @@ def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path:
 @pytest.mark.packages
 @given(batch=ranges(9), windows=ranges(3), data=st.data())
 @settings(max_examples=40)
-def test_pictures(rtx_bundle: Bundle, batch: Range, windows: Range, data: st.DataObject) -> None:
-    """Guidance on, off, and between two noise levels; short prompts and long ones; any number of pictures."""
-    economy, scale = (
-        data.draw(st.sampled_from([LEVELS[0], LEVELS[1], LEVELS[3]])),
+def test_images(rtx_bundle: Bundle, batch: Range, windows: Range, data: st.DataObject) -> None:
+    """Guidance on, off, and between two noise levels; short prompts and long ones; any number of images."""
+    acceleration, scale = (
+        data.draw(st.sampled_from([FAST_LEVELS[0], FAST_LEVELS[1], FAST_LEVELS[3]])),
         data.draw(st.sampled_from([1.0, 7.5])),
     )
     words = st.integers(0, 75 * windows.high).map(lambda count: "cat " * count)
     prompts = data.draw(st.lists(st.tuples(words, words), min_size=1, max_size=batch.high))
     recorder = Recorder(rtx_bundle, Shapes(batch, windows))
     requests = [Request(*both, seed=k) for k, both in enumerate(prompts)]
-    pictures = recorder.generate(requests, Settings(steps=2, economy=economy, guidance_scale=scale))
-    assert len(pictures) == len(requests) and recorder.asked == {"text_encoder", "unet", "vae_decoder"}
+    images = recorder.generate(requests, Settings(steps=2, acceleration=acceleration, guidance_scale=scale))
+    assert len(images) == len(requests) and recorder.asked == {"text_encoder", "unet", "vae_decoder"}
 
 
 @pytest.mark.packages
 @given(batch=ranges(4), windows=ranges(3))
-def test_the_picture_of_verify(rtx_bundle: Bundle, batch: Range, windows: Range) -> None:
+def test_the_image_of_verify(rtx_bundle: Bundle, batch: Range, windows: Range) -> None:
     Recorder(rtx_bundle, Shapes(batch, windows)).generate([REQUEST], SETTINGS)
 
 
@@ -229,8 +232,8 @@ def test_ranges_that_leave_out_one() -> None:
 def test_shapes_of_each_engine() -> None:
     shapes = Shapes(Range(1, 2, 4), Range(1, 2, 3))
 
-    def sizes(contract: str, *shape: int | str) -> tuple[list[int], list[int], list[int]]:
-        return fill(shape, shapes.ranges(EngineSpec("x", contract, "fp32", (), ())))
+    def sizes(signature: str, *shape: int | str) -> tuple[list[int], list[int], list[int]]:
+        return fill(shape, shapes.ranges(EngineSpec("x", signature, "fp32", (), ())))
 
     assert sizes("unet", "batch", 4, 64, 48) == ([1, 4, 64, 48], [4, 4, 64, 48], [8, 4, 64, 48])
     assert sizes("unet", "batch", "tokens", 768) == ([1, 77, 768], [4, 154, 768], [8, 231, 768])

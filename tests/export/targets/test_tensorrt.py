@@ -11,13 +11,14 @@ from tests.conftest import edit_manifest
 
 from anon_export.build import plan as build_plan
 from anon_export.build.builder import build, runs_here
-from anon_export.build.options import Plan
+from anon_export.build.options import BuildOptions
 from anon_export.graphs import export as graphs
 from anon_export.targets import tensorrt
 from anon_export.targets.shapes import Range
 from anon_runtime import Anonymizer
 from anon_runtime.backends import tensorrt as trt
-from anon_runtime.bundle.manifest import Bundle, Defaults, EngineSpec
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import Defaults, EngineSpec
 from anon_runtime.errors import AnonError, BackendError, UsageError
 
 pytestmark = [pytest.mark.packages, pytest.mark.usefixtures("own_cache")]
@@ -46,7 +47,7 @@ def test_what_has_not_run_is_not_called_verified(rtx_bundle: Bundle, astronaut: 
 
 
 def test_a_second_build_builds_nothing(rtx_bundle: Bundle, tmp_path: Path) -> None:
-    plan = Plan("demo", "demo", rtx_bundle.path.parent, "demo", "tensorrt-rtx")
+    plan = BuildOptions("demo", "demo", rtx_bundle.path.parent, "demo", "tensorrt-rtx")
     assert build_plan.prepare(plan, tmp_path / "a").unchanged
     for change in ({"gpu": "sm_86"}, {"batch_size": Range(1, 2, 8)}, {"text_windows": Range(1, 1, 1)}):
         after = build_plan.prepare(replace(plan, **change), tmp_path / next(iter(change)))
@@ -57,7 +58,7 @@ def test_defaults_are_not_those_of_the_bundle_that_was_there(own_bundle: Path) -
     """That one was measured on a processor, and its batch may not fit."""
     edit_manifest(own_bundle, defaults=asdict(Defaults(guidance_batch=False, batch_size=8)))
     folder, sizes = own_bundle.parent, Range(1, 2, 3)
-    made = build(Plan("demo", own_bundle.name, folder, "none", "tensorrt-rtx", batch_size=sizes))
+    made = build(BuildOptions("demo", own_bundle.name, folder, "none", "tensorrt-rtx", batch_size=sizes))
     assert made.path == own_bundle and made.manifest.defaults == Defaults(batch_size=2)
 
 
@@ -77,7 +78,7 @@ def test_graphs_are_checked_before_they_are_converted(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(graphs, "export_text_encoder", wrong)
     with pytest.raises(AnonError, match="text_encoder engine.*differs from PyTorch"):
-        build(Plan("demo", "demo", tmp_path, "none", "tensorrt-rtx"))
+        build(BuildOptions("demo", "demo", tmp_path, "none", "tensorrt-rtx"))
     assert list(tmp_path.iterdir()) == []
 
 

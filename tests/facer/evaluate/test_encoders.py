@@ -25,10 +25,10 @@ def test_facenet_is_facenet_pytorchs(facenet: Path, photos: list[np.ndarray], da
                 expected = network(face[None])[0].numpy()
             np.testing.assert_allclose(encoder.embed(photo, points), expected, atol=1e-5)
             compared += 1
-    assert 0 < compared < len(photos), "pictures with and without a face"
+    assert 0 < compared < len(photos), "images with and without a face"
 
 
-def test_the_whole_picture_without_points(facenet: Path, photos: list[np.ndarray]) -> None:
+def test_the_whole_image_without_points(facenet: Path, photos: list[np.ndarray]) -> None:
     encoder = FaceNet("VGGFace2")
     whole = encoder.embed(photos[0], np.array([[0.0, 0.0], [1.0, 1.0]]))
     np.testing.assert_array_equal(encoder.embed(photos[0], None), whole)

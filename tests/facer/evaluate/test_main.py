@@ -11,7 +11,7 @@ from benchmarks.evaluate.quality import INCEPTIONS, CleanFid, TorchFidelity
 from huggingface_hub import constants
 from PIL import Image
 
-from anon_runtime.bundle.manifest import Bundle
+from anon_runtime.bundle.bundle import Bundle
 
 
 def test_every_row_runs_where_its_weights_are(
@@ -34,7 +34,7 @@ def test_every_row_runs_where_its_weights_are(
         assert ("missing" in found["reid"][name]) == name.startswith("CLIP")
     for name in (*INCEPTIONS, "Visual DNA"):
         assert found["quality"][name]["other"]["all"]["of"] == 2
-    assert found["quality"]["Visual DNA"]["other"]["all"]["picture"] > 0
+    assert found["quality"]["Visual DNA"]["other"]["all"]["image"] > 0
     assert "other" in found["utility"]["DeepFace"] and "other" in found["utility"]["face engines"]
     assert constants.HF_HUB_CACHE in found["reid"]["CLIP ViT-B/32"]["missing"]
     text = (out / "report.md").read_text()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks.evaluate.cache import Cache
-from benchmarks.evaluate.pairs import Method, Picture
+from benchmarks.evaluate.pairs import ImageFile, Method
 from benchmarks.evaluate.quality import FEWEST, INCEPTIONS, CleanFid, TorchFidelity, VisualDna, measure_dna, measure_fid
 from benchmarks.evaluate.requirements import MissingError
 from PIL import Image
@@ -56,8 +56,8 @@ def test_clean_fid_is_clean_fids(inceptions: Path, folder: Path) -> None:
     network = InceptionV3W(str(inceptions), download=False).eval()
     theirs = get_folder_features(str(folder), network, num_workers=0, device=torch.device("cpu"), verbose=False)
     own = CleanFid()
-    pictures = [Picture(str(i), folder / f"{i}.png") for i in range(3)]
-    np.testing.assert_allclose([own.features(p.pixels()) for p in pictures], theirs, rtol=1e-4, atol=1e-5)
+    images = [ImageFile(str(i), folder / f"{i}.png") for i in range(3)]
+    np.testing.assert_allclose([own.features(p.pixels()) for p in images], theirs, rtol=1e-4, atol=1e-5)
 
 
 def test_torch_fidelity_is_torch_fidelitys(inceptions: Path, folder: Path) -> None:
@@ -71,8 +71,8 @@ def test_torch_fidelity_is_torch_fidelitys(inceptions: Path, folder: Path) -> No
     )
     theirs = extract_featuresdict_from_input_id(1, network, input1=str(folder), **quiet)["2048"].numpy()
     own = TorchFidelity()
-    pictures = [Picture(str(i), folder / f"{i}.png") for i in range(3)]
-    np.testing.assert_allclose([own.features(p.pixels()) for p in pictures], theirs, rtol=1e-4, atol=1e-5)
+    images = [ImageFile(str(i), folder / f"{i}.png") for i in range(3)]
+    np.testing.assert_allclose([own.features(p.pixels()) for p in images], theirs, rtol=1e-4, atol=1e-5)
     assert theirs.std() > 0.01, "all the same: the comparison says nothing"
 
 
@@ -81,36 +81,36 @@ class Made:
 
     name, version = "made up", "1"
 
-    def features(self, picture: np.ndarray) -> np.ndarray:
-        return picture[:4, 0].astype(float).ravel()
+    def features(self, image: np.ndarray) -> np.ndarray:
+        return image[:4, 0].astype(float).ravel()
 
     def distance(self, a: np.ndarray, b: np.ndarray) -> float:
         return float(np.abs(a.mean(axis=0) - b.mean(axis=0)).sum())
 
 
 def test_fid_by_method_and_group(tmp_path: Path) -> None:
-    rng, pictures = np.random.default_rng(0), []
+    rng, images = np.random.default_rng(0), []
     for i in range(FEWEST + 10):
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / f"{i}.png")
-        pictures.append(Picture(str(i), tmp_path / f"{i}.png"))
-    same = Method("same", dict(enumerate(pictures)))
-    other = Method("other", {i: pictures[-1 - i] for i in range(FEWEST)})
-    many, few = np.arange(len(pictures)) < FEWEST, np.arange(len(pictures)) < FEWEST - 1
+        images.append(ImageFile(str(i), tmp_path / f"{i}.png"))
+    same = Method("same", dict(enumerate(images)))
+    other = Method("other", {i: images[-1 - i] for i in range(FEWEST)})
+    many, few = np.arange(len(images)) < FEWEST, np.arange(len(images)) < FEWEST - 1
     with Cache(tmp_path / "cache.npz") as cache:
-        found = measure_fid(Made(), cache, pictures, [same, other], {"many": many, "few": few})
+        found = measure_fid(Made(), cache, images, [same, other], {"many": many, "few": few})
     assert found["same"]["all"] == {"value": 0, "of": FEWEST + 10} and found["same"]["groups"]["few"] is None
     assert found["same"]["groups"]["many"]["value"] == 0 < found["other"]["groups"]["many"]["value"]
 
 
-# Between activations from -1 to 1 of pictures in one batch and alone: some hundred roundings of 2**-24 in a row. A bin
+# Between activations from -1 to 1 of images in one batch and alone: some hundred roundings of 2**-24 in a row. A bin
 # is 100 times as wide.
 ROUNDING = 2e-5
 
 
 def test_visual_dna_is_vdnas(mugs: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data set's is the sum of the pictures', and both are what the package's own processor makes.
+    """The data set's is the sum of the images', and both are what the package's own processor makes.
 
-    The processor takes both pictures in one batch, whose sums are rounded otherwise, so that an activation beside the
+    The processor takes both images in one batch, whose sums are rounded otherwise, so that an activation beside the
     edge of a bin may fall on the other side of it. Moving all activations down and up by the rounding gives the most
     and the fewest that may lie below each edge.
     """
@@ -119,8 +119,8 @@ def test_visual_dna_is_vdnas(mugs: Path, folder: Path, monkeypatch: pytest.Monke
     from vdna.networks import feature_extraction_model as package
 
     own = VisualDna()
-    pictures = [Picture(str(i), folder / f"{i}.png") for i in range(2)]
-    dnas = [own.describe(picture.pixels()) for picture in pictures]
+    images = [ImageFile(str(i), folder / f"{i}.png") for i in range(2)]
+    dnas = [own.describe(image.pixels()) for image in images]
     total = own.add(own.add(None, dnas[0]), dnas[1])
     moved: list[tuple[torch.Tensor, torch.Tensor]] = []
     count = package.histogram_per_channel
@@ -134,7 +134,7 @@ def test_visual_dna_is_vdnas(mugs: Path, folder: Path, monkeypatch: pytest.Monke
         patch.setattr(constants, "HF_HUB_OFFLINE", True)
         patch.setattr(package, "histogram_per_channel", count_moved)
         theirs = vdna.VDNAProcessor().make_vdna(
-            [str(picture.path) for picture in pictures], device="cpu", num_workers=0, verbose=False, n_sample_images=0
+            [str(image.path) for image in images], device="cpu", num_workers=0, verbose=False, n_sample_images=0
         )
     most, fewest = (own.add(None, theirs) for _ in range(2))
     most.data, fewest.data = (dict(zip(theirs.data, counts, strict=True)) for counts in zip(*moved, strict=True))
@@ -143,13 +143,13 @@ def test_visual_dna_is_vdnas(mugs: Path, folder: Path, monkeypatch: pytest.Monke
         assert ((low <= ours) & (ours <= high)).all(), layer
     rounding = own.distance(most, fewest)
     assert own.distance(total, theirs) <= rounding < 0.1 * own.distance(dnas[0], dnas[1])
-    known = {picture.pixels().tobytes(): dna for picture, dna in zip(pictures, dnas, strict=True)}
+    known = {image.pixels().tobytes(): dna for image, dna in zip(images, dnas, strict=True)}
     monkeypatch.setattr(own, "describe", lambda pixels: known[pixels.tobytes()])
-    crossed = Method("crossed", {0: pictures[1], 1: pictures[0]})
-    found = measure_dna(own, pictures, [crossed], {"one": np.array([True, False])})
+    crossed = Method("crossed", {0: images[1], 1: images[0]})
+    found = measure_dna(own, images, [crossed], {"one": np.array([True, False])})
     assert found["crossed"]["groups"]["one"] is None and found["crossed"]["all"]["of"] == 2
-    assert found["crossed"]["all"]["data set"] == 0, "the same pictures, as sets"
-    assert found["crossed"]["all"]["picture"] == pytest.approx(own.distance(dnas[0], dnas[1])), "wrong pairs are worse"
+    assert found["crossed"]["all"]["data set"] == 0, "the same images, as sets"
+    assert found["crossed"]["all"]["image"] == pytest.approx(own.distance(dnas[0], dnas[1])), "wrong pairs are worse"
 
 
 def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.bundle import integrity, manifest
+from anon_runtime.bundle import bundle, integrity
 from anon_runtime.bundle.integrity import FileRecord, Inspection, find_damages, sha256
 from anon_runtime.errors import BundleError
 
@@ -15,7 +15,7 @@ SHORT = Settings(steps=1, guidance_scale=1)
 @pytest.fixture
 def hidden_damage(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A bundle with one wrong bit in the UNet's weights, all of whose files count as large."""
-    monkeypatch.setattr(manifest, "LARGE", 1)
+    monkeypatch.setattr(bundle, "LARGE", 1)
     path = own_bundle / "unet" / "model.onnx"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -49,7 +49,7 @@ def test_engines_start_before_their_weights_are_hashed(demo_bundle: Path, monkey
         return real(path)
 
     monkeypatch.setattr(integrity, "sha256", late)
-    monkeypatch.setattr(manifest, "LARGE", 0)
+    monkeypatch.setattr(bundle, "LARGE", 0)
     anonymizer = Anonymizer.load(demo_bundle)
     states = anonymizer.denoising([Request("portrait of a woman")], SHORT)
     latents = [state.latents for state in states][-1]

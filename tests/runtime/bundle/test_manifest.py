@@ -5,13 +5,32 @@ from pathlib import Path
 import pytest
 from tests.conftest import edit_manifest
 
-from anon_runtime.bundle.manifest import MANIFEST, Bundle, Manifest
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import MANIFEST, Manifest
 from anon_runtime.errors import BundleError
 
 
 def test_manifest_survives_a_round_trip(demo_bundle: Path) -> None:
     manifest = Bundle.open(demo_bundle).manifest
     assert Manifest.from_json(manifest.to_json(), "here") == manifest
+
+
+def test_a_manifest_of_0_2_is_read_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
+    """The file was written by ``anon-export build demo --deep-reuse`` of anon-engines 0.2.0."""
+    text = Path(__file__).with_name("bundle-0.2.json").read_text()
+    manifest = Manifest.from_json(text, "old/bundle.json")
+    assert "old/bundle.json is of anon-engines 0.2; build it again" in caplog.text
+    old = json.loads(text)
+    assert {"unet", "unet_cached", "face_detector"} <= manifest.engines.keys()
+    assert manifest.engines["unet_cached"].signature == "unet_cached"
+    assert manifest.engines["face_detector"].signature == old["engines"]["face_detector"]["contract"] == "centerface"
+    assert manifest.verification is not None
+    assert manifest.verification.image_psnr == old["verification"]["picture_psnr"]
+    assert manifest.verification.engines.keys() == manifest.engines.keys()
+    assert Manifest.from_json(manifest.to_json(), "here") == manifest
+    del old["engines"]["unet"]["contract"]
+    with pytest.raises(BundleError, match="lacks or garbles a field"):
+        Manifest.from_json(json.dumps(old), "here")
 
 
 def test_every_file_is_recorded(demo_bundle: Path) -> None:

@@ -7,20 +7,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.diffusion.acceleration import LEVELS, Economy, Evaluation, plan_evaluations
+from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration, Evaluation, choose_evaluations
 from anon_runtime.diffusion.schedule import SAMPLERS, Schedule, load_schedule
 from anon_runtime.errors import BundleError
 
 
 @pytest.fixture(scope="module")
 def reusing(export_packages: None, demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Anonymizer:
-    """The demo with `--deep-reuse`; all but its UNet is taken over."""
+    """The demo with `--deepcache`; all but its UNet is taken over."""
     from anon_export.build.builder import build
-    from anon_export.build.options import Plan
+    from anon_export.build.options import BuildOptions
 
     output = tmp_path_factory.mktemp("reusing")
     shutil.copytree(demo_bundle, output / "demo")
-    return Anonymizer(build(Plan("demo", "demo", output, "demo", deep_reuse=True)))
+    return Anonymizer(build(BuildOptions("demo", "demo", output, "demo", deepcache=True)))
 
 
 REQUEST = Request("closeup portrait photo of a white 34 woman, Smiling , Young , ", " Bald , Mustache , ", seed=7)
@@ -31,52 +31,54 @@ def schedule(bundle: Path, sampler: str = "dpmpp_sde", steps: int = 15) -> Sched
 
 
 def test_level_0_saves_nothing(demo_bundle: Path) -> None:
-    assert plan_evaluations(schedule(demo_bundle), LEVELS[0]) == (Evaluation(),) * 29
+    assert choose_evaluations(schedule(demo_bundle), FAST_LEVELS[0]) == (Evaluation(),) * 29
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.sampled_from(SAMPLERS), st.integers(1, 50), st.floats(0, 20), st.floats(0, 20), st.integers(1, 6))
-def test_plans(demo_bundle: Path, sampler: str, steps: int, low: float, high: float, period: int) -> None:
+def test_plans(demo_bundle: Path, sampler: str, steps: int, low: float, high: float, cache_interval: int) -> None:
     tables = schedule(demo_bundle, sampler, steps)
-    plan = plan_evaluations(tables, Economy(guided=(low, high), period=period))
+    plan = choose_evaluations(tables, Acceleration(guidance_interval=(low, high), cache_interval=cache_interval))
     assert [e.guided for e in plan] == [low <= s <= high for s in tables.sigmas / tables.alphas]
     kept: Evaluation | None = None
     since = 0
     for evaluation in plan:
-        if evaluation.whole:
+        if evaluation.full:
             kept, since = evaluation, 1
             continue
         since += 1
-        assert kept is not None and since <= period, "features are as old as the period at most"
+        assert kept is not None and since <= cache_interval, "features are as old as the cache_interval at most"
         assert kept.guided or not evaluation.guided, "no features of the negative prompt"
-    unguided = plan_evaluations(tables, Economy(guided=(low, high), period=period), guidance=False)
+    unguided = choose_evaluations(
+        tables, Acceleration(guidance_interval=(low, high), cache_interval=cache_interval), guidance=False
+    )
     assert not any(e.guided for e in unguided)
-    assert [e.whole for e in unguided] == [k % period == 0 for k in range(len(unguided))]
+    assert [e.full for e in unguided] == [k % cache_interval == 0 for k in range(len(unguided))]
 
 
-@pytest.mark.parametrize("level", range(1, len(LEVELS)))
-def test_a_level_changes_the_picture_but_not_much(reusing: Anonymizer, level: int) -> None:
+@pytest.mark.parametrize("level", range(1, len(FAST_LEVELS)))
+def test_a_level_changes_the_image_but_not_much(reusing: Anonymizer, level: int) -> None:
     exact, fast = (
-        np.asarray(reusing.generate([REQUEST], Settings(economy=LEVELS[k]))[0].image, int) for k in (0, level)
+        np.asarray(reusing.generate([REQUEST], Settings(acceleration=FAST_LEVELS[k]))[0].image, int) for k in (0, level)
     )
     assert 0 < np.abs(exact - fast).mean() < 60
 
 
-def test_a_picture_does_not_depend_on_its_batch(reusing: Anonymizer) -> None:
+def test_a_image_does_not_depend_on_its_batch(reusing: Anonymizer) -> None:
     requests = [REQUEST, Request(REQUEST.prompt, REQUEST.negative_prompt, seed=8)]
-    options = Settings(economy=LEVELS[-1])
+    options = Settings(acceleration=FAST_LEVELS[-1])
     together = np.asarray(reusing.generate(requests, options)[1].image, int)
     alone = np.asarray(reusing.generate(requests[1:], options)[0].image, int)
     assert np.abs(together - alone).max() <= 1
 
 
 def test_a_named_sampler_wins(anonymizer: Anonymizer) -> None:
-    level = Economy(sampler="dpmpp_2m_sde")
-    assert anonymizer.schedule_for(Settings(economy=level)).sampler == "dpmpp_2m_sde"
-    assert anonymizer.schedule_for(Settings(economy=level, sampler="dpmpp_sde")).sampler == "dpmpp_sde"
+    level = Acceleration(sampler="dpmpp_2m_sde")
+    assert anonymizer.schedule_for(Settings(acceleration=level)).sampler == "dpmpp_2m_sde"
+    assert anonymizer.schedule_for(Settings(acceleration=level, sampler="dpmpp_sde")).sampler == "dpmpp_sde"
 
 
-def test_a_bundle_without_the_shallow_part(anonymizer: Anonymizer) -> None:
-    level = next(level for level in LEVELS if level.period > 1)
-    with pytest.raises(BundleError, match="--deep-reuse"):
-        anonymizer.generate([REQUEST], Settings(economy=level))
+def test_a_bundle_without_deepcache(anonymizer: Anonymizer) -> None:
+    level = next(level for level in FAST_LEVELS if level.cache_interval > 1)
+    with pytest.raises(BundleError, match="--deepcache"):
+        anonymizer.generate([REQUEST], Settings(acceleration=level))

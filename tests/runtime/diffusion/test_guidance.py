@@ -53,20 +53,20 @@ def test_the_formula_and_the_work() -> None:
 
 
 @pytest.mark.parametrize("one_batch", [True, False])
-def test_an_evaluation_that_reuses_features_runs_the_shallow_part(one_batch: bool) -> None:
-    unet, shallow = Mean(), Mean(add=100)
-    plan = [Evaluation(), Evaluation(whole=False), Evaluation(guided=False, whole=False), Evaluation(guided=False)]
-    denoise = make_denoiser(unet, shallow, TEXT, 2.0, np.arange(4.0), plan, one_batch=one_batch)
+def test_an_evaluation_that_reuses_features_takes_cached_features(one_batch: bool) -> None:
+    unet, cached = Mean(), Mean(add=100)
+    plan = [Evaluation(), Evaluation(full=False), Evaluation(guided=False, full=False), Evaluation(guided=False)]
+    denoise = make_denoiser(unet, cached, TEXT, 2.0, np.arange(4.0), plan, one_batch=one_batch)
     assert (denoise(SAMPLE, 0) == 1 + 2 * (2 - 1)).all()
     assert (denoise(SAMPLE, 1) == 101 + 2 * (102 - 101)).all(), "each half has features of its own"
     assert (denoise(SAMPLE, 2) == 102).all(), "without guidance those of the positive prompt"
     assert (denoise(SAMPLE, 3) == 2).all()
     halves = [4] if one_batch else [2, 2]
-    assert unet.calls == [*halves, 2] and shallow.calls == [*halves, 2]
+    assert unet.calls == [*halves, 2] and cached.calls == [*halves, 2]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_check_finite(bad: float) -> None:
     check_finite(np.ones(3, np.float32), "unet", "at evaluation 3")
-    with pytest.raises(GenerationError, match="unet engine at evaluation 3.*no picture"):
+    with pytest.raises(GenerationError, match="unet engine at evaluation 3.*no image"):
         check_finite(np.array([1, bad], np.float32), "unet", "at evaluation 3")

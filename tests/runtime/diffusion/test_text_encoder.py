@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.diffusion.text_encoder import (
     CONTENT,
-    Vocabulary,
+    ClipTokenizer,
     count_windows,
     cut_phrases,
     encode_prompts,
@@ -25,8 +25,8 @@ words = st.lists(st.sampled_from([*CELEBA, ",", "34", "o'clock", "é", "naïve",
 
 
 @pytest.fixture(scope="session")
-def vocabulary(demo_bundle: Path) -> Vocabulary:
-    return Vocabulary.load(demo_bundle / "tokenizer" / "tokenizer.json")
+def vocabulary(demo_bundle: Path) -> ClipTokenizer:
+    return ClipTokenizer.load(demo_bundle / "tokenizer" / "tokenizer.json")
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def clip(demo_model: Path) -> Any:
 
 
 @given(prompt=words)
-def test_one_window_is_what_diffusers_feeds(vocabulary: Vocabulary, clip: Any, prompt: str) -> None:
+def test_one_window_is_what_diffusers_feeds(vocabulary: ClipTokenizer, clip: Any, prompt: str) -> None:
     """The call in diffusers' `StableDiffusionPipeline.encode_prompt`.
 
     Without CJK characters, which the slow CLIPTokenizer (transformers before 5) sets apart and the fast one does not.
@@ -47,7 +47,7 @@ def test_one_window_is_what_diffusers_feeds(vocabulary: Vocabulary, clip: Any, p
 
 
 @given(prompt=words, count=st.integers(1, 4))
-def test_windows_hold_every_token_once_between_marks(vocabulary: Vocabulary, prompt: str, count: int) -> None:
+def test_windows_hold_every_token_once_between_marks(vocabulary: ClipTokenizer, prompt: str, count: int) -> None:
     ids = vocabulary.encode(prompt)
     windows = split_windows(vocabulary, prompt, count)
     assert len(windows) == max(count, 1, -(-len(ids) // CONTENT))
@@ -56,7 +56,7 @@ def test_windows_hold_every_token_once_between_marks(vocabulary: Vocabulary, pro
     assert content == [token for token in ids if token != END]
 
 
-def test_both_prompts_get_the_same_number_of_windows(anonymizer: Anonymizer, vocabulary: Vocabulary) -> None:
+def test_both_prompts_get_the_same_number_of_windows(anonymizer: Anonymizer, vocabulary: ClipTokenizer) -> None:
     encoder = anonymizer.engine("text_encoder")
     prompts = ["short", "Wavy_Hair , " * 40]
     assert count_windows(vocabulary, *prompts) == 3
@@ -69,7 +69,7 @@ def test_both_prompts_get_the_same_number_of_windows(anonymizer: Anonymizer, voc
     assert encode_prompts(prompts, vocabulary, encoder, 1).shape == (2, 77, 64)
 
 
-def test_the_papers_prompt_is_longer_than_a_window(vocabulary: Vocabulary) -> None:
+def test_the_papers_prompt_is_longer_than_a_window(vocabulary: ClipTokenizer) -> None:
     """The reason for windows: with every attribute absent, one window would drop more than half of them."""
     attributes = {"Ethnic": "white", "Age": 34} | dict.fromkeys(CELEBA, 0.1)
     _, negative = write_prompts(attributes)
@@ -79,7 +79,7 @@ def test_the_papers_prompt_is_longer_than_a_window(vocabulary: Vocabulary) -> No
 
 
 @given(prompt=words)
-def test_cut_phrases_are_the_ones_that_truncation_changes(vocabulary: Vocabulary, clip: Any, prompt: str) -> None:
+def test_cut_phrases_are_the_ones_that_truncation_changes(vocabulary: ClipTokenizer, clip: Any, prompt: str) -> None:
     cut = cut_phrases(vocabulary, prompt)
     assert bool(cut) <= (len(vocabulary.encode(prompt)) > CONTENT)
     phrases = [p.strip() for p in prompt.split(",") if p.strip()]
@@ -109,4 +109,4 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     for text in ("{", "{}", '{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}'):
         path.write_text(text)
         with pytest.raises(BundleError, match="tokenizer|marks"):
-            Vocabulary.load(path)
+            ClipTokenizer.load(path)

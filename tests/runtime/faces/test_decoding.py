@@ -22,7 +22,7 @@ from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, read_file, rea
 ORIENTATION = 0x0112
 
 
-def picture(mode: str = "RGB", size: tuple[int, int] = (48, 32)) -> Image.Image:
+def make_image(mode: str = "RGB", size: tuple[int, int] = (48, 32)) -> Image.Image:
     ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
     return Image.fromarray(ramp).convert(mode)
 
@@ -34,15 +34,15 @@ def saved(image: Image.Image, path: Path, **options: object) -> Path:
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm", "gif"])
 def test_reads_lossless_formats(tmp_path: Path, suffix: str) -> None:
-    path = saved(picture(), tmp_path / f"a.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
-    expected = np.asarray(picture())
+    path = saved(make_image(), tmp_path / f"a.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
+    expected = np.asarray(make_image())
     tolerance = 40 if suffix == "gif" else 0  # a palette of 256 colours
     assert np.abs(read_photo(path, more_formats=True).astype(int) - expected).max() <= tolerance
 
 
 @pytest.mark.parametrize("suffix", ["bmp", "tif", "ppm", "gif"])
 def test_other_formats_are_refused_unless_they_are_asked_for(tmp_path: Path, suffix: str) -> None:
-    path = saved(picture(), tmp_path / f"a.{suffix}")
+    path = saved(make_image(), tmp_path / f"a.{suffix}")
     with pytest.raises(PhotoError, match="--more-formats"):
         read_photo(path)
     path.rename(tmp_path / "a.jpg")
@@ -53,8 +53,8 @@ def test_other_formats_are_refused_unless_they_are_asked_for(tmp_path: Path, suf
 @pytest.mark.parametrize("kind", ["ICO", "PCX", "TGA", "EPS", "PDF", "SGI"])
 def test_formats_that_no_camera_writes_are_refused_always(kind: str) -> None:
     buffer = io.BytesIO()
-    picture().save(buffer, kind)
-    with pytest.raises(PhotoError, match="not a picture in a known format"):
+    make_image().save(buffer, kind)
+    with pytest.raises(PhotoError, match="not an image in a known format"):
         decode_photo(buffer.getvalue(), "a", more_formats=True)
 
 
@@ -62,18 +62,18 @@ def test_formats_that_no_camera_writes_are_refused_always(kind: str) -> None:
 def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
-    path = saved(picture(), tmp_path / "a.png", exif=exif)
+    path = saved(make_image(), tmp_path / "a.png", exif=exif)
     shape = (48, 32, 3) if orientation >= 5 else (32, 48, 3)
     upright = read_photo(path)
     assert upright.shape == shape
     if orientation == 3:
-        np.testing.assert_array_equal(upright, np.asarray(picture())[::-1, ::-1])
+        np.testing.assert_array_equal(upright, np.asarray(make_image())[::-1, ::-1])
 
 
 def test_cmyk_is_converted_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = saved(picture("CMYK"), tmp_path / "a.tif")
+    path = saved(make_image("CMYK"), tmp_path / "a.tif")
     with caplog.at_level(logging.WARNING):
-        np.testing.assert_allclose(read_photo(path, more_formats=True).astype(int), np.asarray(picture()), atol=1)
+        np.testing.assert_allclose(read_photo(path, more_formats=True).astype(int), np.asarray(make_image()), atol=1)
     assert "CMYK" in caplog.text
 
 
@@ -86,18 +86,18 @@ def test_16_bit_is_scaled_not_clipped(tmp_path: Path, caplog: pytest.LogCaptureF
 
 
 def test_transparency_becomes_white(tmp_path: Path) -> None:
-    image = picture("RGBA")
+    image = make_image("RGBA")
     image.putalpha(0)
     assert (read_photo(saved(image, tmp_path / "a.png")) == 255).all()
 
 
 def test_palette_and_gray(tmp_path: Path) -> None:
     for mode in ("P", "L", "1", "LA"):
-        assert read_photo(saved(picture(mode), tmp_path / f"{mode}.png")).shape == (32, 48, 3)
+        assert read_photo(saved(make_image(mode), tmp_path / f"{mode}.png")).shape == (32, 48, 3)
 
 
 def test_mpo_photos_of_phones_are_photos(tmp_path: Path) -> None:
-    path = saved(picture(), tmp_path / "a.mpo", save_all=True, append_images=[picture()])
+    path = saved(make_image(), tmp_path / "a.mpo", save_all=True, append_images=[make_image()])
     with Image.open(path) as image:
         assert image.n_frames == 2
     assert read_photo(path).shape == (32, 48, 3)
@@ -129,7 +129,7 @@ def test_the_limit_is_ours_and_pillows_stays_as_it_was(monkeypatch: pytest.Monke
     monkeypatch.setattr(decoding, "MAX_PIXELS", side * side)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     buffer = io.BytesIO()
-    picture(size=(side, side)).save(buffer, "PNG")
+    make_image(size=(side, side)).save(buffer, "PNG")
     assert decode_photo(buffer.getvalue(), "a").pixels.shape == (side, side, 3)
     with pytest.raises(PhotoError, match="65 x 64 pixels are more than the limit of 4,096"):
         decode_photo(bomb(side + 1, side), "a")
@@ -160,14 +160,14 @@ def test_a_reduced_photo_looks_like_the_whole_one(kind: str, mode: str, monkeypa
 def test_a_given_image_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "MAX_DECODED", 100)
     buffer = io.BytesIO()
-    picture(size=(64, 64)).save(buffer, "JPEG")
+    make_image(size=(64, 64)).save(buffer, "JPEG")
     with Image.open(buffer) as image:
         assert read_photo(image).shape == (8, 8, 3)
         assert image.size == (64, 64) == np.asarray(image).shape[:2]
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header announces a huge picture that is not there."""
+    """A PNG whose header announces a huge image that is not there."""
     return png(width, height, 8, b"\0")
 
 
@@ -184,13 +184,13 @@ def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
 
 def jpeg() -> bytes:
     buffer = io.BytesIO()
-    picture(size=(200, 200)).save(buffer, format="JPEG")
+    make_image(size=(200, 200)).save(buffer, format="JPEG")
     return buffer.getvalue()
 
 
 BAD = {
-    "text": (b"this is no picture", "not a picture"),
-    "empty": (b"", "not a picture"),
+    "text": (b"this is no image", "not an image"),
+    "empty": (b"", "not an image"),
     "truncated": (jpeg()[:900], "damaged"),
     "bomb": (bomb(MAX_PIXELS, 2), "pixels"),
     "bigger bomb": (bomb(60_000, 60_000), "pixels"),
@@ -210,10 +210,10 @@ def test_bad_files_are_refused(tmp_path: Path, name: str) -> None:
 
 def test_one_pixel_missing_animated_and_folder_are_refused(tmp_path: Path) -> None:
     cases = {
-        saved(picture(size=(1, 1)), tmp_path / "one.png"): "too few",
+        saved(make_image(size=(1, 1)), tmp_path / "one.png"): "too few",
         tmp_path / "missing.png": "no such file",
-        saved(picture(), tmp_path / "film.gif", save_all=True, append_images=[picture("L")]): "animated",
-        saved(picture(), tmp_path / "film.png", save_all=True, append_images=[picture().rotate(90)]): "animated",
+        saved(make_image(), tmp_path / "film.gif", save_all=True, append_images=[make_image("L")]): "animated",
+        saved(make_image(), tmp_path / "film.png", save_all=True, append_images=[make_image().rotate(90)]): "animated",
         tmp_path: "folder",
     }
     for path, why in cases.items():
@@ -267,7 +267,7 @@ def webp_header(side: int) -> bytes:
 )  # fmt: skip
 def test_damaged_files_give_a_photo_or_a_photo_error(kind: str, cut: int, changes: list[tuple[int, int]]) -> None:
     buffer = io.BytesIO()
-    picture(size=(200, 200)).save(buffer, kind)
+    make_image(size=(200, 200)).save(buffer, kind)
     data = bytearray(buffer.getvalue()[: cut + 100])
     for place, value in changes:
         data[place % len(data)] = value
@@ -293,7 +293,7 @@ def test_every_conversion_is_noted(caplog: pytest.LogCaptureFixture) -> None:
     for mode in ("L", "P", "RGBA", "CMYK", "RGB"):
         buffer = io.BytesIO()
         options = {"transparency": (1, 2, 3)} if mode == "RGB" else {}
-        picture(mode).save(buffer, "TIFF" if mode == "CMYK" else "PNG", **options)
+        make_image(mode).save(buffer, "TIFF" if mode == "CMYK" else "PNG", **options)
         caplog.clear()
         decode_photo(buffer.getvalue(), "a", more_formats=True)
         assert "converted" in caplog.text, mode

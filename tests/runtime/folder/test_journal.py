@@ -13,7 +13,7 @@ from anon_runtime.folder.journal import NAME, PRIVATE, Journal, Notes
 
 COMMON = {"steps": 15, "anon-run": "1"}
 SECRET = b"[20240417, null]"
-DIGEST = hashlib.sha256(b"picture").hexdigest()
+DIGEST = hashlib.sha256(b"image").hexdigest()
 
 
 def ok(identity: str) -> dict[str, str]:
@@ -23,7 +23,7 @@ def ok(identity: str) -> dict[str, str]:
 def write(out: Path, *identities: str) -> None:
     with Journal(out, COMMON, SECRET) as journal:
         for identity in identities:
-            (out / f"{identity}.png").write_bytes(b"picture")
+            (out / f"{identity}.png").write_bytes(b"image")
             journal.add(ok(identity))
 
 
@@ -93,7 +93,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / PRIVATE).mkdir()
-    (tmp_path / PRIVATE / ".anon-run-x").write_bytes(b"half a picture")
+    (tmp_path / PRIVATE / ".anon-run-x").write_bytes(b"half an image")
     with Journal(tmp_path, COMMON, SECRET) as journal:
         assert list(journal.scratch.iterdir()) == []
         assert journal.scratch.stat().st_mode & 0o077 == 0
@@ -180,8 +180,8 @@ def test_the_seed_in_a_journal_of_an_early_version_is_not_repeated(tmp_path: Pat
 def test_the_last_line_about_an_output_counts(tmp_path: Path) -> None:
     write(tmp_path, "a")
     with Journal(tmp_path, COMMON, SECRET) as journal:
-        (tmp_path / "a.png").write_bytes(b"another picture")
-        digest = hashlib.sha256(b"another picture").hexdigest()
+        (tmp_path / "a.png").write_bytes(b"another image")
+        digest = hashlib.sha256(b"another image").hexdigest()
         journal.add({"id": "b", "output": "a.png", "sha256": digest, "status": "ok"})
     with Journal(tmp_path, COMMON, SECRET) as journal:
         assert journal.has("b", Path("a.png")) and not journal.has("a", Path("a.png"))
@@ -190,12 +190,12 @@ def test_the_last_line_about_an_output_counts(tmp_path: Path) -> None:
 def test_what_was_changed_since_is_not_done(tmp_path: Path) -> None:
     """As after a kill between a portrait and its line, or by hand."""
     write(tmp_path, "a")
-    (tmp_path / "a.png").write_bytes(b"another picture")
+    (tmp_path / "a.png").write_bytes(b"another image")
     with Journal(tmp_path, COMMON, SECRET) as journal:
         assert not journal.has("a", Path("a.png"))
 
 
-def test_a_folder_without_a_picture_takes_other_settings(tmp_path: Path) -> None:
+def test_a_folder_without_a_image_takes_other_settings(tmp_path: Path) -> None:
     write(tmp_path)
     with Journal(tmp_path, COMMON | {"steps": 20}, SECRET) as journal:
         journal.add({"id": "a", "status": "error", "reason": "no face"})
@@ -220,7 +220,7 @@ def test_a_folder_in_which_an_actor_still_writes(tmp_path: Path, monkeypatch: py
     (tmp_path / PRIVATE).mkdir()
     stack = ExitStack()
     stack.enter_context(Notes(tmp_path, {}).writing())
-    (tmp_path / PRIVATE / ".anon-run-x").write_bytes(b"half a picture")
+    (tmp_path / PRIVATE / ".anon-run-x").write_bytes(b"half an image")
     with stack:
         if ends:
             threading.Timer(0.3, stack.close).start()

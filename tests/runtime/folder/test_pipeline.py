@@ -28,7 +28,7 @@ from tests.runtime.faces.test_decoding import bomb, jpeg, jpeg_header, webp_head
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.backends.base import Arrays, Engine, physical_cores
 from anon_runtime.console import Reporter
-from anon_runtime.diffusion.acceleration import LEVELS
+from anon_runtime.diffusion.acceleration import FAST_LEVELS
 from anon_runtime.errors import AnonError, BackendError, BundleError, OutputError, UsageError
 from anon_runtime.folder import pipeline, writer
 from anon_runtime.folder.discovery import find_photos
@@ -81,7 +81,7 @@ def run(anonymizer: Anonymizer, photos: Path, out: Path, **options: Any) -> int:
     return run_photos(anonymizer, found, output, Reporter(as_json=False, quiet=True), **options)
 
 
-def pictures(out: Path) -> dict[str, str]:
+def images(out: Path) -> dict[str, str]:
     """Digests of all portraits by name."""
     files = [path for path in out.rglob("*") if path.is_file() and path.name != NAME]
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -98,7 +98,7 @@ def entries(out: Path) -> list[dict[str, Any]]:
 def undisturbed(anonymizer: Anonymizer, originals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     out = tmp_path_factory.mktemp("undisturbed")
     assert run(Anonymizer(anonymizer.bundle, QUICK), originals, out) == 0
-    return pictures(out)
+    return images(out)
 
 
 def test_a_folder(quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]) -> None:
@@ -107,7 +107,7 @@ def test_a_folder(quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: 
     expected = {str(p.relative_to(photos).with_suffix(".png")) for p in photos.rglob("*.jpg")}
     assert set(undisturbed) == expected and len(expected) == 14, "the tree is mirrored"
     assert len(set(undisturbed.values())) == 14, "every photo has a seed of its own"
-    assert pictures(out) == undisturbed
+    assert images(out) == undisturbed
     assert Counter(entry["status"] for entry in entries(out)) == {"ok": 14}
     assert not (out / PRIVATE).exists()
     for entry in entries(out):
@@ -124,7 +124,7 @@ def test_order_batch_and_split_change_no_byte(
     for size, part in ((2, found[:3]), (3, found[3:4]), (5, found[4:])):
         quick.settings = replace(QUICK, batch_size=size)
         assert run_photos(quick, part, output, Reporter(as_json=False, quiet=True)) == 0
-    assert pictures(tmp_path / "out") == undisturbed
+    assert images(tmp_path / "out") == undisturbed
 
 
 def test_batches_of_one_are_told_apart(
@@ -146,7 +146,7 @@ def test_the_same_photo_under_another_name_gives_the_same_portrait(
 ) -> None:
     shutil.copy(photos / "1.jpg", photos / "copy.jpeg")
     run(quick, photos, tmp_path / "out")
-    assert pictures(tmp_path / "out")["copy.png"] == undisturbed["1.png"]
+    assert images(tmp_path / "out")["copy.png"] == undisturbed["1.png"]
 
 
 def test_what_is_done_is_not_done_again(
@@ -156,40 +156,40 @@ def test_what_is_done_is_not_done_again(
     assert run(quick, photos, out) == 0
     (out / "deep" / "0.png").unlink()
     Image.new("RGB", (64, 64)).save(photos / "1.jpg")  # another photo now
-    painted: list[str] = []
+    generated: list[str] = []
     generate = quick.generate
     monkeypatch.setattr(
-        quick, "generate", lambda requests, **o: painted.extend(r.prompt for r in requests) or generate(requests, **o)
+        quick, "generate", lambda requests, **o: generated.extend(r.prompt for r in requests) or generate(requests, **o)
     )
     assert run(quick, photos, out) == 3
-    assert len(set(painted)) == 1, "the one whose portrait was gone"
+    assert len(set(generated)) == 1, "the one whose portrait was gone"
     assert Counter(entry["status"] for entry in entries(out)) == {"ok": 15, "error": 1}
-    assert pictures(out) == {name: digest for name, digest in undisturbed.items() if name != "1.png"}
+    assert images(out) == {name: digest for name, digest in undisturbed.items() if name != "1.png"}
     assert run(quick, photos, out, overwrite=True) == 3
     assert Counter(entry["status"] for entry in entries(out)) == {"ok": 13, "error": 1}
 
 
 def test_other_settings_are_told_and_change_nothing(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
     run(quick, photos, tmp_path / "out")
-    before = pictures(tmp_path)
+    before = images(tmp_path)
     quick.settings = replace(QUICK, seed=1)
     with pytest.raises(UsageError, match="the seed or --attributes are others"):
         run(quick, photos, tmp_path / "out")
     quick.settings = replace(QUICK, batch_size=2)
     with pytest.raises(UsageError, match="format was png and is webp"):
         run(quick, photos, tmp_path / "out", format="webp")
-    assert pictures(tmp_path) == before
+    assert images(tmp_path) == before
 
 
-def test_other_settings_are_fine_where_there_is_no_picture(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+def test_other_settings_are_fine_where_there_is_no_image(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
     """A run that cannot work leaves nothing that would stop the next one."""
-    out, level = tmp_path / "out", next(level for level in LEVELS if level.period > 1)
-    quick.settings = replace(QUICK, economy=level, steps=3)
-    with pytest.raises(BundleError, match="no unet_shallow engine"):
+    out, level = tmp_path / "out", next(level for level in FAST_LEVELS if level.cache_interval > 1)
+    quick.settings = replace(QUICK, acceleration=level, steps=3)
+    with pytest.raises(BundleError, match="no unet_cached engine"):
         run(quick, photos, out)
     assert not out.exists()
     quick.settings = replace(QUICK, min_face=5000)
-    assert run(quick, photos, out) == 3 and pictures(out) == {}
+    assert run(quick, photos, out) == 3 and images(out) == {}
     quick.settings = QUICK
     assert run(quick, photos, out) == 0
 
@@ -229,7 +229,7 @@ def test_what_no_run_wrote_is_not_replaced(
     assert set(failed) == {"1.jpg", "2.jpg"} and "a file that no run wrote" in failed["1.jpg"]
     assert "no face" in failed["2.jpg"] and "stays" in failed["2.jpg"]
     assert run(quick, photos, out, overwrite=True) == 3
-    assert pictures(out)["1.png"] == undisturbed["1.png"]
+    assert images(out)["1.png"] == undisturbed["1.png"]
     assert (out / "2.png").read_bytes() == b"precious", "there is nothing to put in its place"
 
 
@@ -242,7 +242,7 @@ def test_a_portrait_without_its_line_is_known_by_its_bytes(
     lines = (out / NAME).read_text().splitlines(keepends=True)
     (out / NAME).write_text("".join(lines[:5]))
     assert run(quick, photos, out) == 0
-    assert pictures(out) == undisturbed and len(entries(out)) == 14
+    assert images(out) == undisturbed and len(entries(out)) == 14
 
 
 def test_two_photos_of_one_name_in_two_runs(
@@ -254,7 +254,7 @@ def test_two_photos_of_one_name_in_two_runs(
     (other / "2.jpg").write_bytes((photos / "1.jpg").read_bytes())
     without_a_face(other / "1.jpg")
     assert run(quick, other, out) == 3
-    assert pictures(out) == undisturbed, "neither replaced nor removed"
+    assert images(out) == undisturbed, "neither replaced nor removed"
     failed = {entry["input"]: entry["reason"] for entry in entries(out) if entry["status"] == "error"}
     assert (
         all("the portrait of another photo of that name" in reason for reason in failed.values()) and len(failed) == 2
@@ -263,7 +263,7 @@ def test_two_photos_of_one_name_in_two_runs(
     assert run(quick, tmp_path / "moved", out) == 0
     assert len(entries(out)) == 16, "photos that were moved are known by their content"
     assert run(quick, other, out, overwrite=True) == 3
-    assert pictures(out)["2.png"] == undisturbed["1.png"] and "1.png" not in pictures(out)
+    assert images(out)["2.png"] == undisturbed["1.png"] and "1.png" not in images(out)
 
 
 def test_the_order_of_hidden_names_is_not_told(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_a_folder_on_another_disk(quick: Anonymizer, photos: Path, tmp_path: Pat
         (tmp_path / "out" / "deep").symlink_to(other)
         assert run(quick, photos, tmp_path / "out") == 0
         deep = {name.removeprefix("deep/"): digest for name, digest in undisturbed.items() if name.startswith("deep/")}
-        assert pictures(Path(other)) == deep
+        assert images(Path(other)) == deep
 
 
 def test_a_file_where_a_folder_should_be_is_the_fault_of_some_photos(
@@ -306,7 +306,7 @@ def test_a_file_where_a_folder_should_be_is_the_fault_of_some_photos(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "deep").write_bytes(b"precious")
     assert run(quick, photos, tmp_path / "out") == 3
-    assert len(pictures(tmp_path / "out")) == 10 and (tmp_path / "out" / "deep").read_bytes() == b"precious"
+    assert len(images(tmp_path / "out")) == 10 and (tmp_path / "out" / "deep").read_bytes() == b"precious"
 
 
 def test_a_single_file_is_replaced_only_with_overwrite(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -332,16 +332,16 @@ def test_a_photo_that_lost_its_face_loses_its_portrait(
     quick: Anonymizer, photos: Path, tmp_path: Path, no_face: str, rename: str
 ) -> None:
     out, quick.settings = tmp_path / "out", replace(QUICK, no_face=no_face, seed=SECRET)
-    assert run(quick, photos, out, rename=rename) == 0 and len(pictures(out)) == 14
+    assert run(quick, photos, out, rename=rename) == 0 and len(images(out)) == 14
     without_a_face(photos / "1.jpg")
     (photos / "2.jpg").write_bytes(b"broken")
     run(quick, photos, out, rename=rename)
     if rename == "none":
-        assert len(pictures(out)) == 12 and not {"1.png", "2.png"} & set(pictures(out))
+        assert len(images(out)) == 12 and not {"1.png", "2.png"} & set(images(out))
     quick.settings = replace(quick.settings, min_face=5000)
     run(quick, photos, out, rename=rename, overwrite=True)
     done = {entry["output"] for entry in entries(out) if entry["status"] == "ok"}
-    assert not done and len(pictures(out)) == {"none": 0, "hash": 2}[rename], "those of photos that are gone stay"
+    assert not done and len(images(out)) == {"none": 0, "hash": 2}[rename], "those of photos that are gone stay"
 
 
 def test_a_photo_that_cannot_be_read_keeps_its_portrait(
@@ -352,7 +352,7 @@ def test_a_photo_that_cannot_be_read_keeps_its_portrait(
     assert run(quick, photos, out) == 0
     shutil.rmtree(photos)
     assert run_photos(quick, found, Output.parse(out), Reporter(as_json=False, quiet=True)) == 3
-    assert pictures(out) == undisturbed
+    assert images(out) == undisturbed
     failures = [entry for entry in entries(out) if entry["status"] == "error"]
     assert len(failures) == 14 and all(
         "the file under its portrait's name stays" in entry["reason"] for entry in failures
@@ -367,13 +367,13 @@ def test_done_means_that_the_output_is_this_photos_portrait(
     assert run(quick, photos, out) == 0
     (photos / "1.jpg").write_bytes(second)
     assert run(quick, photos, out) == 0
-    assert pictures(out)["1.png"] == undisturbed["2.png"]
+    assert images(out)["1.png"] == undisturbed["2.png"]
     (photos / "1.jpg").write_bytes(first)
     assert run(quick, photos, out) == 0
-    assert pictures(out) == undisturbed
+    assert images(out) == undisturbed
     (out / "1.png").write_bytes((out / "2.png").read_bytes())
     assert run(quick, photos, out) == 0
-    assert pictures(out) == undisturbed, "whoever changed it"
+    assert images(out) == undisturbed, "whoever changed it"
 
 
 def test_names_are_not_hidden_by_a_seed_that_everybody_knows(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -394,7 +394,7 @@ def test_device_and_threads_are_those_of_the_engines(demo_bundle: Path, monkeypa
     assert common("cuda", threads=3) == common("cuda"), "they do not matter there"
     monkeypatch.setattr("anon_runtime.backends.onnxruntime.default_device", lambda: "cuda")
     assert common(None) == common("cuda"), "a machine whose default is another one"
-    json.dumps([common(None, economy=level) for level in LEVELS], allow_nan=False)
+    json.dumps([common(None, acceleration=level) for level in FAST_LEVELS], allow_nan=False)
 
 
 def test_seconds_of_every_stage_are_told(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -453,7 +453,7 @@ def test_a_face_network_that_breaks_gives_no_portrait(
     path = str(quick.bundle.engine_path(role))
     quick._engines[path] = lambda inputs: {name: array * np.float32(np.nan) for name, array in engine(inputs).items()}
     assert run(quick, photos, tmp_path / "out") == 3
-    assert pictures(tmp_path / "out") == {}
+    assert images(tmp_path / "out") == {}
     assert all("NaN" in entry["reason"] for entry in entries(tmp_path / "out"))
 
 
@@ -464,7 +464,7 @@ def test_hidden_names(quick: Anonymizer, photos: Path, tmp_path: Path, format: s
     photo.rename(photos / "john_smith.jpg")
     (photos / "jane_doe.jpg").write_bytes(b"broken")
     assert run(quick, photos, out, rename="hash", format=format) == 3
-    names = list(pictures(out))
+    names = list(images(out))
     assert len(names) == 14 and all("/" not in name and len(name) >= 36 for name in names)
     assert {entry.get("output") for entry in entries(out)} == {*names, None}
     journal = (out / NAME).read_text()
@@ -485,7 +485,7 @@ def corrupt_files() -> dict[str, bytes]:
     """Twelve kinds of files that are no photos."""
     good = jpeg()
     return {
-        "empty.jpg": b"", "text.jpg": b"no picture", "zeros.png": bytes(5000), "truncated.jpg": good[:900],
+        "empty.jpg": b"", "text.jpg": b"no image", "zeros.png": bytes(5000), "truncated.jpg": good[:900],
         "header.jpg": good[:20], "bomb.png": bomb(50_000, 50_000), "wide.jpg": jpeg_header(50_000),
         "huge.webp": webp_header(16_383), "html.png": b"<html>404</html>", "half.webp": webp_header(300),
         "noise.jpg": good[:300] + random.Random(0).randbytes(2000), "film.gif": b"GIF89a" + bytes(50),
@@ -499,7 +499,7 @@ def test_corrupt_files_among_the_photos(
     for name, content in corrupt.items():
         (photos / name).write_bytes(content)
     assert run(quick, photos, tmp_path / "out") == 3
-    assert pictures(tmp_path / "out") == undisturbed
+    assert images(tmp_path / "out") == undisturbed
     failed = {entry["input"]: entry["reason"] for entry in entries(tmp_path / "out") if entry["status"] == "error"}
     assert set(failed) == set(corrupt)
     assert not any(str(tmp_path) in reason for reason in failed.values())
@@ -534,7 +534,7 @@ def test_an_interrupted_run_that_began_anew_says_how_it_goes_on(
     monkeypatch.setattr(Reporter, "record", interrupt)
     assert run(quick, photos, tmp_path / "out", overwrite=True) == 130
     assert "the same command without --overwrite goes on" in caplog.text
-    done = len(pictures(tmp_path / "out"))
+    done = len(images(tmp_path / "out"))
     assert run(quick, photos, tmp_path / "out") == 0 and 0 < done < 14 == len(entries(tmp_path / "out"))
 
 
@@ -543,7 +543,7 @@ def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: 
     for name, content in corrupt_files().items():
         (photos / name).write_bytes(content)
     run(quick, photos, tmp_path / "out")
-    found = pictures(tmp_path / "out")
+    found = images(tmp_path / "out")
     assert len(found) == 14
     for name in found:
         original = photos / Path(name).with_suffix(".jpg")
@@ -553,7 +553,7 @@ def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: 
             assert new.info == {} and new.size == (96, 96)
             small = np.asarray(old.convert("L").resize((96, 96)), float).ravel()
             alike = np.corrcoef(small, np.asarray(new.convert("L"), float).ravel())[0, 1]
-            assert alike < 0.8, "one face painted from words looks like another, not like a copy"
+            assert alike < 0.8, "one face generated from words looks like another, not like a copy"
 
 
 def test_a_photo_that_vanishes_or_turns_unreadable(
@@ -573,7 +573,7 @@ def test_a_photo_that_vanishes_or_turns_unreadable(
     with Journal(tmp_path / "out", {}, b"") as journal:
         records = list(FolderRun(quick, Output.parse(tmp_path / "out"), journal).records(disturbed()))
     assert Counter(record.status for record in records) == {"ok": 12, "error": 2}
-    assert pictures(tmp_path / "out").items() <= undisturbed.items()
+    assert images(tmp_path / "out").items() <= undisturbed.items()
 
 
 def failing_writes(after: int, error: OSError) -> Callable[[int], None]:
@@ -596,16 +596,16 @@ def test_a_folder_that_fails_ends_the_run_and_keeps_what_is_done(
         patch.setattr(writer.os, "fsync", failing_writes(10, OSError(number, os.strerror(number))))
         with pytest.raises(OutputError, match=f"{os.strerror(number)}.*what is done is kept"):
             run(quick, photos, tmp_path / "out")
-    done = pictures(tmp_path / "out")
+    done = images(tmp_path / "out")
     assert 0 < len(done) < 14 and done.items() <= undisturbed.items()
     assert run(quick, photos, tmp_path / "out") == 0
-    assert pictures(tmp_path / "out") == undisturbed
+    assert images(tmp_path / "out") == undisturbed
     assert Counter(entry["output"] for entry in entries(tmp_path / "out")).most_common(1)[0][1] == 1
 
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system in memory")
 def test_a_disk_that_is_really_full(demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
-    """A limit on the size of files is what a quota is to a process: writes fail in the middle of a picture."""
+    """A limit on the size of files is what a quota is to a process: writes fail in the middle of an image."""
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); from anon_runtime.cli import main; main()"
@@ -613,7 +613,7 @@ def test_a_disk_that_is_really_full(demo_bundle: Path, photos: Path, tmp_path: P
     result = subprocess.run([sys.executable, "-c", code, *arguments(demo_bundle, photos, tmp_path / "out")],
                             capture_output=True, text=True)  # fmt: skip
     assert result.returncode == 1 and "File too large" in result.stderr and "Traceback" not in result.stderr
-    assert pictures(tmp_path / "out") == {}, "no half picture"
+    assert images(tmp_path / "out") == {}, "no half image"
 
 
 def break_engine(anonymizer: Anonymizer, role: str, wrong: Callable[[int, dict], Any]) -> None:
@@ -640,7 +640,7 @@ def test_an_engine_that_raises_once_costs_nothing(
 
     break_engine(quick, role, raise_once)
     assert run(quick, photos, tmp_path / "out") == 0
-    assert pictures(tmp_path / "out") == undisturbed
+    assert images(tmp_path / "out") == undisturbed
 
 
 def test_nan_of_one_photo_is_one_failure(
@@ -656,7 +656,7 @@ def test_nan_of_one_photo_is_one_failure(
 
     break_engine(quick, "unet", nan_for_one)
     assert run(quick, photos, tmp_path / "out") == 3
-    assert len(pictures(tmp_path / "out")) == 13 and pictures(tmp_path / "out").items() <= undisturbed.items()
+    assert len(images(tmp_path / "out")) == 13 and images(tmp_path / "out").items() <= undisturbed.items()
     (failure,) = [entry for entry in entries(tmp_path / "out") if entry["status"] == "error"]
     assert "NaN" in failure["reason"]
 
@@ -671,7 +671,7 @@ def test_an_engine_that_always_raises_ends_the_run(quick: Anonymizer, photos: Pa
     break_engine(quick, "vae_decoder", always)
     with pytest.raises(BackendError, match="fallen off"):
         run(quick, photos, tmp_path / "out")
-    assert pictures(tmp_path / "out") == {} and len(calls) <= MAX_ENGINE_FAILURES + 5
+    assert images(tmp_path / "out") == {} and len(calls) <= MAX_ENGINE_FAILURES + 5
 
 
 def test_a_damaged_bundle_ends_the_run(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -681,7 +681,7 @@ def test_a_damaged_bundle_ends_the_run(quick: Anonymizer, photos: Path, tmp_path
     break_engine(quick, "vae_decoder", damaged)
     with pytest.raises(BundleError):
         run(quick, photos, tmp_path / "out")
-    assert pictures(tmp_path / "out") == {} == Counter(entry["status"] for entry in entries(tmp_path / "out"))
+    assert images(tmp_path / "out") == {} == Counter(entry["status"] for entry in entries(tmp_path / "out"))
 
 
 def test_a_surprise_is_the_failure_of_one_photo(
@@ -693,7 +693,7 @@ def test_a_surprise_is_the_failure_of_one_photo(
     monkeypatch.setattr(quick, "describe_decoded", surprise)
     assert run(quick, photos, tmp_path / "out") == 3
     assert all("internal error (RuntimeError)" in entry["reason"] for entry in entries(tmp_path / "out"))
-    assert len(entries(tmp_path / "out")) == 14 and pictures(tmp_path / "out") == {}
+    assert len(entries(tmp_path / "out")) == 14 and images(tmp_path / "out") == {}
 
 
 def test_names_that_are_hard_to_write(quick: Anonymizer, originals: Path, tmp_path: Path) -> None:
@@ -702,13 +702,13 @@ def test_names_that_are_hard_to_write(quick: Anonymizer, originals: Path, tmp_pa
     for name in odd:
         shutil.copy(originals / "1.jpg", os.fsencode(tmp_path / "photos") + b"/" + name)
     assert run(quick, tmp_path / "photos", tmp_path / "out") == 0
-    names = {os.fsencode(name) for name in pictures(tmp_path / "out")}
+    names = {os.fsencode(name) for name in images(tmp_path / "out")}
     assert names == {name.removesuffix(b".jpg") + b".png" for name in odd}
     assert run(quick, tmp_path / "photos", tmp_path / "out") == 0
     assert len(entries(tmp_path / "out")) == 5, "all known again"
     assert run(quick, tmp_path / "photos", tmp_path / "webp", format="webp") == 3
     (failure,) = [entry for entry in entries(tmp_path / "webp") if entry["status"] == "error"]
-    assert "too long" in failure["reason"] and len(pictures(tmp_path / "webp")) == 4
+    assert "too long" in failure["reason"] and len(images(tmp_path / "webp")) == 4
 
 
 def arguments(bundle: Path, photos: Path, out: Path) -> list[str]:
@@ -741,8 +741,8 @@ def kill_and_resume(bundle: Path, photos: Path, out: Path, kills: int, expected:
             time.sleep(rng.uniform(0, 0.1))
         process.kill()
         process.wait()
-        done = {name: digest for name, digest in pictures(out).items() if not name.startswith(PRIVATE)}
-        assert done.items() <= expected.items(), "no half picture, no other picture"
+        done = {name: digest for name, digest in images(out).items() if not name.startswith(PRIVATE)}
+        assert done.items() <= expected.items(), "no half image, no other image"
         if (out / NAME).exists():
             text = (out / NAME).read_text()
             for line in text[: text.rfind("\n") + 1].splitlines()[1:]:
@@ -751,7 +751,7 @@ def kill_and_resume(bundle: Path, photos: Path, out: Path, kills: int, expected:
     assert survived, "killed before the end at least once"
     final = start(bundle, photos, out)
     assert final.wait() == 0, final.communicate()[1]
-    assert pictures(out) == expected and not (out / PRIVATE).exists()
+    assert images(out) == expected and not (out / PRIVATE).exists()
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(expected, 1)
 
 
@@ -766,7 +766,7 @@ def test_killed_at_twenty_instants(
     kill_and_resume(demo_bundle, originals, tmp_path / "out", 20, undisturbed)
 
 
-def test_ctrl_c_ends_after_the_pictures_in_flight(
+def test_ctrl_c_ends_after_the_images_in_flight(
     demo_bundle: Path, originals: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
     out = tmp_path / "out"
@@ -775,12 +775,12 @@ def test_ctrl_c_ends_after_the_pictures_in_flight(
     process.send_signal(signal.SIGINT)
     messages = process.communicate()[1]
     assert process.returncode == 130 and "once more" in messages and "goes on where it ended" in messages
-    done = pictures(out)
+    done = images(out)
     assert 2 <= len(done) < 14 and done.items() <= undisturbed.items() and not (out / PRIVATE).exists()
     assert {entry["output"] for entry in entries(out)} == set(done)
     resumed = start(demo_bundle, originals, out)
     assert f"{14 - len(done)} ok, {len(done)} done before" in resumed.communicate()[1]
-    assert pictures(out) == undisturbed
+    assert images(out) == undisturbed
 
 
 def test_ctrl_c_is_heard_among_photos_that_are_done(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:

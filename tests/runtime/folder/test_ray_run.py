@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.runtime.folder.test_pipeline import corrupt_files, entries, pictures, run, start, wait_for
+from tests.runtime.folder.test_pipeline import corrupt_files, entries, images, run, start, wait_for
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.cli import main
@@ -29,7 +29,7 @@ from anon_runtime.errors import BackendError, BundleError, UsageError
 from anon_runtime.folder.discovery import Photo, find_photos
 from anon_runtime.folder.journal import ACTORS, NAME, PRIVATE, Journal
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect
-from anon_runtime.folder.ray_run import DEATHS, Painter, Result
+from anon_runtime.folder.ray_run import DEATHS, Actor, Result
 from anon_runtime.folder.run import run_photos
 from anon_runtime.folder.writer import Output
 
@@ -62,7 +62,7 @@ def undisturbed(demo_bundle: Path, originals: Path, tmp_path_factory: pytest.Tem
     """Portraits from one process."""
     out = tmp_path_factory.mktemp("one process")
     assert run(Anonymizer.load(demo_bundle, QUICK), originals, out) == 0
-    return pictures(out)
+    return images(out)
 
 
 def facts(out: Path) -> list[str]:
@@ -76,7 +76,7 @@ def actors() -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"ray::MapWorker(MapBatches(Painter))" in (process / "cmdline").read_bytes():
+            if b"ray::MapWorker(MapBatches(Actor))" in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
         except OSError:
             continue  # it is gone
@@ -99,7 +99,7 @@ def test_the_same_bytes_journal_and_exit_code(
     assert run(cluster.load(), photos, one) == 3
     alone, caplog.records[:] = [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()], []
     assert run(cluster.load(), photos, many, connected=nullcontext(cluster)) == 3
-    assert pictures(many) == pictures(one) and pictures(many).items() >= undisturbed.items()
+    assert images(many) == images(one) and images(many).items() >= undisturbed.items()
     assert facts(many) == facts(one) and len(entries(many)) == 27
     assert not (many / PRIVATE).exists()
     assert [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()] == alone != []
@@ -123,7 +123,7 @@ def test_an_actor_that_is_killed(
     assert run(cluster.load(), photos, out, connected=nullcontext(cluster)) == 0
     thread.join()
     assert len(killed) == 2 and killed[1] < 14, "in mid-run"
-    assert pictures(out) == undisturbed and not (out / PRIVATE).exists()
+    assert images(out) == undisturbed and not (out / PRIVATE).exists()
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
 
 
@@ -142,12 +142,12 @@ def test_a_killed_run_goes_on_and_reads_urls(
     wait_for(out, len(first) + 1)
     process.kill()
     process.wait()
-    done = {name: digest for name, digest in pictures(out).items() if not name.startswith(PRIVATE)}
+    done = {name: digest for name, digest in images(out).items() if not name.startswith(PRIVATE)}
     assert done.items() <= undisturbed.items() and len(entries(out)) <= len(done)
     url = f"fsspec+file://{photos}"
     found = list(find_photos([url], recursive=True))
     assert run_photos(cluster.load(), found, Output.parse(out), reporter, connected=nullcontext(cluster)) == 0
-    assert pictures(out) == undisturbed
+    assert images(out) == undisturbed
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
     assert entries(out)[: len(first)] == first, "what was done is not done again"
     before = facts(out)
@@ -155,7 +155,7 @@ def test_a_killed_run_goes_on_and_reads_urls(
     assert facts(out) == before, "nothing to do"
 
 
-def test_ctrl_c_ends_after_the_pictures_in_flight(
+def test_ctrl_c_ends_after_the_images_in_flight(
     cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
     out = tmp_path / "out"
@@ -170,7 +170,7 @@ def test_ctrl_c_ends_after_the_pictures_in_flight(
     code = run_photos(cluster.load(), many, Output.parse(out), reporter, connected=nullcontext(cluster))
     assert code == 130
     thread.join()
-    done = pictures(out)
+    done = images(out)
     assert 0 < len(done) < len(many) and {entry["output"] for entry in entries(out)} == set(done)
     assert all(undisturbed[name.partition("/")[2]] == digest for name, digest in done.items())
 
@@ -200,49 +200,49 @@ def test_names_are_in_no_file_of_rays(cluster: Cluster, demo_bundle: Path, photo
 
 
 @pytest.fixture
-def painter(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Painter]]:
+def actor(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Actor]]:
     """Makes actors that are no processes of their own."""
     logger = logging.getLogger("anon_runtime")
     before, level = list(logger.handlers), logger.level
     (tmp_path / "out" / PRIVATE).mkdir(parents=True)
 
-    def make(load: Callable[[], Anonymizer]) -> Painter:
-        return Painter(load, Output(tmp_path / "out"), ray.put({}), False, False, Path.cwd())
+    def make(load: Callable[[], Anonymizer]) -> Actor:
+        return Actor(load, Output(tmp_path / "out"), ray.put({}), False, False, Path.cwd())
 
     yield make
     logger.handlers[:], logger.propagate = before, True
     logger.setLevel(level)
 
 
-def paint(painter: Painter, photos: Path) -> Result:
+def generate(actor: Actor, photos: Path) -> Result:
     found = list(find_photos([photos]))[:1]
-    result = pickle.loads(painter({"number": [7], "photos": [pickle.dumps(found)]})["result"][0])
+    result = pickle.loads(actor({"number": [7], "photos": [pickle.dumps(found)]})["result"][0])
     assert isinstance(result, Result)
     return result
 
 
 def test_what_ends_a_run_is_told_not_raised(
-    cluster: Cluster, painter: Callable[..., Painter], photos: Path, tmp_path: Path
+    cluster: Cluster, actor: Callable[..., Actor], photos: Path, tmp_path: Path
 ) -> None:
     """Ray would write a traceback with names into its log, and try again."""
 
     def damaged() -> Anonymizer:
         raise BundleError("unet", "damaged", "build again")
 
-    result = paint(painter(damaged), photos)
+    result = generate(actor(damaged), photos)
     assert isinstance(result.error, BundleError) and result.error.why == "damaged" and result.records == []
     assert [path.name for path in (tmp_path / "out" / PRIVATE).iterdir()] == [ACTORS]
-    result = paint(painter(cluster.load), photos)
+    result = generate(actor(cluster.load), photos)
     assert result.error is None and [entry["status"] for entry in result.entries] == ["ok"]
 
 
 def test_photos_that_kill_actors_end_the_run(
-    cluster: Cluster, painter: Callable[..., Painter], photos: Path, tmp_path: Path
+    cluster: Cluster, actor: Callable[..., Actor], photos: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / PRIVATE / "attempts-7").write_bytes(b"." * (DEATHS - 1))
-    assert paint(painter(cluster.load), photos).error is None
+    assert generate(actor(cluster.load), photos).error is None
     (tmp_path / "out" / PRIVATE / "attempts-7").write_bytes(b"." * DEATHS)
-    error = paint(painter(cluster.load), photos).error
+    error = generate(actor(cluster.load), photos).error
     assert isinstance(error, BackendError) and "killed or crashed" in error.why
 
 
@@ -252,7 +252,7 @@ def test_a_machine_with_another_bundle(cluster: Cluster, own_bundle: Path, photo
     other = replace(cluster, load=partial(Anonymizer.load, own_bundle, QUICK, checksum=False))
     with pytest.raises(BundleError, match="engines is .* here and .* there"):
         run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(other))
-    assert pictures(tmp_path / "out") == {}
+    assert images(tmp_path / "out") == {}
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -323,8 +323,8 @@ def test_a_bundle_is_opened_once_by_the_process_that_was_started(
     assert caught.value.code == 0 and len(opened) == 1
 
 
-def test_the_folder_is_held_while_an_actor_paints(
-    painter: Callable[..., Painter], cluster: Cluster, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_folder_is_held_while_an_actor_generates(
+    actor: Callable[..., Actor], cluster: Cluster, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also after the process that held the journal was killed."""
     monkeypatch.setattr("anon_runtime.folder.journal.SOON", 0.1)
@@ -336,7 +336,7 @@ def test_the_folder_is_held_while_an_actor_paints(
         tried.append(str(caught.value))
         return cluster.load()
 
-    result = paint(painter(load), photos)
+    result = generate(actor(load), photos)
     assert result.error is None and len(tried) == 1 and "another run is writing" in tried[0]
     Journal(tmp_path / "out", {}, b"").close()
 

@@ -12,7 +12,7 @@ from .data import Jitter, Photos, vary
 from .loop import Recipe, train
 
 BATCH = 16
-CROP = 48  # the network is convolutional: small crops of many pictures teach it more than few whole ones
+CROP = 48  # the network is convolutional: small crops of many images teach it more than few whole ones
 JITTER = Jitter(shift=0.05, scale=0.15, turn=8, light=0.15)
 KL_WEIGHT = 2e-6
 
@@ -23,7 +23,7 @@ def train_autoencoder(vae: AutoencoderKL, photos: Photos, size: int, recipe: Rec
     Args:
         vae: trained in place.
         photos: to train on.
-        size: side of the generator's pictures.
+        size: side of the generator's images.
         recipe: how long and how fast.
         checkpoints: where the state is kept.
     """
@@ -40,7 +40,7 @@ def train_autoencoder(vae: AutoencoderKL, photos: Photos, size: int, recipe: Rec
 def standardise(vae: AutoencoderKL, latents: Tensor) -> None:
     """Move the latents' means and deviations (n, 4, h, w) into the 1 x 1 convolutions on both sides of them.
 
-    The decoder gives the same pictures, and the scaling factor is 1.
+    The decoder gives the same images, and the scaling factor is 1.
     """
     mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
     before, after, channels = vae.quant_conv, vae.post_quant_conv, len(mean)
@@ -53,17 +53,17 @@ def standardise(vae: AutoencoderKL, latents: Tensor) -> None:
     vae.register_to_config(scaling_factor=1.0)
 
 
-def crop(pictures: Tensor, rng: np.random.Generator) -> Tensor:
-    """A square of each picture, (n, 3, CROP, CROP)."""
-    room = pictures.shape[-1] - CROP + 1
-    corners = rng.integers(0, room, (len(pictures), 2))
-    return torch.stack([p[:, y : y + CROP, x : x + CROP] for p, (y, x) in zip(pictures, corners, strict=True)])
+def crop(images: Tensor, rng: np.random.Generator) -> Tensor:
+    """A square of each image, (n, 3, CROP, CROP)."""
+    room = images.shape[-1] - CROP + 1
+    corners = rng.integers(0, room, (len(images), 2))
+    return torch.stack([p[:, y : y + CROP, x : x + CROP] for p, (y, x) in zip(images, corners, strict=True)])
 
 
-def reconstruction_loss(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+def reconstruction_loss(vae: AutoencoderKL, images: Tensor) -> Tensor:
     """Absolute error of pixels, of their differences (edges) and of their means (colours); a light pull to N(0, 1)."""
-    posterior = vae.encode(pictures).latent_dist
-    error = vae.decode(posterior.sample()).sample - pictures
+    posterior = vae.encode(images).latent_dist
+    error = vae.decode(posterior.sample()).sample - images
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     halves = functional.avg_pool2d(error, 2)
     coarse = halves.diff(dim=-1).abs().mean() + halves.diff(dim=-2).abs().mean()
@@ -72,6 +72,6 @@ def reconstruction_loss(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Latents (n, 4, h, w) of pictures, not scaled."""
-    return torch.cat([vae.encode(part).latent_dist.mean for part in pictures.split(16)])
+def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Latents (n, 4, h, w) of images, not scaled."""
+    return torch.cat([vae.encode(part).latent_dist.mean for part in images.split(16)])

@@ -15,7 +15,7 @@ AGE_ERROR = 2  # years either way: the labels know no better
 
 @dataclass(frozen=True)
 class Mixture:
-    """What kinds of prompt a picture is shown with.
+    """What kinds of prompt an image is shown with.
 
     Guidance of 7.5 multiplies what a prompt changes against the negative prompt. Where the negative prompt's
     prediction is that of no person in particular, a small model that follows its prompts well burns out. So a part of

@@ -1,4 +1,4 @@
-"""The labelled photos: reading them, keeping near copies together, and changing pictures a little."""
+"""The labelled photos: reading them, keeping near copies together, and changing images a little."""
 
 import csv
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 SIDE = 256
 HELD_OUT = 0.2
 SPLIT_SEED = 6
-# Thumbnails that correlate more than this are taken for pictures of one face, recoloured or not.
+# Thumbnails that correlate more than this are taken for images of one face, recoloured or not.
 ALIKE = 0.88
 _POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
@@ -77,13 +77,13 @@ class Photos:
             self.attributes[rows], self.ages[rows], self.ethnicities[rows],
         )  # fmt: skip
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int) -> NDArray[np.uint8]:
         """One photo as the runtime takes it: uint8 (256, 256, 3)."""
         return np.ascontiguousarray(self.pixels[index].permute(1, 2, 0).numpy())
 
 
 def load_photos(folder: Path) -> Photos:
-    """Read ``labels.csv`` and the pictures below ``photos/``.
+    """Read ``labels.csv`` and the images below ``photos/``.
 
     Raises:
         UsageError: there is no such data.
@@ -91,13 +91,13 @@ def load_photos(folder: Path) -> Photos:
     try:
         with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        pictures = [_read(folder / "photos" / row["file"]) for row in rows]
+        images = [_read(folder / "photos" / row["file"]) for row in rows]
     except OSError as error:
-        fix = "give a folder with labels.csv and photos/; the model card says where the pictures come from"
+        fix = "give a folder with labels.csv and photos/; the model card says where the images come from"
         raise UsageError(f"training data {folder}", error.strerror or str(error), fix) from None
     return Photos(
         names=tuple(row["file"] for row in rows),
-        pixels=torch.from_numpy(np.stack(pictures)),
+        pixels=torch.from_numpy(np.stack(images)),
         boxes=np.array([[row[f"box_{key}"] for key in "xywh"] for row in rows], np.float32),
         landmarks=np.array([[(row[f"{p}_x"], row[f"{p}_y"]) for p in _POINTS] for row in rows], np.float32),
         attributes=torch.tensor([[float(row[name] or "nan") for name in CELEBA] for row in rows]),
@@ -108,8 +108,8 @@ def load_photos(folder: Path) -> Photos:
 
 def _read(path: Path) -> NDArray[np.uint8]:
     with Image.open(path) as image:
-        picture = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return np.asarray(picture).transpose(2, 0, 1)
+        resized = image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return np.asarray(resized).transpose(2, 0, 1)
 
 
 def groups_of_copies(photos: Photos) -> NDArray[np.int64]:
@@ -135,7 +135,7 @@ def split(photos: Photos) -> tuple[Photos, Photos]:
 
 @dataclass(frozen=True)
 class Jitter:
-    """How far pictures are changed: each number is the largest change either way.
+    """How far images are changed: each number is the largest change either way.
 
     Attributes:
         shift: share of the side.
@@ -151,7 +151,7 @@ class Jitter:
 
 
 def vary(pixels: Tensor, size: int, jitter: Jitter, rng: np.random.Generator) -> Tensor:
-    """Pictures that are mirrored by chance, moved, scaled, turned and recoloured a little.
+    """Images that are mirrored by chance, moved, scaled, turned and recoloured a little.
 
     Args:
         pixels: uint8 (n, 3, height, width).

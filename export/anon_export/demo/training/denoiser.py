@@ -63,7 +63,7 @@ def train_denoiser(
     Args:
         generator: its UNet and text encoder are trained in place.
         photos: to train on.
-        size: side of the generator's pictures.
+        size: side of the generator's images.
         mixture: of prompts.
         recipe: how long and how fast.
         checkpoints: where the state is kept.
@@ -92,7 +92,7 @@ def make_latents(vae: AutoencoderKL, photos: Photos, size: int) -> Tensor:
 
 
 def noise_loss(generator: Generator, clean: Tensor, prompts: list[str], alphas: Tensor, windows: int) -> Tensor:
-    """Mean squared error of the predicted noise, one random time a picture, in bfloat16 where the processor has it.
+    """Mean squared error of the predicted noise, one random time an image, in bfloat16 where the processor has it.
 
     Where hardly any noise is left to predict, the error weighs less: what a face looks like is decided before.
 

@@ -43,47 +43,47 @@ MOUTH = Part(
     ("Blurry", "Heavy_Makeup", "High_Cheekbones", "Male", "Sideburns", "Young"),
 )  # fmt: skip
 CHIN = 180  # its row
-SWAPPED = 0.25  # share of the pictures that get somebody else's face, and share that get somebody else's mouth
-BENT, KNOTS, FURTHEST = 0.5, 8, 3  # share of the pictures that are bent; points a side that are pulled, by pixels
+SWAPPED = 0.25  # share of the images that get somebody else's face, and share that get somebody else's mouth
+BENT, KNOTS, FURTHEST = 0.5, 8, 3  # share of the images that are bent; points a side that are pulled, by pixels
 SHAPES = ("Arched_Eyebrows", "Big_Lips", "Big_Nose", "Chubby", "Double_Chin", "High_Cheekbones", "Narrow_Eyes",
           "Oval_Face", "Pointy_Nose", "Smiling")  # fmt: skip
-GRAY = 0.1  # share of the pictures without colour
+GRAY = 0.1  # share of the images without colour
 GRAINS = (1, 2, 3, 6, 12, 30)  # spots of a texture, along a side
 
 
-def disguise(pictures: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Pictures changed in all ways by chance, and the labels that are left.
+def disguise(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
+    """Images changed in all ways by chance, and the labels that are left.
 
     Args:
-        pictures: float32 (n, 3, side, side), RGB, -1..1, aligned as FaRL's crops are.
+        images: float32 (n, 3, side, side), RGB, -1..1, aligned as FaRL's crops are.
         labels: n of them.
         rng: source of chance.
     """
     for change in (swap, bend, cover, relight):
-        pictures, labels = change(pictures, labels, rng)
-    return pictures, labels
+        images, labels = change(images, labels, rng)
+    return images, labels
 
 
-def swap(pictures: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Some pictures with somebody else's face, others with somebody else's mouth, in the colour of the skin there."""
-    pictures, attributes = pictures.clone(), labels.attributes.clone()
+def swap(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
+    """Some images with somebody else's face, others with somebody else's mouth, in the colour of the skin there."""
+    images, attributes = images.clone(), labels.attributes.clone()
     ages, ethnicities = labels.ages.clone(), labels.ethnicities.clone()
-    order, n = rng.permutation(len(pictures)), round(len(pictures) * SWAPPED)
+    order, n = rng.permutation(len(images)), round(len(images) * SWAPPED)
     for part, hosts, guests in ((FACE, order[:n], order[-n:]), (MOUTH, order[n : 2 * n], order[:n])):
-        mask = torch.sigmoid((1 - _radius(part.centre, part.axes, pictures.shape[-1])) * 12)
-        before, after = ((pictures[who] * mask).sum(dim=(2, 3), keepdim=True) / mask.sum() for who in (guests, hosts))
-        recoloured = pictures[guests] + _chance(rng, n, 0.5, 1) * (after - before)
-        pictures[hosts] = (recoloured * mask + pictures[hosts] * (1 - mask)).clamp(-1, 1)
+        mask = torch.sigmoid((1 - _radius(part.centre, part.axes, images.shape[-1])) * 12)
+        before, after = ((images[who] * mask).sum(dim=(2, 3), keepdim=True) / mask.sum() for who in (guests, hosts))
+        recoloured = images[guests] + _chance(rng, n, 0.5, 1) * (after - before)
+        images[hosts] = (recoloured * mask + images[hosts] * (1 - mask)).clamp(-1, 1)
         own, unsure = _columns(part.own), _columns(part.unsure)
         attributes[hosts[:, None], own] = attributes[guests[:, None], own]
         attributes[hosts[:, None], unsure] = torch.nan
         ages[hosts], ethnicities[hosts] = torch.nan, Labels.NOBODY
-    return pictures, Labels(attributes, ages, ethnicities)
+    return images, Labels(attributes, ages, ethnicities)
 
 
-def bend(pictures: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Some pictures as if of soft rubber: faces of other shapes and other expressions."""
-    n, side = len(pictures), pictures.shape[-1]
+def bend(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
+    """Some images as if of soft rubber: faces of other shapes and other expressions."""
+    n, side = len(images), images.shape[-1]
     bent = torch.from_numpy(rng.random(n) < BENT)
     knots = torch.from_numpy(rng.standard_normal((n, 2, KNOTS, KNOTS), np.float32))
     shifts = functional.interpolate(knots, (side, side), mode="bicubic") * _chance(rng, n, 0, FURTHEST) * 2 / side
@@ -91,13 +91,13 @@ def bend(pictures: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Te
     grid = straight + shifts.permute(0, 2, 3, 1) * bent.view(-1, 1, 1, 1)
     attributes = labels.attributes.clone()
     attributes[bent.nonzero(), _columns(SHAPES)] = torch.nan
-    moved = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     return moved, Labels(attributes, labels.ages, labels.ethnicities)
 
 
-def cover(pictures: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
+def cover(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
     """Chance textures over what is around the head, over the hair (a hat, a hood) or below the chin."""
-    n, side = len(pictures), pictures.shape[-1]
+    n, side = len(images), images.shape[-1]
     rows, columns = torch.arange(side).view(-1, 1), torch.linspace(-1, 1, side)
     centres = FACE.centre + rng.normal(0, 3, (n, 2))
     outside = _radius(centres - (0, 20), rng.uniform((65, 80), (95, 115), (n, 2)), side) > 1
@@ -109,16 +109,16 @@ def cover(pictures: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[T
     for where, share, unseen in ((around, 0.4, ()), (hair, 0.15, AROUND), (rows > line, 0.3, BELOW)):
         covered = torch.from_numpy(rng.random(n) < share)
         drawn = torch.stack([_texture(side, rng) for _ in range(n)])
-        pictures = torch.where((where & covered.view(-1, 1, 1))[:, None], drawn, pictures)
+        images = torch.where((where & covered.view(-1, 1, 1))[:, None], drawn, images)
         attributes[covered.nonzero(), _columns(unseen)] = torch.nan
-    return pictures, Labels(attributes, labels.ages, labels.ethnicities)
+    return images, Labels(attributes, labels.ages, labels.ethnicities)
 
 
-def relight(pictures: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Other brightness, colour, contrast, sharpness and noise; some pictures are gray."""
-    n = len(pictures)
+def relight(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
+    """Other brightness, colour, contrast, sharpness and noise; some images are gray."""
+    n = len(images)
     colourless = torch.from_numpy(rng.random(n) < GRAY)
-    unit = (pictures / 2 + 0.5) ** _chance(rng, n, -0.5, 0.5).exp()
+    unit = (images / 2 + 0.5) ** _chance(rng, n, -0.5, 0.5).exp()
     gray = unit.mean(dim=1, keepdim=True)
     colour = (unit - gray) * _chance(rng, n, 0.4, 1.5) * torch.from_numpy(rng.uniform(0.9, 1.1, (n, 3, 1, 1))).float()
     unit = gray + colour * ~colourless.view(-1, 1, 1, 1)

@@ -34,15 +34,15 @@ KNOWN_WEIGHT = 5  # of the attributes that teachers know: they are what is seen 
 Crop = Callable[[NDArray[np.uint8], Face], Tensor]
 
 
-def attribute_crop(picture: NDArray[np.uint8], face: Face) -> Tensor:
+def attribute_crop(image: NDArray[np.uint8], face: Face) -> Tensor:
     """What FaRL's stand-in sees: uint8 (3, 224, 224), RGB."""
-    unit = farl_crop(picture, face) * CLIP_STD[:, None, None] + CLIP_MEAN[:, None, None]
+    unit = farl_crop(image, face) * CLIP_STD[:, None, None] + CLIP_MEAN[:, None, None]
     return torch.from_numpy(unit * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def demography_crop(picture: NDArray[np.uint8], face: Face) -> Tensor:
+def demography_crop(image: NDArray[np.uint8], face: Face) -> Tensor:
     """What DeepFace's stand-in sees: uint8 (3, 224, 224), RGB."""
-    unit = np.ascontiguousarray(deepface_crop(picture, face)[..., ::-1].transpose(2, 0, 1))
+    unit = np.ascontiguousarray(deepface_crop(image, face)[..., ::-1].transpose(2, 0, 1))
     return torch.from_numpy(unit * 255).round().clamp(0, 255).to(torch.uint8)
 
 
@@ -96,8 +96,8 @@ def _disguised(lesson: Lesson, variant: int, rng: np.random.Generator) -> tuple[
     parts = []
     for rows in np.array_split(order, -(-len(order) // BATCH)):
         pixels, labels, _ = lesson.at(np.full_like(rows, variant), rows)
-        pictures, left = disguise(pixels.float() / 127.5 - 1, labels, rng)
-        parts.append((((pictures + 1) * 127.5).round().to(torch.uint8), left.attributes, left.ages, left.ethnicities))
+        images, left = disguise(pixels.float() / 127.5 - 1, labels, rng)
+        parts.append((((images + 1) * 127.5).round().to(torch.uint8), left.attributes, left.ages, left.ethnicities))
     back = np.argsort(order)
     return tuple(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True))
 
@@ -129,9 +129,9 @@ def train_face_network(
     def loss(rng: np.random.Generator) -> Tensor:
         rows = rng.choice(n, BATCH, replace=False, p=chances)
         pixels, labels, expected = lesson.at(rng.integers(0, count, BATCH), rows)
-        pictures = vary(pixels, pixels.shape[-1], JITTER, rng)
+        images = vary(pixels, pixels.shape[-1], JITTER, rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=HALF):
-            features = net.features(pictures)
+            features = net.features(images)
             logits, read = net.heads(features), readout(features)
         guide = functional.mse_loss(read.float(), expected) if seen else 0
         attributes, age, race = (tensor.float() for tensor in logits)
@@ -148,7 +148,7 @@ def find_faces(photos: Photos) -> list[Face]:
         engine, detector = load_engine("onnxruntime", path), DETECTORS["centerface"]
         faces = []
         for i in tqdm(range(len(photos)), desc="faces", unit="photo", mininterval=2):
-            found = detect(engine, detector, [photos.picture(i)])[0]
+            found = detect(engine, detector, [photos.image(i)])[0]
             x, y, w, h = map(float, photos.boxes[i])
             faces.append(biggest_face(found, SIDE, SIDE) if found else Face((x, y, w, h), 1.0, photos.landmarks[i]))
     return faces
@@ -165,18 +165,18 @@ def cut(photos: Photos, crop: Crop, count: int, *, surrounded: bool) -> Tensor:
     """
     rng, faces = np.random.default_rng(4), find_faces(photos)
     variants = [
-        torch.stack([crop(*_unsteady(photos.picture(i), face, rng, surrounded)) for i, face in enumerate(faces)])
+        torch.stack([crop(*_unsteady(photos.image(i), face, rng, surrounded)) for i, face in enumerate(faces)])
         for _ in trange(count, desc="crops", unit="round")
     ]
     return torch.stack(variants)
 
 
 def _unsteady(
-    picture: NDArray[np.uint8], face: Face, rng: np.random.Generator, surrounded: bool
+    image: NDArray[np.uint8], face: Face, rng: np.random.Generator, surrounded: bool
 ) -> tuple[NDArray[np.uint8], Face]:
     """The photo at a chance size, perhaps in surroundings, and the face as a less certain detector would place it."""
     side = int(rng.integers(SMALLEST, SIDE + 1))
-    scaled = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
+    scaled = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
     whole, margin = _surround(scaled, rng) if surrounded else (scaled, 0)
     x, y, w, h = np.array(face.box) + rng.normal(0, 0.025, 4) * face.box[2]
     corners = np.array([x, y, x + w, y + h]) * side / SIDE + margin
@@ -186,18 +186,18 @@ def _unsteady(
     return whole, Face(box, face.score, landmarks.astype(np.float32))
 
 
-def _surround(picture: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
-    """A picture with a margin of half its side, filled in one of several ways, or as it is; and the margin."""
+def _surround(image: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
+    """An image with a margin of half its side, filled in one of several ways, or as it is; and the margin."""
     kind = SURROUNDINGS[rng.integers(len(SURROUNDINGS))]
     if kind == "none":
-        return picture, 0
-    margin = len(picture) // 2
+        return image, 0
+    margin = len(image) // 2
     around = ((margin, margin), (margin, margin), (0, 0))
     if kind != "colour":
-        return np.pad(picture, around, mode="edge" if kind == "edge" else "symmetric"), margin
-    padded = np.empty((2 * margin + len(picture), 2 * margin + len(picture), 3), np.uint8)
+        return np.pad(image, around, mode="edge" if kind == "edge" else "symmetric"), margin
+    padded = np.empty((2 * margin + len(image), 2 * margin + len(image), 3), np.uint8)
     padded[:] = rng.integers(0, 256, 3)
-    padded[margin:-margin, margin:-margin] = picture
+    padded[margin:-margin, margin:-margin] = image
     return padded, margin
 
 

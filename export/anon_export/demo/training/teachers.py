@@ -78,7 +78,7 @@ def _read(path: Path) -> Weights:
 
 
 def pad(x: Tensor, kernel: int, stride: int, value: float = 0) -> Tensor:
-    """Pictures (n, c, h, w) with TensorFlow's padding "same": what is odd goes to the right and to the bottom."""
+    """Images (n, c, h, w) with TensorFlow's padding "same": what is odd goes to the right and to the bottom."""
     missing = max((-(-x.shape[-1] // stride) - 1) * stride + kernel - x.shape[-1], 0)
     before, after = missing // 2, missing - missing // 2
     return functional.pad(x, (before, after, before, after), value=value)

@@ -1,4 +1,4 @@
-"""Whole pictures: where the time goes, from the process's start to the PNG, with our runtime and with diffusers."""
+"""Whole images: where the time goes, from the process's start to the PNG, with our runtime and with diffusers."""
 
 import time
 from collections.abc import Callable
@@ -17,8 +17,8 @@ PROMPT = "closeup portrait photo of a white 33 woman, Attractive , Smiling , Wav
 NEGATIVE = " Bald , Eyeglasses , Goatee , Gray_Hair , Mustache , Wearing_Hat , "
 
 
-def paint_ours(folder: Path, steps: int, connection: Connection) -> None:
-    """One picture by our runtime; see `measure`."""
+def generate_ours(folder: Path, steps: int, connection: Connection) -> None:
+    """One image by our runtime; see `measure`."""
     from anon_runtime import Anonymizer, Request, Settings
 
     anonymizer = Anonymizer.load(folder / "engines" / "ours")
@@ -32,8 +32,8 @@ def paint_ours(folder: Path, steps: int, connection: Connection) -> None:
     clock.report(lambda: anonymizer.generate([Request(PROMPT, NEGATIVE, 7)], Settings(steps=steps))[0].image)
 
 
-def paint_theirs(folder: Path, steps: int, connection: Connection) -> None:
-    """One picture by diffusers; see `measure`."""
+def generate_theirs(folder: Path, steps: int, connection: Connection) -> None:
+    """One image by diffusers; see `measure`."""
     import torch
     from diffusers import DPMSolverSDEScheduler, StableDiffusionPipeline
 
@@ -76,10 +76,10 @@ class Clock:
 
         return call
 
-    def report(self, paint: Callable[[], Any]) -> None:
-        """Paint a picture, write it as PNG, and send what it took."""
+    def report(self, generate: Callable[[], Any]) -> None:
+        """Generate an image, write it as PNG, and send what it took."""
         start = time.monotonic()
-        encode(paint())
+        encode(generate())
         whole = time.monotonic() - start
         rest = whole - sum(self._seconds.values())
         self._connection.send(
@@ -90,10 +90,10 @@ class Clock:
 def measure(folder: Path, steps: int) -> dict[str, dict[str, Any]]:
     """By contender: seconds of each stage, seconds from process start to the first UNet call, peak memory in bytes."""
     found = {}
-    for name, paint in {OURS: paint_ours, BASELINE: paint_theirs}.items():
+    for name, generate in {OURS: generate_ours, BASELINE: generate_theirs}.items():
         context = get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=partial(paint, folder, steps, sender))
+        process = context.Process(target=partial(generate, folder, steps, sender))
         start = time.monotonic()
         process.start()
         sender.close()
