@@ -44,7 +44,7 @@ bench: $(VENV)/.installed-packages
 	$(BIN)/python -m benchmarks.throughput
 
 docs: $(VENV)/.installed-docs ## build the documentation
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "site/index.html"
 
 clean:
