@@ -7,47 +7,17 @@ a second.
 
 import hashlib
 import hmac
-import operator
 import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
+from ..types import MAX_SEED, SEED_RANGE
 
-MAX_SEED = 2**64 - 1
 SALT = b"anon-engines"  # one for everybody: a photo and a seed have to give the same portrait everywhere
-NUMBER = f"a whole number from 0 to {MAX_SEED}"
-
-
-def check_number(name: str, value: Any, kind: type) -> Any:
-    """A number of any library's as Python's own ``int`` or ``float``.
-
-    Raises:
-        UsageError: it is none; neither truth values nor text count as numbers.
-    """
-    try:
-        if isinstance(value, bool | str | bytes) or type(value).__name__ in ("bool", "bool_"):  # numpy's
-            raise TypeError
-        return operator.index(value) if kind is int else float(value)
-    except (TypeError, ValueError):
-        what = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{name} {value!r}", f"it is not {what}", f"give {what}") from None
-
-
-def check_seed(seed: Any) -> int:
-    """A seed as Python's own ``int``.
-
-    Raises:
-        UsageError: it is not `NUMBER`.
-    """
-    checked: int = check_number("seed", seed, int)
-    if not 0 <= checked <= MAX_SEED:
-        raise UsageError(f"seed {checked}", "it is out of range", f"give {NUMBER}")
-    return checked
 
 
 @dataclass(frozen=True)
@@ -125,7 +95,7 @@ def read_seed(path: Path) -> tuple[int, bool]:
     except OSError as error:
         raise UsageError(f"seed file {path}", error.strerror or str(error), "check its permissions") from None
     except ValueError:  # its text is not shown: it is a secret
-        raise UsageError(f"seed file {path}", "it holds no number", f"write {NUMBER} into it") from None
+        raise UsageError(f"seed file {path}", "it holds no number", f"write {SEED_RANGE} into it") from None
     if not 0 <= seed <= MAX_SEED:
-        raise UsageError(f"seed file {path}", "its number is out of range", f"write {NUMBER} into it")
+        raise UsageError(f"seed file {path}", "its number is out of range", f"write {SEED_RANGE} into it")
     return seed, False

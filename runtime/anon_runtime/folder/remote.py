@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from ..backends.base import first_line
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..faces.decoding import MAX_BYTES, check_bytes, reading
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -42,9 +41,9 @@ class Remote:
         Raises:
             PhotoError: there is none, it cannot be read, or it is larger than any photo.
         """
-        with reading(str(self)), _open(self.root)[0].open_input_stream(self.path, compression=None) as file:
+        with reading(), _open(self.root)[0].open_input_stream(self.path, compression=None) as file:
             content: bytes = file.read(MAX_BYTES + 1)
-        check_bytes(str(self), len(content))
+        check_bytes(len(content))
         return content
 
     def files(self, *, recursive: bool) -> Iterator[tuple["Remote", Path]] | None:
