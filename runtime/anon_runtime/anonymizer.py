@@ -17,9 +17,10 @@ class Anonymizer:
     Its three parts can be used alone: ``engines`` (a bundle's networks), ``reader`` (photos to descriptions) and
     ``generator`` (requests to portraits).
 
-    >>> with Anonymizer.load("engines/demo") as anonymizer:          # doctest: +SKIP
-    ...     portrait = anonymizer.anonymize("photo.jpg", seed=7)
-    ...     portrait.image.save("portrait.png")
+    Examples:
+        >>> with Anonymizer.load("engines/demo") as anonymizer:  # doctest: +SKIP
+        ...     portrait = anonymizer.anonymize("photo.jpg", seed=7)
+        ...     portrait.image.save("portrait.png")
     """
 
     def __init__(self, engines: Engines, reader: FaceReader, generator: Generator) -> None:

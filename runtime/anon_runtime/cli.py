@@ -88,7 +88,7 @@ class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
 @click.option("--device", type=click.Choice(("cpu", "cuda", "tensorrt")),
               help="What the engines run on; never replaced by another one.  "
                    "[default: the GPU if onnxruntime-gpu is installed, else the CPU; tensorrt for its own bundles]")
-@click.option("--prompt", help="Generate this prompt; no photo and no face engines are needed.")
+@click.option("--prompt", help="Generate an image from this prompt; no photo and no face engines are needed.")
 @click.option("--negative-prompt", help="What to avoid; only with --prompt.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), envvar="ANON_RUN_SEED", show_envvar=True,
               help="A photo's own seed is made from this one and its content, whatever its name and place; "

@@ -13,8 +13,8 @@ class Forbidden:
         if name.split(".")[0] in {heavy!r}:
             raise ImportError(name + " was asked for")
 sys.meta_path.insert(0, Forbidden())
-from anon_runtime import Anonymizer
-portrait = Anonymizer.load({bundle!r}).anonymize({photo!r}, steps=2)
+from anon_runtime import Anonymizer, Settings
+portrait = Anonymizer.load({bundle!r}, Settings(steps=2)).anonymize({photo!r})
 assert portrait.image.size == (96, 96)
 print(sorted(name for name in sys.modules if name.split(".")[0] in {heavy!r}))
 """

@@ -15,8 +15,9 @@ from .base import load_engine, physical_cores, resolve_device
 class Engines:
     """Engines by role.
 
-    >>> with Engines.load("engines/demo") as engines:        # doctest: +SKIP
-    ...     engines["text_encoder"]({"input_ids": tokens})
+    Examples:
+        >>> with Engines.load("engines/demo") as engines:  # doctest: +SKIP
+        ...     engines["text_encoder"]({"input_ids": tokens})
 
     Args:
         bundle: whose engines they are.

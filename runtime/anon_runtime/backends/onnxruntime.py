@@ -50,26 +50,26 @@ class _OrtEngine:
         if PROVIDERS[device] not in self._ort.get_available_providers():
             fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use `device` cpu"
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
-        self._path, self._session = path, _start(path, device, placement)
-        self._memory = None if device == "cpu" else "cuda"
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._path, self.session = path, _start(path, device, placement)
+        self.memory = None if device == "cpu" else "cuda"
+        self._outputs = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         try:
-            results = self._run_bound(inputs) if self._memory else self._session.run(self._outputs, dict(inputs))
+            results = self._run_bound(inputs) if self.memory else self.session.run(self._outputs, dict(inputs))
         except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
             raise cannot_run(self._path, "onnxruntime", inputs, error) from None
         return dict(zip(self._outputs, results, strict=True))
 
     def _run_bound(self, inputs: Mapping[str, Array]) -> list[Array]:
         """Inputs are copied to the device once, and outputs are made there: no copy back and forth inside the graph."""
-        binding = self._session.io_binding()
+        binding = self.session.io_binding()
         for name, array in inputs.items():
-            value = self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self._memory, 0)
+            value = self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self.memory, 0)
             binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
-            binding.bind_output(name, self._memory)
-        self._session.run_with_iobinding(binding)
+            binding.bind_output(name, self.memory)
+        self.session.run_with_iobinding(binding)
         return [value.numpy() for value in binding.get_outputs()]
 
 

@@ -69,7 +69,7 @@ class BrownianTree:
 
 
 def build_tree(schedule: Schedule) -> BrownianTree:
-    """BuildOptions the Brownian tree of a dpmpp_sde schedule.
+    """The Brownian tree of a dpmpp_sde schedule.
 
     Mirrors torchsde's ``BrownianInterval(tol=1e-6, pool_size=24, halfway_tree=True)``: end points are rounded to 6
     digits and clamped to the root; an interval is halved until the end points of all queries are hit.
@@ -90,7 +90,7 @@ def build_tree(schedule: Schedule) -> BrownianTree:
 def _build_piece(
     start: float, end: float, key: tuple[int, int], wanted: dict[int, tuple[float, float]], keys: list[tuple[int, int]]
 ) -> Piece:
-    """BuildOptions the interval [start, end], of which the queries in ``wanted`` need a part or all."""
+    """The interval [start, end], of which the queries in ``wanted`` need a part or all."""
     whole = tuple(k for k, ends in wanted.items() if ends == (start, end))
     parts = {k: ends for k, ends in wanted.items() if k not in whole}
     if not parts:
@@ -177,7 +177,7 @@ class NoiseSpec:
 
 
 def specify_noise(schedule: Schedule) -> NoiseSpec:
-    """BuildOptions the random numbers of a schedule, once for all images."""
+    """What has to be drawn for a schedule, once for all images."""
     if schedule.sampler == "dpmpp_sde":
         tree = build_tree(schedule)
         return NoiseSpec(len(tree.scales), tree)

@@ -36,20 +36,20 @@ def identify(content: bytes, base_seed: int) -> Identity:
     digest = hashlib.sha256(content).digest()
 
     def tagged(tag: bytes) -> bytes:
-        return hmac.digest(_slow_hash(_bytes(base_seed), SALT), tag + digest, "sha256")
+        return hmac.digest(slow_hash(_bytes(base_seed), SALT), tag + digest, "sha256")
 
     return Identity(int.from_bytes(tagged(b"seed")[:4], "big"), tagged(b"name")[:16].hex())
 
 
 def identify_source(source: str, base_seed: int) -> str:
     """What tells two photos of one name apart, in 16 digits that do not tell where they lie."""
-    return hmac.digest(_slow_hash(_bytes(base_seed), SALT), b"source" + os.fsencode(source), "sha256")[:8].hex()
+    return hmac.digest(slow_hash(_bytes(base_seed), SALT), b"source" + os.fsencode(source), "sha256")[:8].hex()
 
 
 def mark(secret: bytes) -> dict[str, str]:
     """What is needed to know a secret again, and tells nothing of it."""
     salt = secrets.token_bytes(16)
-    return {"salt": salt.hex(), "scrypt": _slow_hash(secret, salt).hex()}
+    return {"salt": salt.hex(), "scrypt": slow_hash(secret, salt).hex()}
 
 
 def is_marked(marked: Mapping[str, str], secret: bytes) -> bool:
@@ -58,7 +58,7 @@ def is_marked(marked: Mapping[str, str], secret: bytes) -> bool:
     Raises:
         ValueError, KeyError, TypeError: it is no mark.
     """
-    return hmac.compare_digest(_slow_hash(secret, bytes.fromhex(marked["salt"])), bytes.fromhex(marked["scrypt"]))
+    return hmac.compare_digest(slow_hash(secret, bytes.fromhex(marked["salt"])), bytes.fromhex(marked["scrypt"]))
 
 
 def _bytes(base_seed: int) -> bytes:
@@ -66,7 +66,7 @@ def _bytes(base_seed: int) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _slow_hash(secret: bytes, salt: bytes) -> bytes:
+def slow_hash(secret: bytes, salt: bytes) -> bytes:
     """scrypt with 32 MB and a tenth of a second for each guess."""
     fixed = hashlib.sha256(secret).digest()  # to scrypt, a secret and the same one with zeros behind it are equal
     return hashlib.scrypt(fixed, salt=salt, n=2**15, r=8, p=1, maxmem=2**26, dklen=32)

@@ -37,7 +37,7 @@ def test_reads_everything(anonymizer: Anonymizer, astronaut: Path) -> None:
 def test_a_batch_gives_what_each_photo_gives(anonymizer: Anonymizer, astronaut: Path) -> None:
     photo = pixels(astronaut)
     photos = [photo, np.ascontiguousarray(photo[:, ::-1]), photo // 2]
-    engines = {role: anonymizer.engine(role) for role in ("face_attributes", "face_age", "face_race")}
+    engines = {role: anonymizer.engines[role] for role in ("face_attributes", "face_age", "face_race")}
     together = read_attributes(engines, photos, [FACE] * 3)
     for one, photo in zip(together, photos, strict=True):
         alone = read_attributes(engines, [photo], [FACE])[0]

@@ -15,7 +15,7 @@ ASTRONAUT_FACE = (170, 60, 110, 125)
 
 
 def found(anonymizer: Anonymizer, photo: np.ndarray, threshold: float = 0.5) -> list[Face]:
-    return detect(anonymizer.engine("face_detector"), DETECTORS["centerface"], [photo], threshold)[0]
+    return detect(anonymizer.engines["face_detector"], DETECTORS["centerface"], [photo], threshold)[0]
 
 
 def overlap(a: tuple, b: tuple) -> float:
@@ -115,14 +115,14 @@ def test_extreme_shapes(anonymizer: Anonymizer, astronaut: Path, size: tuple[int
 
 def test_photos_of_several_shapes_in_one_batch(anonymizer: Anonymizer, astronaut: Path, coffee: Path) -> None:
     photos = [pixels(astronaut), pixels(coffee), pixels(astronaut)[:, 100:400], pixels(astronaut)[::-1].copy()]
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS["centerface"]
-    together = detect(engine, detector, photos)
+    engine, detector = anonymizer.engines["face_detector"], DETECTORS["centerface"]
+    together = detect(engine, detector, photos, 0.5)
     for faces, photo in zip(together, photos, strict=True):
-        alone = detect(engine, detector, [photo])[0]
+        alone = detect(engine, detector, [photo], 0.5)[0]
         assert len(faces) == len(alone)
         for one, other in zip(faces, alone, strict=True):
             np.testing.assert_allclose(one.box, other.box, atol=1e-2)
-    assert detect(engine, detector, []) == []
+    assert detect(engine, detector, [], 0.5) == []
 
 
 def test_prior_boxes_by_hand() -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from anon_runtime.errors import UsageError
 from anon_runtime.folder import identity
-from anon_runtime.folder.identity import MAX_SEED, check_seed, identify, identify_source, is_marked, mark, read_seed
+from anon_runtime.folder.identity import identify, identify_source, is_marked, mark, read_seed
+from anon_runtime.types import MAX_SEED, check_seed
 
 SEEDS = st.integers(0, MAX_SEED)
 
@@ -19,9 +20,9 @@ def quick_guesses() -> object:
     with pytest.MonkeyPatch.context() as patch:
         scrypt = identity.hashlib.scrypt
         patch.setattr(identity.hashlib, "scrypt", lambda *a, **k: scrypt(*a, **k | {"n": 2}))
-        identity._slow_hash.cache_clear()
+        identity.slow_hash.cache_clear()
         yield
-    identity._slow_hash.cache_clear()
+    identity.slow_hash.cache_clear()
 
 
 @given(st.binary(max_size=64), SEEDS)
@@ -64,9 +65,9 @@ def test_every_guess_at_a_seed_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict] = []
     monkeypatch.setattr(identity.hashlib, "scrypt", lambda *_, **parameters: asked.append(parameters) or bytes(32))
     for seed in (1, 2):
-        identity._slow_hash.cache_clear()
+        identity.slow_hash.cache_clear()
         identify(b"photo", seed), mark(bytes([seed]))
-    identity._slow_hash.cache_clear()
+    identity.slow_hash.cache_clear()
     assert len(asked) == 4 and all(128 * p["n"] * p["r"] * p["p"] >= 2**25 for p in asked), "32 MB each"
 
 

@@ -61,7 +61,7 @@ def test_damage_elsewhere_is_told(tmp_path: Path) -> None:
     first, second, third = (tmp_path / NAME).read_text().splitlines()
     for text in (f"{first}\n{second[:-5]}\n{third}\n", f"{first}\n[]\n", f'{first}\n{{"status": "ok"}}\n'):
         (tmp_path / NAME).write_text(text)
-        with pytest.raises(UsageError, match="line 2.*--overwrite"):
+        with pytest.raises(UsageError, match="line 2.*`overwrite`"):
             Journal(tmp_path, COMMON, SECRET)
         assert (tmp_path / NAME).read_text() == text
     strange = '{"run": 5}\n', '{"run": {"anon-run": "1"}, "seed": 7}\n'
@@ -74,7 +74,7 @@ def test_damage_elsewhere_is_told(tmp_path: Path) -> None:
 
 def test_other_settings_stop_the_run_and_overwrite_begins_anew(tmp_path: Path) -> None:
     write(tmp_path, "a")
-    with pytest.raises(UsageError, match="steps was 15 and is 20.*--overwrite"):
+    with pytest.raises(UsageError, match="steps was 15 and is 20.*`overwrite`"):
         Journal(tmp_path, COMMON | {"steps": 20}, SECRET)
     with Journal(tmp_path, COMMON | {"steps": 20}, SECRET, overwrite=True) as journal:
         assert not journal.has("a", Path("a.png"))
@@ -127,13 +127,13 @@ def test_a_file_that_is_no_journal_is_never_erased(tmp_path: Path) -> None:
 
 def test_the_private_folder_is_gone_before_the_next_run_may_begin(tmp_path: Path) -> None:
     journal = Journal(tmp_path, COMMON, SECRET)
-    close = journal._file.close
+    close = journal.file.close
 
     def closing() -> None:
         assert not journal.scratch.exists()
         close()
 
-    journal._file = SimpleNamespace(fileno=journal._file.fileno, close=closing)  # type: ignore[assignment]
+    journal.file = SimpleNamespace(fileno=journal.file.fileno, close=closing)  # type: ignore[assignment]
     journal.close()
 
 
@@ -144,11 +144,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
             Journal(out, COMMON, SECRET)
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_is_done() -> None:
+def test_a_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
     """/dev/full takes what is written into a buffer, and no more."""
-    journal = Journal.__new__(Journal)
-    journal.out = Path("out")
-    journal._turn, journal._file = threading.Lock(), os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")
+    journal = Journal(tmp_path, COMMON, SECRET)
+    journal.file.close()
+    journal.file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")
     with pytest.raises(OutputError, match="No space left.*what is done is kept"):
         journal.add({"id": "a", "status": "error"})
 
@@ -163,7 +163,7 @@ def test_the_seed_is_known_again_and_not_told(tmp_path: Path) -> None:
         hashlib.sha256(b"20240417").hexdigest(),
     ):
         assert form not in content
-    with pytest.raises(UsageError, match="the seed or --attributes are others") as caught:
+    with pytest.raises(UsageError, match="the seed or `attributes` are others") as caught:
         Journal(tmp_path, COMMON, SECRET + b"1")
     assert "20240417" not in str(caught.value)
     assert Journal(tmp_path, COMMON, SECRET).has("a", Path("a.png"))
@@ -195,13 +195,13 @@ def test_what_was_changed_since_is_not_done(tmp_path: Path) -> None:
         assert not journal.has("a", Path("a.png"))
 
 
-def test_a_folder_without_a_image_takes_other_settings(tmp_path: Path) -> None:
+def test_a_folder_without_an_image_takes_other_settings(tmp_path: Path) -> None:
     write(tmp_path)
     with Journal(tmp_path, COMMON | {"steps": 20}, SECRET) as journal:
         journal.add({"id": "a", "status": "error", "reason": "no face"})
     with Journal(tmp_path, COMMON, SECRET + b"1") as journal:
         journal.add(ok("a"))
-    with pytest.raises(UsageError, match="the seed or --attributes are others"):
+    with pytest.raises(UsageError, match="the seed or `attributes` are others"):
         Journal(tmp_path, COMMON, SECRET)
 
 

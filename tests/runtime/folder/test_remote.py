@@ -22,7 +22,8 @@ fs = pytest.importorskip("pyarrow.fs", reason="the extra `ray` is not installed"
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands for a bucket: s3://people is in it."""
     system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    monkeypatch.setattr(remote, "_open", lambda root: (system, "people") if "s3" in root else remote._open(root))
+    real = remote.open_file_system
+    monkeypatch.setattr(remote, "open_file_system", lambda root: (system, "people") if "s3" in root else real(root))
     folder = tmp_path / "people" / "photos" / "deep"
     folder.mkdir(parents=True)
     for name in ("b.jpg", "a b.JPG", "notes.txt", "deep/c.png"):
