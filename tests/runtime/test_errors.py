@@ -13,7 +13,8 @@ def test_the_photos_name_is_put_on_at_the_edge() -> None:
 def test_errors_travel_between_processes() -> None:
     for error in (UsageError("what", "why", "fix"), NoFaceError("why", "fix").of("a.jpg"), AnonError("a", "b", "c")):
         copy = pickle.loads(pickle.dumps(error))
-        assert type(copy) is type(error) and str(copy) == str(error)
+        assert type(copy) is type(error)
+        assert str(copy) == str(error)
         assert (copy.what, copy.why, copy.fix) == (error.what, error.why, error.fix)
 
 

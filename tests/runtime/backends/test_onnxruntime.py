@@ -104,7 +104,8 @@ def test_providers_of_a_device(
     library = GpuLibrary(monkeypatch, works=True)
     load_engine("onnxruntime", graph(demo_bundle), device)
     names = [name for name, _ in library.asked]
-    assert names[0] == f"{first}ExecutionProvider" and names[-1] == "CPUExecutionProvider"
+    assert names[0] == f"{first}ExecutionProvider"
+    assert names[-1] == "CPUExecutionProvider"
     options = dict(library.asked)
     assert options["CUDAExecutionProvider"]["use_tf32"] == "0"
 
@@ -124,7 +125,8 @@ def test_engines_of_tensorrt_are_kept_by_our_key(
         assert options["trt_engine_cache_prefix"] == anonymizer.engines.bundle.spec(role).key
         # onnxruntime makes the last folder of the path only.
         folder = Path(options["trt_engine_cache_path"])
-        assert folder.is_dir() and folder.is_relative_to(tmp_path)
+        assert folder.is_dir()
+        assert folder.is_relative_to(tmp_path)
         keys.add(options["trt_engine_cache_prefix"])
     assert len(keys) == 2
     load_engine("onnxruntime", graph(demo_bundle), "tensorrt")

@@ -123,8 +123,10 @@ def made_up(anonymizer: Anonymizer) -> tuple[Generator, MadeUpEngines]:
 def test_a_generator_works_with_any_engines(made_up: tuple[Generator, MadeUpEngines]) -> None:
     generator, engines = made_up
     (portrait,) = generator.generate([Request("a man", seed=3)])
-    assert portrait.image.size == (8, 8) and portrait.image.getpixel((0, 0)) == (128, 128, 128)
-    assert portrait.seed == 3 and engines.verified == 1
+    assert portrait.image.size == (8, 8)
+    assert portrait.image.getpixel((0, 0)) == (128, 128, 128)
+    assert portrait.seed == 3
+    assert engines.verified == 1
     del engines["unet"]
     with pytest.raises(BundleError, match="there is no unet"):
         generator.generate([Request("a man")])

@@ -44,7 +44,8 @@ SAMPLE, TEXT = np.ones((2, 4, 4, 4), np.float32), TextEmbeddings(np.full((2, 77,
 def test_the_formula_and_the_work() -> None:
     unet = Mean()  # predicts 2 for the positive prompt, 1 for the negative one
     both = make_denoiser(unet, None, TEXT, 7.5, np.ones(1), FULL, one_batch=True)(SAMPLE, 0)
-    assert (both == 1 + 7.5 * (2 - 1)).all() and unet.calls == [4]
+    assert (both == 1 + 7.5 * (2 - 1)).all()
+    assert unet.calls == [4]
     make_denoiser(unet, None, TEXT, 7.5, np.ones(1), FULL, one_batch=False)(SAMPLE, 0)
     assert unet.calls == [4, 2, 2]
     alone = make_denoiser(unet, None, TextEmbeddings(TEXT.positive), 1.0, np.ones(1), FULL, one_batch=True)(SAMPLE, 0)
@@ -61,7 +62,8 @@ def test_an_evaluation_that_reuses_features_takes_cached_features(one_batch: boo
     assert (denoise(SAMPLE, 2) == 102).all(), "without guidance those of the positive prompt"
     assert (denoise(SAMPLE, 3) == 2).all()
     halves = [4] if one_batch else [2, 2]
-    assert unet.calls == [*halves, 2] and cached.calls == [*halves, 2]
+    assert unet.calls == [*halves, 2]
+    assert cached.calls == [*halves, 2]
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -50,7 +50,8 @@ def test_windows_hold_every_token_once_between_marks(tokenizer: ClipTokenizer, p
     ids = tokenizer.encode(prompt)
     windows = split_windows(tokenizer, prompt, count)
     assert len(windows) == max(count, 1, -(-len(ids) // CONTENT))
-    assert (windows[:, 0] == BEGIN).all() and (windows[:, -1] == END).all()
+    assert (windows[:, 0] == BEGIN).all()
+    assert (windows[:, -1] == END).all()
     content = [token for window in windows for token in window[1:] if token != END]
     assert content == [token for token in ids if token != END]
 
@@ -75,7 +76,8 @@ def test_the_papers_prompt_is_longer_than_a_window(tokenizer: ClipTokenizer) -> 
     _, negative = write_prompts(attributes)
     assert len(split_windows(tokenizer, negative)) > 1
     cut = cut_phrases(tokenizer, negative)
-    assert 10 < len(cut) < 39 and cut == [n for n in CELEBA if n != "Male"][-len(cut) :]
+    assert 10 < len(cut) < 39
+    assert cut == [n for n in CELEBA if n != "Male"][-len(cut) :]
 
 
 @given(prompt=words)
@@ -90,7 +92,9 @@ def test_truncation_names_what_it_cuts(anonymizer: Anonymizer, caplog: pytest.Lo
     request = Request("a man", " , ".join(CELEBA))
     with caplog.at_level(logging.WARNING):
         anonymizer.using(Settings(steps=1, prompt_truncate=True)).generate([request])
-    assert "Young" in caplog.text and "Wearing_Necktie" in caplog.text and "Attractive" not in caplog.text
+    assert "Young" in caplog.text
+    assert "Wearing_Necktie" in caplog.text
+    assert "Attractive" not in caplog.text
     caplog.clear()
     anonymizer.using(Settings(steps=1)).generate([request])
     assert caplog.text == ""

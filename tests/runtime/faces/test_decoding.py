@@ -149,7 +149,8 @@ def test_a_reduced_photo_looks_like_the_whole_one(kind: str, mode: str, monkeypa
     whole = decode_photo(buffer.getvalue(), more_formats=True)
     monkeypatch.setattr(decoding, "MAX_DECODED", 600 * 400 // 10)
     reduced = decode_photo(buffer.getvalue(), more_formats=True)
-    assert (whole.reduction, reduced.reduction) == (1, 4) and whole.pixels.shape[:2] == (600, 400)
+    assert (whole.reduction, reduced.reduction) == (1, 4)
+    assert whole.pixels.shape[:2] == (600, 400)
     assert reduced.pixels.shape == (150, 100, 3)
     small = np.asarray(Image.fromarray(whole.pixels).reduce(4))
     assert np.abs(small.astype(int) - reduced.pixels).mean() < 4
@@ -300,7 +301,8 @@ def test_every_conversion_is_noted(caplog: pytest.LogCaptureFixture) -> None:
     usual = decode_photo(png(32, 32, 8, bytes(1 + 32 * 3) * 32))
     caplog.clear()
     usual.log_conversion("a.jpg")
-    assert usual.converted is None and caplog.text == ""
+    assert usual.converted is None
+    assert caplog.text == ""
 
 
 def test_arrays_are_checked() -> None:

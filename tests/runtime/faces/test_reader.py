@@ -103,7 +103,8 @@ def test_a_reader_works_with_any_engines() -> None:
     bright, dark = np.full((64, 128, 3), 255, np.uint8), np.zeros((64, 128, 3), np.uint8)
     seen, unseen = made_up(attributes=PERSON).describe_all([bright, dark])
     assert isinstance(seen, Description)
-    assert seen.face == (32, 16, 64, 32) and seen.prompt.startswith("closeup portrait photo of a white 34 man")
+    assert seen.face == (32, 16, 64, 32)
+    assert seen.prompt.startswith("closeup portrait photo of a white 34 man")
     assert isinstance(unseen, PhotoError)
     small = made_up(attributes=PERSON, min_face=33).describe_all([bright])[0]
     assert "no face in it has 33 pixels or more" in str(small)

@@ -29,7 +29,8 @@ def quick_guesses() -> object:
 def test_an_identity_depends_on_content_and_base_seed_only(content: bytes, seed: int) -> None:
     one = identify(content, seed)
     assert one == identify(bytes(bytearray(content)), seed)
-    assert 0 <= one.seed < 2**32 and len(one.pseudonym) == 32
+    assert 0 <= one.seed < 2**32
+    assert len(one.pseudonym) == 32
     others = [identify(content + b"x", seed), identify(content, (seed + 1) % 2**64)]
     assert one.pseudonym not in {other.pseudonym for other in others}
     assert f"{one.seed:08x}" not in one.pseudonym, "the seed, which a journal may tell, is no part of the name"
@@ -39,7 +40,8 @@ def test_an_identity_depends_on_content_and_base_seed_only(content: bytes, seed:
 @given(st.binary(max_size=20), st.binary(max_size=20))
 def test_a_mark_knows_its_secret_and_no_other(secret: bytes, other: bytes) -> None:
     marked = mark(secret)
-    assert is_marked(marked, secret) and is_marked(marked, other) == (secret == other)
+    assert is_marked(marked, secret)
+    assert is_marked(marked, other) == (secret == other)
     assert mark(secret) != marked, "no table of marks serves two folders"
 
 
@@ -74,7 +76,9 @@ def test_every_guess_at_a_seed_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_seed_file_is_made_once_for_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     seed, made = read_seed(path)
-    assert made and 0 < seed <= MAX_SEED and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert made
+    assert 0 < seed <= MAX_SEED
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert read_seed(path) == (seed, False)
     assert read_seed(tmp_path / "other")[0] != seed
     path.write_text("\n 17 \n")

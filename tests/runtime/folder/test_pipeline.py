@@ -198,7 +198,8 @@ def test_other_settings_are_fine_where_there_is_no_image(quick: Anonymizer, phot
     with pytest.raises(BundleError, match="no unet_cached engine"):
         run(quick.using(replace(QUICK, acceleration=level, steps=3)), photos, out)
     assert not out.exists()
-    assert run(quick.using(replace(QUICK, min_face=5000)), photos, out) == 3 and images(out) == {}
+    assert run(quick.using(replace(QUICK, min_face=5000)), photos, out) == 3
+    assert images(out) == {}
     assert run(quick, photos, out) == 0
 
 
@@ -234,8 +235,10 @@ def test_what_no_run_wrote_is_not_replaced(
     assert run(quick, photos, out) == 3
     assert (out / "1.png").read_bytes() == (out / "2.png").read_bytes() == b"precious"
     failed = {entry["input"]: entry["reason"] for entry in entries(out) if entry["status"] == "error"}
-    assert set(failed) == {"1.jpg", "2.jpg"} and "a file that no run wrote" in failed["1.jpg"]
-    assert "no face" in failed["2.jpg"] and "stays" in failed["2.jpg"]
+    assert set(failed) == {"1.jpg", "2.jpg"}
+    assert "a file that no run wrote" in failed["1.jpg"]
+    assert "no face" in failed["2.jpg"]
+    assert "stays" in failed["2.jpg"]
     assert run(quick, photos, out, overwrite=True) == 3
     assert images(out)["1.png"] == undisturbed["1.png"]
     assert (out / "2.png").read_bytes() == b"precious", "there is nothing to put in its place"
@@ -250,7 +253,8 @@ def test_a_portrait_without_its_line_is_known_by_its_bytes(
     lines = (out / NAME).read_text().splitlines(keepends=True)
     (out / NAME).write_text("".join(lines[:5]))
     assert run(quick, photos, out) == 0
-    assert images(out) == undisturbed and len(entries(out)) == 14
+    assert images(out) == undisturbed
+    assert len(entries(out)) == 14
 
 
 def test_two_photos_of_one_name_in_two_runs(
@@ -264,14 +268,14 @@ def test_two_photos_of_one_name_in_two_runs(
     assert run(quick, other, out) == 3
     assert images(out) == undisturbed, "neither replaced nor removed"
     failed = {entry["input"]: entry["reason"] for entry in entries(out) if entry["status"] == "error"}
-    assert (
-        all("the portrait of another photo of that name" in reason for reason in failed.values()) and len(failed) == 2
-    )
+    assert all("the portrait of another photo of that name" in reason for reason in failed.values())
+    assert len(failed) == 2
     photos.rename(tmp_path / "moved")
     assert run(quick, tmp_path / "moved", out) == 0
     assert len(entries(out)) == 16, "photos that were moved are known by their content"
     assert run(quick, other, out, overwrite=True) == 3
-    assert images(out)["2.png"] == undisturbed["1.png"] and "1.png" not in images(out)
+    assert images(out)["2.png"] == undisturbed["1.png"]
+    assert "1.png" not in images(out)
 
 
 def test_the_order_of_hidden_names_is_not_told(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -312,7 +316,8 @@ def test_a_file_where_a_folder_should_be_is_the_fault_of_some_photos(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "deep").write_bytes(b"precious")
     assert run(quick, photos, tmp_path / "out") == 3
-    assert len(images(tmp_path / "out")) == 10 and (tmp_path / "out" / "deep").read_bytes() == b"precious"
+    assert len(images(tmp_path / "out")) == 10
+    assert (tmp_path / "out" / "deep").read_bytes() == b"precious"
 
 
 def test_a_single_file_is_replaced_only_with_overwrite(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -323,7 +328,8 @@ def test_a_single_file_is_replaced_only_with_overwrite(quick: Anonymizer, photos
     with pytest.raises(UsageError, match="such a file already.*`overwrite`"):
         run(quick, tmp_path / "one", out)
     assert out.read_bytes() == b"precious"
-    assert run(quick, tmp_path / "one", out, overwrite=True) == 0 and out.read_bytes() != b"precious"
+    assert run(quick, tmp_path / "one", out, overwrite=True) == 0
+    assert out.read_bytes() != b"precious"
     without_a_face(tmp_path / "one" / "1.jpg")
     assert run(quick, tmp_path / "one", out, overwrite=True) == 3 and not out.exists(), "no stale portrait"
 
@@ -338,12 +344,14 @@ def test_a_photo_that_lost_its_face_loses_its_portrait(
     quick: Anonymizer, photos: Path, tmp_path: Path, no_face: str, rename: str
 ) -> None:
     out, options = tmp_path / "out", {"no_face": no_face, "seed": SECRET, "rename": rename}
-    assert run(quick, photos, out, **options) == 0 and len(images(out)) == 14
+    assert run(quick, photos, out, **options) == 0
+    assert len(images(out)) == 14
     without_a_face(photos / "1.jpg")
     (photos / "2.jpg").write_bytes(b"broken")
     run(quick, photos, out, **options)
     if rename == "none":
-        assert len(images(out)) == 12 and not {"1.png", "2.png"} & set(images(out))
+        assert len(images(out)) == 12
+        assert not {"1.png", "2.png"} & set(images(out))
     run(quick.using(replace(QUICK, min_face=5000)), photos, out, overwrite=True, **options)
     done = {entry["output"] for entry in entries(out) if entry["status"] == "ok"}
     assert not done and len(images(out)) == {"none": 0, "hash": 2}[rename], "those of photos that are gone stay"
@@ -359,9 +367,8 @@ def test_a_photo_that_cannot_be_read_keeps_its_portrait(
     assert run_photos(quick, found, Output.parse(out), RunOptions(batch_size=4), QUIET) == 3
     assert images(out) == undisturbed
     failures = [entry for entry in entries(out) if entry["status"] == "error"]
-    assert len(failures) == 14 and all(
-        "the file under its portrait's name stays" in entry["reason"] for entry in failures
-    )
+    assert len(failures) == 14
+    assert all("the file under its portrait's name stays" in entry["reason"] for entry in failures)
 
 
 def test_done_means_that_the_output_is_this_photos_portrait(
@@ -392,9 +399,12 @@ def test_device_and_threads_are_those_of_the_engines(demo_bundle: Path, monkeypa
         anonymizer = Anonymizer.load(demo_bundle, Settings(**settings), device=device, threads=threads)
         return describe_run(anonymizer, Output.parse(Path("out")), RunOptions())
 
-    assert common(None)["device"] == "cpu" and common("cpu") == common(None)
-    assert common(None)["threads"] == physical_cores() and common(None, threads=3)["threads"] == 3
-    assert common("cuda")["device"] == "cuda" and common("cuda")["threads"] is None
+    assert common(None)["device"] == "cpu"
+    assert common("cpu") == common(None)
+    assert common(None)["threads"] == physical_cores()
+    assert common(None, threads=3)["threads"] == 3
+    assert common("cuda")["device"] == "cuda"
+    assert common("cuda")["threads"] is None
     assert common("cuda", threads=3) == common("cuda"), "they do not matter there"
     monkeypatch.setattr("anon_runtime.backends.onnxruntime.default_device", lambda: "cuda")
     assert common(None) == common("cuda"), "a machine whose default is another one"
@@ -469,7 +479,8 @@ def test_hidden_names(quick: Anonymizer, photos: Path, tmp_path: Path, format: s
     (photos / "jane_doe.jpg").write_bytes(b"broken")
     assert run(quick, photos, out, **options) == 3
     names = list(images(out))
-    assert len(names) == 14 and all("/" not in name and len(name) >= 36 for name in names)
+    assert len(names) == 14
+    assert all("/" not in name and len(name) >= 36 for name in names)
     assert {entry.get("output") for entry in entries(out)} == {*names, None}
     journal = (out / NAME).read_text()
     for word in ("john", "jane", "deep", '.jpg"' if format == "webp" else "photos", str(SECRET)):
@@ -539,7 +550,8 @@ def test_an_interrupted_run_that_began_anew_says_how_it_goes_on(
     assert run(quick, photos, tmp_path / "out", overwrite=True) == 130
     assert "the same command without `overwrite` goes on" in caplog.text
     done = len(images(tmp_path / "out"))
-    assert run(quick, photos, tmp_path / "out") == 0 and 0 < done < 14 == len(entries(tmp_path / "out"))
+    assert run(quick, photos, tmp_path / "out") == 0
+    assert 0 < done < 14 == len(entries(tmp_path / "out"))
 
 
 def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -554,7 +566,8 @@ def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: 
         portrait = tmp_path / "out" / name
         assert original.read_bytes()[200:300] not in portrait.read_bytes()
         with Image.open(portrait) as new, Image.open(original) as old:
-            assert new.info == {} and new.size == (96, 96)
+            assert new.info == {}
+            assert new.size == (96, 96)
             small = np.asarray(old.convert("L").resize((96, 96)), float).ravel()
             alike = np.corrcoef(small, np.asarray(new.convert("L"), float).ravel())[0, 1]
             assert alike < 0.8, "one face generated from words looks like another, not like a copy"
@@ -603,7 +616,8 @@ def test_a_folder_that_fails_ends_the_run_and_keeps_what_is_done(
         with pytest.raises(OutputError, match=f"{os.strerror(number)}.*what is done is kept"):
             run(quick, photos, tmp_path / "out")
     done = images(tmp_path / "out")
-    assert 0 < len(done) < 14 and done.items() <= undisturbed.items()
+    assert 0 < len(done) < 14
+    assert done.items() <= undisturbed.items()
     assert run(quick, photos, tmp_path / "out") == 0
     assert images(tmp_path / "out") == undisturbed
     assert Counter(entry["output"] for entry in entries(tmp_path / "out")).most_common(1)[0][1] == 1
@@ -618,7 +632,9 @@ def test_a_disk_that_is_really_full(demo_bundle: Path, photos: Path, tmp_path: P
     )
     result = subprocess.run([sys.executable, "-c", code, *arguments(demo_bundle, photos, tmp_path / "out")],
                             capture_output=True, text=True)  # fmt: skip
-    assert result.returncode == 1 and "File too large" in result.stderr and "Traceback" not in result.stderr
+    assert result.returncode == 1
+    assert "File too large" in result.stderr
+    assert "Traceback" not in result.stderr
     assert images(tmp_path / "out") == {}, "no half image"
 
 
@@ -655,7 +671,8 @@ def test_nan_of_one_photo_is_one_failure(
 
     own_engines.interfere("unet", nan_for_one)
     assert run(quick, photos, tmp_path / "out") == 3
-    assert len(images(tmp_path / "out")) == 13 and images(tmp_path / "out").items() <= undisturbed.items()
+    assert len(images(tmp_path / "out")) == 13
+    assert images(tmp_path / "out").items() <= undisturbed.items()
     (failure,) = [entry for entry in entries(tmp_path / "out") if entry["status"] == "error"]
     assert "NaN" in failure["reason"]
 
@@ -672,7 +689,8 @@ def test_an_engine_that_always_raises_ends_the_run(
     own_engines.interfere("vae_decoder", always)
     with pytest.raises(BackendError, match="fallen off"):
         run(quick, photos, tmp_path / "out")
-    assert images(tmp_path / "out") == {} and len(calls) <= MAX_ENGINE_FAILURES + 5
+    assert images(tmp_path / "out") == {}
+    assert len(calls) <= MAX_ENGINE_FAILURES + 5
 
 
 def test_an_engine_that_always_returns_nan_ends_the_run(
@@ -683,7 +701,8 @@ def test_an_engine_that_always_returns_nan_ends_the_run(
     with pytest.raises(GenerationError, match="unet engine at evaluation 1 of 1"):
         run(quick, photos, tmp_path / "out")
     failed = [entry for entry in entries(tmp_path / "out") if entry["status"] == "error"]
-    assert images(tmp_path / "out") == {} and len(failed) < MAX_ENGINE_FAILURES
+    assert images(tmp_path / "out") == {}
+    assert len(failed) < MAX_ENGINE_FAILURES
 
 
 def test_a_damaged_bundle_ends_the_run(
@@ -707,7 +726,8 @@ def test_a_surprise_is_the_failure_of_one_photo(
     monkeypatch.setattr(quick.reader, "describe_decoded", surprise)
     assert run(quick, photos, tmp_path / "out") == 3
     assert all("internal error (RuntimeError)" in entry["reason"] for entry in entries(tmp_path / "out"))
-    assert len(entries(tmp_path / "out")) == 14 and images(tmp_path / "out") == {}
+    assert len(entries(tmp_path / "out")) == 14
+    assert images(tmp_path / "out") == {}
 
 
 def test_names_that_are_hard_to_write(quick: Anonymizer, originals: Path, tmp_path: Path) -> None:
@@ -722,7 +742,8 @@ def test_names_that_are_hard_to_write(quick: Anonymizer, originals: Path, tmp_pa
     assert len(entries(tmp_path / "out")) == 5, "all known again"
     assert run(quick, tmp_path / "photos", tmp_path / "webp", format="webp") == 3
     (failure,) = [entry for entry in entries(tmp_path / "webp") if entry["status"] == "error"]
-    assert "too long" in failure["reason"] and len(images(tmp_path / "webp")) == 4
+    assert "too long" in failure["reason"]
+    assert len(images(tmp_path / "webp")) == 4
 
 
 def arguments(bundle: Path, photos: Path, out: Path) -> list[str]:
@@ -765,7 +786,8 @@ def kill_and_resume(bundle: Path, photos: Path, out: Path, kills: int, expected:
     assert survived, "killed before the end at least once"
     final = start(bundle, photos, out)
     assert final.wait() == 0, final.communicate()[1]
-    assert images(out) == expected and not (out / PRIVATE).exists()
+    assert images(out) == expected
+    assert not (out / PRIVATE).exists()
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(expected, 1)
 
 
@@ -788,9 +810,13 @@ def test_ctrl_c_ends_after_the_images_in_flight(
     wait_for(out, 2)
     process.send_signal(signal.SIGINT)
     messages = process.communicate()[1]
-    assert process.returncode == 130 and "once more" in messages and "goes on where it ended" in messages
+    assert process.returncode == 130
+    assert "once more" in messages
+    assert "goes on where it ended" in messages
     done = images(out)
-    assert 2 <= len(done) < 14 and done.items() <= undisturbed.items() and not (out / PRIVATE).exists()
+    assert 2 <= len(done) < 14
+    assert done.items() <= undisturbed.items()
+    assert not (out / PRIVATE).exists()
     assert {entry["output"] for entry in entries(out)} == set(done)
     resumed = start(demo_bundle, originals, out)
     assert f"{14 - len(done)} ok, {len(done)} done before" in resumed.communicate()[1]
@@ -811,5 +837,7 @@ def test_two_runs_into_one_folder(demo_bundle: Path, originals: Path, tmp_path: 
     out = tmp_path / "out"
     with Journal(out, {}, b""):
         second = start(demo_bundle, originals, out)
-        assert "another run is writing" in second.communicate()[1] and second.returncode == 2
-    assert start(demo_bundle, originals, out).wait() == 0 and len(entries(out)) == 14
+        assert "another run is writing" in second.communicate()[1]
+        assert second.returncode == 2
+    assert start(demo_bundle, originals, out).wait() == 0
+    assert len(entries(out)) == 14

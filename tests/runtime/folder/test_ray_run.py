@@ -69,7 +69,7 @@ def undisturbed(demo_bundle: Path, originals: Path, tmp_path_factory: pytest.Tem
 def facts(out: Path) -> list[str]:
     """The journal but for order and seconds, its first line in front."""
     lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
-    return [json.dumps(lines[0]["run"])] + sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])
+    return [json.dumps(lines[0]["run"]), *sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])]
 
 
 def actors() -> list[int]:
@@ -105,8 +105,10 @@ def test_the_same_bytes_journal_and_exit_code(
     assert run(cluster.load(), photos, one, batch_size=2) == 3
     alone, caplog.records[:] = [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()], []
     assert run(cluster.load(), photos, many, connected=nullcontext(cluster), batch_size=2) == 3
-    assert images(many) == images(one) and images(many).items() >= undisturbed.items()
-    assert facts(many) == facts(one) and len(entries(many)) == 27
+    assert images(many) == images(one)
+    assert images(many).items() >= undisturbed.items()
+    assert facts(many) == facts(one)
+    assert len(entries(many)) == 27
     assert not (many / PRIVATE).exists()
     assert [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()] == alone != []
     with pytest.raises(UsageError, match="threads was 1 and is 2"):
@@ -128,7 +130,8 @@ def test_an_actor_that_is_killed(
     assert run(cluster.load(), photos, out, connected=nullcontext(cluster), batch_size=2) == 0
     thread.join()
     assert len(killed) == 2 and killed[1] < 14, "in mid-run"
-    assert images(out) == undisturbed and not (out / PRIVATE).exists()
+    assert images(out) == undisturbed
+    assert not (out / PRIVATE).exists()
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
 
 
@@ -144,7 +147,8 @@ def test_a_killed_run_goes_on_and_reads_urls(
     process.kill()
     process.wait()
     done = {name: digest for name, digest in images(out).items() if not name.startswith(PRIVATE)}
-    assert done.items() <= undisturbed.items() and len(entries(out)) <= len(done)
+    assert done.items() <= undisturbed.items()
+    assert len(entries(out)) <= len(done)
     url = f"fsspec+file://{photos}"
     found = list(find_photos([url], recursive=True))
     assert run_photos(cluster.load(), found, Output.parse(out), TWO, QUIET, connected=nullcontext(cluster)) == 0
@@ -171,7 +175,8 @@ def test_ctrl_c_ends_after_the_images_in_flight(
     assert code == 130
     thread.join()
     done = images(out)
-    assert 0 < len(done) < len(many) and {entry["output"] for entry in entries(out)} == set(done)
+    assert 0 < len(done) < len(many)
+    assert {entry["output"] for entry in entries(out)} == set(done)
     assert all(undisturbed[name.partition("/")[2]] == digest for name, digest in done.items())
 
 
@@ -193,7 +198,8 @@ def test_names_are_in_no_file_of_rays(cluster: Cluster, demo_bundle: Path, photo
         == 3
     )
     journal = (tmp_path / "out" / NAME).read_text()
-    assert "john" not in journal and "jane" not in journal
+    assert "john" not in journal
+    assert "jane" not in journal
     session = Path(ray._private.worker._global_node.get_session_dir_path())
     assert session.parents[1].stat().st_mode & 0o777 == 0o700
     files = [path for path in session.rglob("*") if path.is_file()]
@@ -233,10 +239,13 @@ def test_what_ends_a_run_is_told_not_raised(
         raise BundleError("unet", "damaged", "build again")
 
     result = generate(actor(damaged), photos)
-    assert isinstance(result.error, BundleError) and result.error.why == "damaged" and result.records == []
+    assert isinstance(result.error, BundleError)
+    assert result.error.why == "damaged"
+    assert result.records == []
     assert [path.name for path in (tmp_path / "out" / PRIVATE).iterdir()] == [ACTORS]
     result = generate(actor(cluster.load), photos)
-    assert result.error is None and [entry["status"] for entry in result.entries] == ["ok"]
+    assert result.error is None
+    assert [entry["status"] for entry in result.entries] == ["ok"]
 
 
 def test_photos_that_kill_actors_end_the_run(
@@ -246,7 +255,8 @@ def test_photos_that_kill_actors_end_the_run(
     assert generate(actor(cluster.load), photos).error is None
     (tmp_path / "out" / PRIVATE / "attempts-7").write_bytes(b"." * DEATHS)
     error = generate(actor(cluster.load), photos).error
-    assert isinstance(error, BackendError) and "killed or crashed" in error.why
+    assert isinstance(error, BackendError)
+    assert "killed or crashed" in error.why
 
 
 def test_a_machine_with_another_bundle(cluster: Cluster, own_bundle: Path, photos: Path, tmp_path: Path) -> None:
@@ -266,8 +276,10 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_no_cluster_of_that_name(demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
     arguments = ("-o", str(tmp_path / "out"), "--engines", str(demo_bundle), "--ray=127.0.0.1:9")
     result = command(str(photos), *arguments)
-    assert result.returncode == 2 and "there is no cluster of Ray" in result.stderr
-    assert "Traceback" not in result.stderr and result.stderr.count("\n") == 1
+    assert result.returncode == 2
+    assert "there is no cluster of Ray" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -282,7 +294,8 @@ def test_without_the_extra(
 @pytest.mark.parametrize("arguments", [("--prompt", "a", "-o", "out"), ("photo.jpg", "--prompt-only")])
 def test_what_needs_no_cluster(arguments: tuple[str, ...]) -> None:
     result = command(*arguments, "--ray")
-    assert result.returncode == 2 and "--ray spreads photos over machines" in result.stderr
+    assert result.returncode == 2
+    assert "--ray spreads photos over machines" in result.stderr
 
 
 def test_room_for_actors(demo_bundle: Path) -> None:
@@ -317,7 +330,8 @@ def test_a_bundle_is_opened_once_by_the_process_that_was_started(
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with pytest.raises(SystemExit) as caught:
         main([str(photos), "-o", str(tmp_path / "out"), "--engines", str(demo_bundle), "--threads", "1", "--ray"])
-    assert caught.value.code == 0 and len(opened) == 1
+    assert caught.value.code == 0
+    assert len(opened) == 1
 
 
 def test_the_folder_is_held_while_an_actor_generates(
@@ -334,7 +348,9 @@ def test_the_folder_is_held_while_an_actor_generates(
         return cluster.load()
 
     result = generate(actor(load), photos)
-    assert result.error is None and len(tried) == 1 and "another run is writing" in tried[0]
+    assert result.error is None
+    assert len(tried) == 1
+    assert "another run is writing" in tried[0]
     Journal(tmp_path / "out", {}, b"").close()
 
 
