@@ -1,5 +1,8 @@
 """The one family of errors that users see: what happened, why, and what to do."""
 
+import re
+from collections.abc import Mapping
+
 
 class AnonError(Exception):
     """Base of every error that this project raises on purpose.
@@ -51,3 +54,8 @@ class GenerationError(PhotoError):
 
 class OutputError(AnonError):
     """A result cannot be written."""
+
+
+def in_flags(text: str, flags: Mapping[str, str]) -> str:
+    """A message with the settings that it names in backticks shown as options of the command line."""
+    return re.sub(r"`(\w+)`", lambda m: flags.get(m[1], m[0]), text)

@@ -1,4 +1,4 @@
-"""The generator: Stable Diffusion 1.5's component classes at small widths, random or the demo's."""
+"""The demo's generator: the classes of Stable Diffusion 1.5's networks with small widths, and CLIP's tokenizer."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 SEED = 20240417
-MERGES = 49408 - 2 * 256 - 2  # CLIP's vocabulary without the bytes (alone, and at the end of a word) and two marks
+MERGES = 49408 - 2 * 256 - 2  # CLIP's vocabulary without the bytes (inside and at the end of words) and two marks
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Architecture:
         vae_widths: channels of the autoencoder's levels; each but the last one halves the image.
         text_width: of a text embedding.
         seed: of the random weights.
-        plain_levels: of the UNet, which have no cross-attention; as Python counts, from the front or the back.
+        plain_levels: levels of the UNet without cross-attention, as indices from the front or the back.
         vae_attention: whether the autoencoder's middle has attention.
     """
 
@@ -40,11 +40,11 @@ class Architecture:
 
     @property
     def factor(self) -> int:
-        """Pixels a latent pixel, along a side."""
-        return 2 ** (len(self.vae_widths) - 1)
+        """Pixels per latent pixel along a side."""
+        return 1 << (len(self.vae_widths) - 1)
 
 
-# The trained one. Attention to text on its lowest level only: on the others it would cost more than all convolutions.
+# The trained one. Only its lowest level has attention to text: on the others it would cost more than all convolutions.
 DEMO = Architecture(
     96, 96, unet_widths=(64, 128, 192), vae_widths=(32, 32, 64), plain_levels=(0, 1), vae_attention=False
 )  # fmt: skip
@@ -60,7 +60,7 @@ class Parts:
 
 
 def make_parts(a: Architecture) -> Parts:
-    """The networks with their libraries' own seeded starting weights."""
+    """Networks with random weights, as their libraries initialise them."""
     torch.manual_seed(a.seed)
     plain = [level % len(a.unet_widths) for level in a.plain_levels]
     attention = ["" if level in plain else "CrossAttn" for level in range(len(a.unet_widths))]
@@ -112,7 +112,7 @@ def make_scheduler() -> PNDMScheduler:
 
 
 def initialise(model: nn.Module) -> None:
-    """He's initialisation: torch's own keeps signals so small that attention is uniform and hides mistakes."""
+    """Use He's initialisation. With torch's own, signals are so small that attention is uniform and hides mistakes."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)

@@ -12,8 +12,8 @@ from anon_runtime.bundle.integrity import sha256_all
 from anon_runtime.bundle.manifest import Source
 from anon_runtime.errors import AnonError
 
-from ..graphs.tensors import read_shapes
 from . import hub, single_file
+from .tensor_shapes import read_shapes
 
 # The parts of Stable Diffusion 1.5 that hold weights, with the name of their weight files in diffusers' layout.
 STEMS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
@@ -205,7 +205,7 @@ def choose_weights(names: Sequence[str], part: str, allow_pickle: bool, where: s
         raise AnonError(f"model {where}", f"its {part} has no weights", "get an intact copy of the model")
     if not allow_pickle:
         why = f"the weights of its {part} are a Python pickle ({pickles[0]}), which can run code of its maker's choice"
-        raise AnonError(f"model {where}", why, "get safetensors, or trust the file with --allow-pickle")
+        raise AnonError(f"model {where}", why, "get safetensors, or trust the file with `allow_pickle`")
     return pickles, None
 
 

@@ -25,7 +25,8 @@ PEOPLE = st.sets(st.sampled_from(CELEBA)).map(
 def test_the_words_keep_to_their_third(person: dict) -> None:
     sheet = np.asarray(draw(RED, write_prompts(person)[0], BLUE, SIDE))
     assert sheet.shape == (SIDE, 3 * SIDE, 3)
-    assert (sheet[:, :SIDE] == (255, 0, 0)).all() and (sheet[:, 2 * SIDE :] == (0, 0, 255)).all()
+    assert (sheet[:, :SIDE] == (255, 0, 0)).all()
+    assert (sheet[:, 2 * SIDE :] == (0, 0, 255)).all()
     words = sheet[:, SIDE : 2 * SIDE]
     assert words.min() < 100, "there are words"
     border = [words[:4], words[-4:], words[:, :4].swapaxes(0, 1), words[:, -4:].swapaxes(0, 1)]
@@ -43,7 +44,9 @@ def test_wrapping_loses_no_word(person: dict, width: int) -> None:
 def test_photos_of_any_shape_are_shown_whole() -> None:
     tall = Image.new("RGBA", (100, 400), "red")
     left = np.asarray(draw(tall, "a", BLUE, SIDE))[:, :SIDE]
-    assert (left[:, SIDE // 2] == (255, 0, 0)).all() and (left[:, :60] == 255).all() and (left[:, -60:] == 255).all()
+    assert (left[:, SIDE // 2] == (255, 0, 0)).all()
+    assert (left[:, :60] == 255).all()
+    assert (left[:, -60:] == 255).all()
 
 
 def test_the_command_draws_what_a_run_tells(tmp_path: Path) -> None:
@@ -57,13 +60,17 @@ def test_the_command_draws_what_a_run_tells(tmp_path: Path) -> None:
     }
     done = CliRunner().invoke(main, [str(tmp_path / "sheet.png")], input=json.dumps(result) + "\n")
     assert done.exit_code == 0, done.output
-    assert f"{tmp_path}/portrait.png" in done.output and f"{tmp_path}/sheet.png" in done.output
+    assert f"{tmp_path}/portrait.png" in done.output
+    assert f"{tmp_path}/sheet.png" in done.output
     assert "holds the original photo" in done.output
     with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.width == 3 * sheet.height and sheet.getpixel((5, 5)) == (255, 0, 0)
+        assert sheet.width == 3 * sheet.height
+        assert sheet.getpixel((5, 5)) == (255, 0, 0)
 
 
 @pytest.mark.parametrize("line", ["", json.dumps({"status": "error", "reason": "no face"})])
 def test_without_a_portrait_there_is_no_image(tmp_path: Path, line: str) -> None:
     done = CliRunner().invoke(main, [str(tmp_path / "sheet.png")], input=line)
-    assert done.exit_code == 1 and "no portrait" in done.output and not list(tmp_path.iterdir())
+    assert done.exit_code == 1
+    assert "no portrait" in done.output
+    assert not list(tmp_path.iterdir())

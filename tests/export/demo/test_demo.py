@@ -83,7 +83,9 @@ def test_another_seed_is_another_face(anonymizer: Anonymizer) -> None:
 def test_the_demo_reads_a_photograph(anonymizer: Anonymizer, astronaut: Path) -> None:
     """Eileen Collins at 35, in a photograph of another kind than those of training; see the model card's limits."""
     person = anonymizer.describe(astronaut).attributes
-    assert 20 < person["Age"] < 50 and person["Ethnic"] == "white" and person["Bald"] < 0.5 < person["Young"]
+    assert 20 < person["Age"] < 50
+    assert person["Ethnic"] == "white"
+    assert person["Bald"] < 0.5 < person["Young"]
     assert person["Attractive"] == 0, "nobody judged it"
 
 
@@ -101,8 +103,10 @@ def test_the_demo_sees_a_smiling_woman(anonymizer: Anonymizer, astronaut: Path, 
     """What `make demo` shows first; the photograph was never trained on."""
     with Image.open(astronaut) as photo:
         seen = anonymizer.describe(VIEWS[view](photo.convert("RGB")))
-    assert " woman, " in seen.request.prompt and " Smiling ," in seen.request.prompt
-    assert seen.attributes["Male"] < 0.4 and seen.attributes["Smiling"] > 0.6, "not by a hair"
+    assert " woman, " in seen.request.prompt
+    assert " Smiling ," in seen.request.prompt
+    assert seen.attributes["Male"] < 0.4, "clearly"
+    assert seen.attributes["Smiling"] > 0.6, "clearly"
 
 
 def test_each_attribute_is_read_by_one_pair() -> None:
@@ -149,4 +153,5 @@ def test_face_networks_survive_writing_and_reading(tmp_path: Path, monkeypatch: 
 
 def test_the_weights_fit_into_the_repository() -> None:
     files = [path for path in weights.FOLDER.iterdir() if path.name.endswith(".safetensors")]
-    assert len(files) == 2 and sum(len(path.read_bytes()) for path in files) < 25_000_000
+    assert len(files) == 2
+    assert sum(len(path.read_bytes()) for path in files) < 25_000_000

@@ -95,8 +95,10 @@ def test_the_odd_pixel_is_padded_at_the_end() -> None:
 def test_teachers_score_what_they_know(teachers: Teachers) -> None:
     crops = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
     scores, features = teachers(crops)
-    assert scores.shape == (3, len(KNOWN)) and features.shape == (3, FEATURES)
-    assert ((scores >= 0) & (scores <= 1)).all() and features.isfinite().all()
+    assert scores.shape == (3, len(KNOWN))
+    assert features.shape == (3, FEATURES)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert features.isfinite().all()
 
 
 def test_teachers_look_at_the_face_only(teachers: Teachers) -> None:

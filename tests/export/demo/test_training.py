@@ -63,15 +63,17 @@ def photos(folder: Path) -> Photos:
 
 
 def test_missing_data_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="labels.csv and photos/"):
+    with pytest.raises(UsageError, match=r"labels.csv and photos/"):
         load_photos(tmp_path / "none")
 
 
 def test_near_copies_are_never_on_two_sides(photos: Photos) -> None:
     group = groups_of_copies(photos)
-    assert group[19] == group[0] and len(set(group)) == 19
+    assert group[19] == group[0]
+    assert len(set(group)) == 19
     trained, held_out = split(photos)
-    assert len(held_out) >= 4 and sorted(trained.names + held_out.names) == sorted(photos.names)
+    assert len(held_out) >= 4
+    assert sorted(trained.names + held_out.names) == sorted(photos.names)
     assert ("000.png" in held_out.names) == ("019.png" in held_out.names)
 
 
@@ -80,14 +82,16 @@ def test_images_without_jitter_are_the_photos_or_their_mirror_images(photos: Pho
     plain = photos.pixels.float() / 127.5 - 1
     mirrored = [bool((a - b.flip(-1)).abs().max() < 1e-4) for a, b in zip(varied, plain, strict=True)]
     straight = [bool((a - b).abs().max() < 1e-4) for a, b in zip(varied, plain, strict=True)]
-    assert all(m != s for m, s in zip(mirrored, straight, strict=True)) and 0 < sum(mirrored) < 20
+    assert all(m != s for m, s in zip(mirrored, straight, strict=True))
+    assert 0 < sum(mirrored) < 20
 
 
 def test_varied_images_differ_a_little(photos: Photos) -> None:
     jitter = Jitter(shift=0.02, scale=0.05, turn=3, light=0.1)
     varied = vary(photos.pixels, 96, jitter, np.random.default_rng(1))
     still = vary(photos.pixels, 96, STILL, np.random.default_rng(1))
-    assert varied.shape == (20, 3, 96, 96) and varied.abs().max() <= 1
+    assert varied.shape == (20, 3, 96, 96)
+    assert varied.abs().max() <= 1
     assert min((a - b).abs().mean() for a, b in zip(varied, still, strict=True)) > 0.01
 
 
@@ -96,7 +100,8 @@ def test_captions_are_algorithm_1_with_phrases_left_out(photos: Photos) -> None:
     phrases = {p.strip() for style in ("paper", "natural") for p in write_prompts(person, style)[0].split(",")}
     for _ in range(30):
         written = caption(photos, 1, Mixture(negative=0, empty=0), rng)
-        assert written.startswith("closeup portrait photo of a asian ") and "man, " in written
+        assert written.startswith("closeup portrait photo of a asian ")
+        assert "man, " in written
         assert {p.strip() for p in written.split(",")[1:]} <= phrases
 
 
@@ -160,7 +165,8 @@ def test_what_nobody_judged_teaches_nothing(photos: Photos) -> None:
 def test_photos_are_chosen_by_share(photos: Photos) -> None:
     chances = balanced(photos, "Smiling", 0.4)
     has = photos.attributes[:, CELEBA.index("Smiling")].numpy() > 0
-    assert chances.sum() == pytest.approx(1) and chances[has].sum() == pytest.approx(0.4)
+    assert chances.sum() == pytest.approx(1)
+    assert chances[has].sum() == pytest.approx(0.4)
 
 
 def test_a_face_network_learns_from_labels_and_from_teachers(
@@ -173,7 +179,8 @@ def test_a_face_network_learns_from_labels_and_from_teachers(
         net, folder = FaceNet(closeup=True), tmp_path / str(features.shape[-1])
         recipe = loop.Recipe("net", 2, 1e-3)
         train_face_network(net, lesson._replace(features=features), None, recipe, folder, seed=0)
-        assert not net.training and all(tensor.isfinite().all() for tensor in net.state_dict().values())
+        assert not net.training
+        assert all(tensor.isfinite().all() for tensor in net.state_dict().values())
         weights.append(net.attributes.weight)
     assert (weights[0] != weights[1]).any()
 
@@ -189,7 +196,8 @@ def test_lessons_hold_the_mean_of_both_opinions(photos: Photos, monkeypatch: pyt
     monkeypatch.setattr(face_networks, "CUTS", 1)
     few = photos.only(np.arange(10))
     lesson = disguised_lesson(few, attribute_crop, Agreeable())
-    assert lesson.crops.shape == (2, 10, 3, 224, 224) and lesson.features.shape == (2, 10, 6)
+    assert lesson.crops.shape == (2, 10, 3, 224, 224)
+    assert lesson.features.shape == (2, 10, 6)
     for name in KNOWN:
         assert set(lesson.attributes[..., CELEBA.index(name)].unique().tolist()) <= {0.5, 1.0}
     others = [i for i, name in enumerate(CELEBA) if name not in KNOWN]

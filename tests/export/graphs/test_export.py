@@ -10,10 +10,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 
-from anon_export.build.options import GraphOptions
 from anon_export.build.verify import check_engine
 from anon_export.demo.generator import Architecture, initialise, make_parts
-from anon_export.graphs import export as graphs
+from anon_export.graphs import export, stable_diffusion
+from anon_export.graphs.options import GraphOptions
 from anon_export.models.loading import load_model
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import load_engine
@@ -70,7 +70,8 @@ def test_the_unet_s_graph_is_clean(demo_bundle: Path, pipeline: Any) -> None:
     assert len(large) == len(set(large))
     blocks = sum(isinstance(module, BasicTransformerBlock) for module in pipeline.unet.modules())
     kinds = [node.op_type for node in graph.node]
-    assert kinds.count("MultiHeadAttention") == 2 * blocks > 0 and "Softmax" not in kinds
+    assert kinds.count("MultiHeadAttention") == 2 * blocks > 0
+    assert "Softmax" not in kinds
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_attention_of_other_targets_is_standard(random_vae: AutoencoderKL, tmp_p
     before = random_vae.attn_processors
     for fused, kind in ((False, "Softmax"), (True, "MultiHeadAttention")):
         path = tmp_path / str(fused) / "model.onnx"
-        spec = graphs.export_vae_decoder(random_vae, path, (4, 16, 16), GraphOptions(fused=fused))
+        spec = stable_diffusion.export_vae_decoder(random_vae, path, (4, 16, 16), GraphOptions(fused_attention=fused))
         assert [node.op_type for node in onnx.load(path).graph.node].count(kind) == 1
         assert check_engine(load_engine("onnxruntime", path), spec, path, "vae").relative < 1e-5
     assert random_vae.attn_processors == before, "the model is left as it was"
@@ -95,8 +96,9 @@ def test_attention_of_other_targets_is_standard(random_vae: AutoencoderKL, tmp_p
 def test_static_graphs(tmp_path: Path, precision: str) -> None:
     vae, path = make_parts(Architecture()).vae.eval(), tmp_path / "vae_decoder" / "model.onnx"
     initialise(vae)
-    spec = graphs.export_vae_decoder(vae, path, (4, 8, 16), GraphOptions(precision, static=True))
-    assert spec.inputs[0].shape == ("batch", 4, 8, 16) and spec.inputs[0].dtype == "float32"
+    spec = stable_diffusion.export_vae_decoder(vae, path, (4, 8, 16), GraphOptions(precision, static=True))
+    assert spec.inputs[0].shape == ("batch", 4, 8, 16)
+    assert spec.inputs[0].dtype == "float32"
     assert spec.precision == precision
     error = check_engine(load_engine("onnxruntime", path), spec, path, "vae")
     assert error.relative < {"fp32": 1e-5, "fp16": 2e-2}[precision]
@@ -104,10 +106,10 @@ def test_static_graphs(tmp_path: Path, precision: str) -> None:
 
 
 def test_large_weights_go_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graphs, "MAX_INLINE_BYTES", 10_000)
+    monkeypatch.setattr(export, "MAX_INLINE_BYTES", 10_000)
     net, image = torch.nn.Sequential(torch.nn.Conv2d(3, 600, 3), torch.nn.ReLU()), torch.randn(1, 3, 8, 8)
     path = tmp_path / "net" / "model.onnx"
-    spec = graphs.export_graph(net, {"input": image}, {"input": {0: "batch"}}, ("out",), path)
+    spec = export.export_graph(net, {"input": image}, {"input": {0: "batch"}}, ("out",), path)
     assert spec.inputs[0].shape == ("batch", 3, 8, 8)
     assert sorted(p.name for p in path.parent.iterdir()) == ["check.npz", "model.onnx", "model.onnx.data"]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -124,7 +126,7 @@ def test_unets_of_any_size(tmp_path: Path, size: int, free: bool) -> None:
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2,
     )  # fmt: skip
     initialise(unet)
-    spec = graphs.export_unet(unet.eval(), tmp_path / "unet" / "model.onnx", (4, size, size), GraphOptions())
+    spec = stable_diffusion.export_unet(unet.eval(), tmp_path / "unet" / "model.onnx", (4, size, size), GraphOptions())
     assert spec.inputs[0].shape == (("batch", 4, "latent_height", "latent_width") if free else ("batch", 4, size, size))
     session = onnxruntime.InferenceSession(spec.path, providers=["CPUExecutionProvider"])
     for batch, side in [(1, size), (3, size)] + ([(1, 16)] if free else []):

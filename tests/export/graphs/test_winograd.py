@@ -65,7 +65,8 @@ def test_the_same_results(smallest: int, bias: bool, batch: int, rows: int, colu
     assert use_winograd(model, {"h": smallest, "w": 2 * smallest}) == 1
     onnx.checker.check_model(model, full_check=True)
     kinds = [node.op_type for node in model.graph.node]
-    assert kinds.count("MatMul") == 1 and kinds.count("Add") == bias
+    assert kinds.count("MatMul") == 1
+    assert kinds.count("Add") == bias
     assert max(tensor.dims[0] for tensor in model.graph.initializer) == (16 if smallest == 2 else 36)
     image = np.random.default_rng(1).standard_normal((batch, 136, rows, columns)).astype(np.float32)
     expected = torch.nn.functional.conv2d(torch.from_numpy(image).double(), *(w.double() for w in weights), padding=1)

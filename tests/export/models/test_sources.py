@@ -28,7 +28,8 @@ def model(demo_model: Path, tmp_path: Path) -> Path:
 def test_a_folder_in_diffusers_layout(demo_model: Path, tmp_path: Path) -> None:
     found = find(demo_model, tmp_path)
     source = found.source()
-    assert source.model == demo_model.name and source.revision is None
+    assert source.model == demo_model.name
+    assert source.revision is None
     assert {name.split("/")[0] for name in source.files} == {"text_encoder", "unet", "vae"}
     assert found.digests("unet", source) == [source.files["unet/diffusion_pytorch_model.safetensors"]]
     assert load_pipeline(found).unet.config.cross_attention_dim == 64
@@ -68,7 +69,7 @@ def test_pickles_need_to_be_allowed(model: Path, tmp_path: Path) -> None:
     path = model / "unet" / "diffusion_pytorch_model.safetensors"
     torch.save(load_file(path), path.with_suffix(".bin"))
     path.unlink()
-    refused("Python pickle.*--allow-pickle", model, tmp_path)
+    refused("Python pickle.*`allow_pickle`", model, tmp_path)
     found = find(model, tmp_path, allow_pickle=True)
     assert load_pipeline(found).unet.config.in_channels == 4
     path.with_suffix(".bin").unlink()
@@ -133,4 +134,5 @@ def test_choice_of_files_on_the_hub() -> None:
 
 def test_the_paper_s_model_is_pinned() -> None:
     for repository, commit in ALIASES["realistic-vision"]:
-        assert "/" in repository and len(commit) == 40
+        assert "/" in repository
+        assert len(commit) == 40

@@ -22,7 +22,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 def test_the_build_verified_it(bundle: Bundle) -> None:
     assert bundle.manifest.target == "openvino"
-    assert bundle.manifest.verification is not None and bundle.manifest.verification.image_psnr >= 60
+    assert bundle.manifest.verification is not None
+    assert bundle.manifest.verification.image_psnr >= 60
     assert not list(bundle.path.rglob("*.onnx*"))
 
 

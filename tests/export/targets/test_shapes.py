@@ -16,8 +16,9 @@ from PIL import Image
 
 from anon_export import faces
 from anon_export.build.options import BuildOptions
-from anon_export.build.verify import CHECK, REQUEST, SETTINGS
-from anon_export.targets.shapes import Range, Shapes, fill
+from anon_export.build.verify import REQUEST, SETTINGS
+from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS
+from anon_export.targets.shapes import Range, Shapes, profile_shapes
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.backends.base import Arrays
 from anon_runtime.bundle.bundle import Bundle
@@ -29,7 +30,7 @@ from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.pipeline import FolderRun
 from anon_runtime.folder.writer import Output
 
-DEFAULT = BuildOptions("demo", "demo", Path(), "demo").shapes
+DEFAULT = BuildOptions("demo").shapes
 SMALLEST = Shapes(Range(1, 1, 1), Range(1, 1, 1))
 
 
@@ -44,12 +45,13 @@ def check_shapes(spec: EngineSpec, shapes: Shapes, inputs: Mapping[str, Any]) ->
     """The inputs lie inside the profile of an engine."""
     assert set(inputs) == {tensor.name for tensor in spec.inputs}
     for tensor in spec.inputs:
-        low, best, high = (np.array(sizes, int) for sizes in fill(tensor.shape, shapes.ranges(spec)))
+        low, best, high = (np.array(sizes, int) for sizes in profile_shapes(tensor.shape, shapes.ranges(spec)))
         shape = np.shape(inputs[tensor.name])
-        assert len(shape) == len(low) and (low <= best).all() and (best <= high).all()
-        assert (low <= shape).all() and (shape <= high).all(), (
-            f"{spec.signature} {tensor.name} {shape}: {low} to {high}"
-        )
+        assert len(shape) == len(low)
+        assert (low <= best).all()
+        assert (best <= high).all()
+        inside = (low <= shape).all() and (shape <= high).all()
+        assert inside, f"{spec.signature} {tensor.name} {shape}: {low} to {high}"
 
 
 class Answers:
@@ -114,7 +116,7 @@ ROLES = ("text_encoder", "unet", "vae_decoder", "face_detector", "face_attribute
 @pytest.mark.parametrize("role", ROLES)
 def test_checks_of_the_demo(rtx_bundle: Bundle, role: str, shapes: Shapes) -> None:
     assert set(rtx_bundle.manifest.engines) == set(ROLES)
-    with np.load(rtx_bundle.engine_path(role).with_name(CHECK)) as arrays:
+    with np.load(rtx_bundle.engine_path(role).with_name(REFERENCE_OUTPUTS)) as arrays:
         inputs = {n.removeprefix("input "): arrays[n] for n in arrays.files if n.startswith("input ")}
     check_shapes(rtx_bundle.spec(role), shapes, inputs)
 
@@ -150,8 +152,8 @@ def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.setitem(
             faces.WEIGHTS, name, replace(faces.WEIGHTS[name], names=(f"{name}.pth",), folder=lambda: tmp_path)
         )
-    for build, name in ((faces._build_detector, "detector"), (faces._build_attributes, "attributes"),
-                        (faces._build_demography, "demography")):  # fmt: skip
+    for build, name in ((faces.export_detector, "detector"), (faces.export_attributes, "attributes"),
+                        (faces.export_demography, "demography")):  # fmt: skip
         with pytest.raises(FoundError):
             build(tmp_path / name)
 
@@ -170,7 +172,8 @@ def test_images(rtx_bundle: Bundle, batch: Range, windows: Range, data: st.DataO
     recorder = Recorder(rtx_bundle, Shapes(batch, windows))
     requests = [Request(*both, seed=k) for k, both in enumerate(prompts)]
     images = recorder.generate(requests, Settings(steps=2, acceleration=acceleration, guidance_scale=scale))
-    assert len(images) == len(requests) and recorder.asked == {"text_encoder", "unet", "vae_decoder"}
+    assert len(images) == len(requests)
+    assert recorder.asked == {"text_encoder", "unet", "vae_decoder"}
 
 
 @pytest.mark.packages
@@ -214,26 +217,26 @@ def test_folders(
 
 @pytest.mark.parametrize(("text", "values"), [("4", (1, 4, 4)), ("1", (1, 1, 1)), ("1:2:8", (1, 2, 8))])
 def test_ranges(text: str, values: tuple[int, int, int]) -> None:
-    assert Range.parse(text, "--batch-size") == Range(*values)
+    assert Range.parse(text, "batch_size") == Range(*values)
 
 
 @pytest.mark.parametrize("text", ["0", "2:1:4", "1:2", "a", "1:2:3:4", "-1", ""])
 def test_ranges_that_make_no_sense(text: str) -> None:
-    with pytest.raises(UsageError, match="--batch-size"):
-        Range.parse(text, "--batch-size")
+    with pytest.raises(UsageError, match="`batch_size`"):
+        Range.parse(text, "batch_size")
 
 
 def test_ranges_that_leave_out_one() -> None:
     """A folder's last batch, a photo by itself and a short prompt need it."""
-    with pytest.raises(UsageError, match="--batch-size 2:4:8.*asked for one.*1:4:8"):
-        Range.parse("2:4:8", "--batch-size")
+    with pytest.raises(UsageError, match=r"`batch_size` 2:4:8.*asked for one.*1:4:8"):
+        Range.parse("2:4:8", "batch_size")
 
 
 def test_shapes_of_each_engine() -> None:
     shapes = Shapes(Range(1, 2, 4), Range(1, 2, 3))
 
     def sizes(signature: str, *shape: int | str) -> tuple[list[int], list[int], list[int]]:
-        return fill(shape, shapes.ranges(EngineSpec("x", signature, "fp32", (), ())))
+        return profile_shapes(shape, shapes.ranges(EngineSpec("x", signature, "fp32", (), ())))
 
     assert sizes("unet", "batch", 4, 64, 48) == ([1, 4, 64, 48], [4, 4, 64, 48], [8, 4, 64, 48])
     assert sizes("unet", "batch", "tokens", 768) == ([1, 77, 768], [4, 154, 768], [8, 231, 768])

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import click
 import torch
@@ -106,7 +107,8 @@ def make_faces(photos: Photos, teachers: Teachers, path: Path, checkpoints: Path
     """Train the attribute network's members, then the age and ethnicity network, and write them."""
     torch.manual_seed(DEMO.seed)
     start, demography, attributes = FaceNet(closeup=True), DemographyNet(), AttributeNet()
-    first, second = attributes.nets[:PAIR], attributes.nets[PAIR:]
+    members = cast(list[FaceNet], list(attributes.nets))
+    first, second = members[:PAIR], members[PAIR:]
     for net in first:  # they differ by what they see
         net.load_state_dict(start.state_dict())
     for net, recipe, crop, count, surrounded in (

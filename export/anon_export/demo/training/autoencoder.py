@@ -68,7 +68,8 @@ def reconstruction_loss(vae: AutoencoderKL, images: Tensor) -> Tensor:
     halves = functional.avg_pool2d(error, 2)
     coarse = halves.diff(dim=-1).abs().mean() + halves.diff(dim=-2).abs().mean()
     colours = functional.avg_pool2d(error, 8).abs().mean()
-    return error.abs().mean() + edges + coarse + colours + KL_WEIGHT * posterior.kl().mean()
+    loss: Tensor = error.abs().mean() + edges + coarse + colours + KL_WEIGHT * posterior.kl().mean()
+    return loss
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from anon_runtime.backends.base import load_engine
 from anon_runtime.faces.attributes import CELEBA, CLIP_MEAN, CLIP_STD, deepface_crop, farl_crop
 from anon_runtime.faces.detection import DETECTORS, Face, biggest_face, detect
 
-from ..faces import build_centerface, find_centerface
+from ..faces import export_centerface, find_centerface
 from ..networks import OLDEST, FaceNet
 from .data import SIDE, Jitter, Labels, Photos, vary
 from .disguise import disguise
@@ -105,7 +105,8 @@ def _disguised(lesson: Lesson, variant: int, rng: np.random.Generator) -> tuple[
 def balanced(photos: Photos, name: str, share: float) -> NDArray[np.float64]:
     """How often to choose each photo (n,), so that this share of what is chosen has an attribute."""
     has = photos.attributes[:, CELEBA.index(name)].numpy() > 0.5
-    return np.where(has, share / max(1, has.sum()), (1 - share) / max(1, (~has).sum()))
+    chances: NDArray[np.float64] = np.where(has, share / max(1, has.sum()), (1 - share) / max(1, (~has).sum()))
+    return chances
 
 
 def train_face_network(
@@ -144,7 +145,7 @@ def find_faces(photos: Photos) -> list[Face]:
     """The face that the demo's detector finds in each photo; the labelled one where it finds none."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "detector.onnx"
-        build_centerface(find_centerface(), path)
+        export_centerface(find_centerface(), path)
         engine, detector = load_engine("onnxruntime", path), DETECTORS["centerface"]
         faces = []
         for i in tqdm(range(len(photos)), desc="faces", unit="photo", mininterval=2):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from anon_export.graphs.tensors import read_shapes
+from anon_export.models.tensor_shapes import read_shapes
 from anon_runtime.errors import AnonError
 
 SHAPES = st.dictionaries(st.text("abc.", min_size=1, max_size=5), st.lists(st.integers(0, 4), max_size=3), max_size=4)
@@ -51,5 +51,5 @@ def test_a_broken_safetensors_file_is_named(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(300)}, tmp_path / "a.safetensors")
     path = tmp_path / "a.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(AnonError, match="no intact safetensors file.*download it again"):
+    with pytest.raises(AnonError, match=r"no intact safetensors file.*download it again"):
         read_shapes(path)

@@ -1,28 +1,28 @@
-"""PyTorch's answers to seeded inputs, kept in a file beside each graph."""
+"""Reference outputs: PyTorch's outputs for seeded inputs, in a file beside each graph."""
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anon_runtime.backends.base import Arrays
 from anon_runtime.bundle.integrity import REBUILD
 from anon_runtime.errors import BundleError
 
-CHECK = "check.npz"
-Arrays = Mapping[str, NDArray[np.generic]]
+REFERENCE_OUTPUTS = "check.npz"
 
 
-def write_check(path: Path, inputs: Arrays, outputs: Arrays) -> None:
-    """Keep an engine's inputs and the outputs that PyTorch gives for them."""
+def write_reference_outputs(path: Path, inputs: Arrays, outputs: Arrays) -> None:
+    """Write a network's inputs and the outputs that PyTorch computes from them."""
     arrays = {f"input {name}": array for name, array in inputs.items()}
     arrays |= {f"output {name}": array for name, array in outputs.items()}
     np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
-def merge_checks(paths: Sequence[Path], path: Path) -> None:
-    """Keep the answers of several networks to the same inputs together."""
+def merge_reference_outputs(paths: Sequence[Path], path: Path) -> None:
+    """Write the outputs of several networks that have the same inputs into one file."""
     merged: dict[str, NDArray[np.generic]] = {}
     for part in paths:
         with np.load(part, allow_pickle=False) as arrays:
@@ -30,8 +30,8 @@ def merge_checks(paths: Sequence[Path], path: Path) -> None:
     np.savez_compressed(path, allow_pickle=False, **merged)
 
 
-def read_check(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.float32]]]:
-    """An engine's inputs, and PyTorch's outputs for them.
+def read_reference_outputs(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.float32]]]:
+    """A network's inputs, and PyTorch's outputs for them.
 
     Raises:
         BundleError: the file is missing or damaged.
