@@ -9,7 +9,7 @@ SHOWN := out/demo
 SOURCES := $(shell find export runtime -name '*.py' -o -name '*.safetensors')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-packages lint bench clean
+.PHONY: help demo test test-fast test-packages lint bench docs clean
 
 help:
 	@echo "make demo           build the demo engines and anonymize a photograph"
@@ -43,8 +43,13 @@ lint: $(VENV)/.installed-demo $(VENV)/.installed-test
 bench: $(VENV)/.installed-packages
 	$(BIN)/python -m benchmarks.throughput
 
+# With --quiet, mkdocs counts no warnings, and --strict would let them pass.
+docs: $(VENV)/.installed-docs ## build the documentation
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site/index.html"
+
 clean:
-	rm -rf $(VENV) $(FACER_VENV) engines/demo $(SHOWN)
+	rm -rf $(VENV) $(FACER_VENV) engines/demo $(SHOWN) site
 
 # A build of what is there already takes seconds, and says so.
 $(DEMO): $(SOURCES) pyproject.toml constraints.txt | $(VENV)/.installed-demo
@@ -57,6 +62,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed-demo: EXTRAS := cpu,export,demo
 $(VENV)/.installed-test: EXTRAS := cpu,test
+$(VENV)/.installed-docs: EXTRAS := docs
 $(VENV)/.installed-packages: EXTRAS := openvino,tensorrt-rtx,ray,reference,bench,evaluate
 $(VENV)/.installed-packages: | $(VENV)/.installed-demo $(VENV)/.installed-test
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -10,6 +10,7 @@ from typing import Any, Literal, NoReturn, get_args
 
 import click
 
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import AnonError, in_flags
 
@@ -231,11 +232,11 @@ def verify_command(bundle: Path, device: Device | None, as_json: bool) -> None:
     A bundle carries the inputs, PyTorch's outputs and an image by diffusers, so that neither torch nor the model is
     needed. Run this command on the machine that the engines were built for.
     """
-    from .build.verify import verify_bundle
+    from .build.verify import verify
 
     opened = Bundle.open(bundle)
-    with Progress(quiet=as_json) as progress:
-        measured = verify_bundle(opened, device, lambda role: progress.report("verification", role))
+    with Progress(quiet=as_json) as progress, Engines(opened, device=device) as engines:
+        measured = verify(engines, lambda role: progress.report("verification", role))
     show_verification(opened.manifest, measured, as_json=as_json)
 
 

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from traceback import walk_tb
 
-from anon_runtime.backends.base import first_line
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, first_line
 
 # The modules that each extra of this project provides.
 EXTRAS: dict[str, tuple[str, ...]] = {

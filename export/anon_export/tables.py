@@ -15,8 +15,9 @@ import torch
 from diffusers import DPMSolverMultistepScheduler, DPMSolverSDEScheduler
 from numpy.typing import NDArray
 
-from anon_runtime.diffusion.schedule import SAMPLERS, TABLE_FIELDS, Schedule, evaluations
+from anon_runtime.diffusion.schedule import TABLE_FIELDS, Schedule, evaluations
 from anon_runtime.errors import AnonError
+from anon_runtime.types import SAMPLERS, Sampler
 
 from .models.sources import read_json
 
@@ -37,7 +38,7 @@ def load_config(folder: Path) -> Mapping[str, Any]:
     return config
 
 
-def make_scheduler(config: Mapping[str, Any], sampler: str, timestep_spacing: str | None = None) -> Any:
+def make_scheduler(config: Mapping[str, Any], sampler: Sampler, timestep_spacing: str | None = None) -> Any:
     """The diffusers scheduler that a sampler reproduces, made from a model's scheduler config as users make it.
 
     Raises:
@@ -62,7 +63,7 @@ def _require(config: Mapping[str, Any], key: str, allowed: tuple[Any, ...]) -> N
         raise AnonError("the model's scheduler config", why, "use a Stable Diffusion 1.5 model")
 
 
-def bake_schedule(scheduler: Any, sampler: str, steps: int) -> Schedule:
+def bake_schedule(scheduler: Any, sampler: Sampler, steps: int) -> Schedule:
     """Tables of one sampler and number of steps (see `anon_runtime.diffusion.schedule.Schedule`)."""
     scheduler.set_timesteps(steps)
     bake = _bake_dpmpp_sde if sampler == "dpmpp_sde" else _bake_dpmpp_2m_sde

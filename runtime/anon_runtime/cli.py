@@ -4,7 +4,7 @@ import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,18 @@ from typing import Any
 import click
 
 from .anonymizer import Anonymizer
+from .command_line import CommandLine
+from .commands import INTERRUPTED, describe_photos, run_photos, run_request
 from .console import Reporter, logging_to_stderr
 from .diffusion.acceleration import FAST_LEVELS
-from .diffusion.schedule import SAMPLERS
-from .errors import AnonError, UsageError
-from .faces.attributes import load_attributes
+from .errors import AnonError, UsageError, in_flags
 from .faces.prompt import STYLES
 from .folder.discovery import find_photos
-from .folder.identity import MAX_SEED, read_seed
+from .folder.identity import read_seed
 from .folder.ray_cluster import LOCAL, connect
 from .folder.remote import is_url
-from .folder.run import INTERRUPTED, describe_photos, run_photos, run_request
-from .folder.writer import ENDINGS, Output
-from .settings import Settings
-from .types import Request
+from .folder.writer import ENDINGS
+from .types import MAX_SEED, SAMPLERS, Request
 
 EPILOG = """\b
 Examples:
@@ -52,7 +50,7 @@ PATH: Any = click.Path(path_type=Path)
 log = logging.getLogger(__name__)
 
 
-class PathOrUrl(click.ParamType):
+class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
     """A path, or the text of a URL or of a lone dash, which a path would spoil."""
 
     name = "path"
@@ -67,11 +65,11 @@ class PathOrUrl(click.ParamType):
 # fmt: off
 @click.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("inputs", nargs=-1, type=PathOrUrl(), metavar="[INPUT]...")
-@click.option("-o", "--output", "out", type=PathOrUrl(), metavar="OUT",
+@click.option("-o", "--output", type=PathOrUrl(), metavar="OUT",
               help="Folder for the portraits and their journal, or a .png, .jpg or .webp file for a single one.")
 @click.option("-r", "--recursive", is_flag=True,
               help="Look into the folders of a folder, too; OUT gets the same tree.")
-@click.option("--format", "image_format", type=click.Choice(tuple(ENDINGS)), help="Of portraits.  [default: png]")
+@click.option("--format", type=click.Choice(tuple(ENDINGS)), help="Of portraits.  [default: png]")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and WebP.")
 @click.option("--suffix", default="", metavar="TEXT", help="Put between a photo's name and the ending.")
 @click.option("--rename", type=click.Choice(("none", "hash")), default="none", show_default=True,
@@ -90,7 +88,7 @@ class PathOrUrl(click.ParamType):
 @click.option("--device", type=click.Choice(("cpu", "cuda", "tensorrt")),
               help="What the engines run on; never replaced by another one.  "
                    "[default: the GPU if onnxruntime-gpu is installed, else the CPU; tensorrt for its own bundles]")
-@click.option("--prompt", help="Generate this prompt; no photo and no face engines are needed.")
+@click.option("--prompt", help="Generate an image from this prompt; no photo and no face engines are needed.")
 @click.option("--negative-prompt", help="What to avoid; only with --prompt.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), envvar="ANON_RUN_SEED", show_envvar=True,
               help="A photo's own seed is made from this one and its content, whatever its name and place; "
@@ -110,14 +108,14 @@ class PathOrUrl(click.ParamType):
               help="Photos worked on at once; an image does not depend on it.  [default: the bundle's]")
 @click.option("--threads", type=click.IntRange(1),
               help="Of an engine on the CPU; an image depends on it in its last digit.  [default: one for each core]")
-@click.option("--ray", "address", is_flag=False, flag_value=LOCAL, metavar="[ADDRESS]",
+@click.option("--ray", is_flag=False, flag_value=LOCAL, metavar="[ADDRESS]",
               help="Spread the run over a Ray cluster, with one engine for each GPU, or for as many cores as --threads "
                    "says; without ADDRESS over this machine.  Put it last, or write --ray=ADDRESS.")
 @click.option("--prompt-truncate", is_flag=True, help="Cut prompts at 77 tokens, as diffusers does.")
 @click.option("--prompt-style", type=click.Choice(STYLES), default="paper", show_default=True,
               help="Write labels as the paper does (Wavy_Hair) or as words (wavy hair).")
 @click.option("--ignore", metavar="A,B", default="", help="Attributes that no prompt mentions: Attractive,Young")
-@click.option("--attributes", "attributes_file", type=PATH, metavar="FILE.json",
+@click.option("--attributes", type=PATH, metavar="FILE.json",
               help="Use these attributes (the `attributes` object of --json) instead of reading the face; "
                    "may stand without a photo.")
 @click.option("--prompt-only", is_flag=True, help="Print what is read from the photos, and generate nothing.")
@@ -131,13 +129,7 @@ class PathOrUrl(click.ParamType):
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line a photo on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes; errors still show.")
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
-def command(
-    inputs: tuple[Path | str, ...], out: Path | str | None, recursive: bool, image_format: str | None, quality: int,
-    suffix: str, rename: str, overwrite: bool, max_failures: int | None, log_attributes: bool, engines: Path,
-    checksum: bool, device: str | None, prompt: str | None, negative_prompt: str | None, fast: int, ignore: str,
-    attributes_file: Path | None, prompt_only: bool, address: str | None, as_json: bool, quiet: bool,
-    seed: int | None, seed_file: Path | None, **choices: Any,
-) -> None:
+def command(**options: Any) -> None:
     """Turn photos of people into portraits of people who do not exist.
 
     INPUT is a photo, a folder of photos, a pattern in quotes, a URL such as s3://bucket/folder, or - for a list of
@@ -145,61 +137,62 @@ def command(
     the words. No pixel of a photo reaches an output.
     """
     # fmt: on
-    if bool(inputs or attributes_file) == (prompt is not None):
-        raise click.UsageError("name photos or --attributes, or give a --prompt, and not both")
-    if negative_prompt is not None and prompt is None:
-        raise click.UsageError("--negative-prompt goes with --prompt; a photo writes its own")
-    if prompt_only and prompt is not None:
-        raise click.UsageError("--prompt-only shows what is read from photos; it does not go with --prompt")
-    if (out is None) != prompt_only:
-        raise click.UsageError("give --output, or --prompt-only to generate nothing, and not both")
-    if address is not None and not (inputs and out):
-        raise click.UsageError("--ray spreads photos over machines: name photos and --output, and put --ray last")
-    if isinstance(out, str):
-        raise UsageError(f"output {out}", "it has to be a folder or a file", "name a path, or mount the bucket")
-    if rename == "hash" and not inputs:
-        raise click.UsageError("--rename hash hides names of photos; name some")
-    names = tuple(name.strip() for name in ignore.split(",") if name.strip())
-    attributes = load_attributes(attributes_file) if attributes_file else None
-    reporter = Reporter(as_json=as_json, quiet=quiet)
-    with logging_to_stderr(quiet=quiet):
-        choices |= {"seed": _choose_seed(seed, seed_file, out), "ignore": names, "attributes": attributes}
-        settings = Settings(acceleration=FAST_LEVELS[fast], **choices)
-        photos = list(find_photos(inputs, recursive=recursive, avoid=out, listed=sys.stdin.buffer))
-        load = partial(Anonymizer.load, engines, settings, checksum=checksum, device=device)
-        if out is None:
-            sys.exit(describe_photos(load(), photos, as_json=as_json))
-        output = Output.parse(out, format=image_format, quality=quality, suffix=suffix, rename=rename)
-        output.check(photos)
-        if output.file is not None and (suffix or rename != "none" or log_attributes):
-            raise click.UsageError("--suffix, --rename and --log-attributes are for a folder; --output names a file")
-        if photos:
-            anonymizer = load()
-            code = run_photos(
-                anonymizer, photos, output, reporter,
-                overwrite=overwrite, max_failures=max_failures, log_attributes=log_attributes,
-                connected=None if address is None else connect(address, load, anonymizer),
-            )  # fmt: skip
-        else:
-            request = None if prompt is None else Request(prompt, negative_prompt or "", settings.seed)
-            name = attributes_file.name if attributes_file else "portrait"
-            code = run_request(load(), request, output, name, reporter, overwrite=overwrite)
-    sys.exit(code)
+    chosen = CommandLine(**options)
+    chosen.check()
+    with logging_to_stderr(quiet=chosen.quiet, flags=FLAGS):
+        sys.exit(execute(chosen, Reporter(as_json=chosen.as_json, quiet=chosen.quiet, flags=FLAGS)))
 
 
-def _choose_seed(seed: int | None, file: Path | None, out: Path | None) -> int:
+# Settings by their Python names, as options: errors of the library name settings.
+FLAGS: Mapping[str, str] = {str(param.name): max(param.opts, key=len) for param in command.params if param.opts}
+
+
+def execute(chosen: CommandLine, reporter: Reporter) -> int:
+    """Do what a command line asks for; returns the exit code.
+
+    Raises:
+        AnonError: it cannot be done.
+    """
+    settings, seed = chosen.settings, _choose_seed(chosen)
+    photos = list(
+        find_photos(chosen.inputs, recursive=chosen.recursive, avoid=chosen.folder, listed=sys.stdin.buffer)
+    )
+    load = partial(
+        Anonymizer.load,
+        chosen.engines,
+        settings,
+        device=chosen.device,
+        threads=chosen.threads,
+        checksum=chosen.checksum,
+    )
+    output = None if chosen.folder is None else chosen.place(chosen.folder, photos)
+    with load() as anonymizer:
+        options = chosen.options(seed, anonymizer.engines.bundle.manifest.defaults)
+        if output is None:
+            return describe_photos(anonymizer, photos, options, reporter)
+        if not photos:
+            request = None if chosen.prompt is None else Request(chosen.prompt, chosen.negative_prompt or "", seed)
+            name = chosen.attributes.name if chosen.attributes else "portrait"
+            return run_request(anonymizer, request, output, name, options, reporter)
+        connected = None
+        if chosen.ray is not None:
+            device = anonymizer.engines.device
+            connected = connect(chosen.ray, load, device=device, threads=chosen.threads)
+        return run_photos(anonymizer, photos, output, options, reporter, connected=connected)
+
+
+def _choose_seed(chosen: CommandLine) -> int:
     """The seed of a run, from where it is kept."""
+    file, folder = chosen.seed_file, chosen.folder
     if file is None:
-        return seed or 0
-    if seed is not None:
-        raise click.UsageError("give --seed (or ANON_RUN_SEED) or --seed-file, and not both")
-    if out is not None and file.resolve().is_relative_to(out.resolve()):
+        return chosen.seed or 0
+    if folder is not None and file.resolve().is_relative_to(folder.resolve()):
         why = "it would lie among the portraits, and tell whose they are"
         raise UsageError(f"seed file {file}", why, "keep it somewhere else")
-    found, made = read_seed(file)
+    seed, made = read_seed(file)
     if made:
         log.info("made a secret seed in %s; keep it, and keep it away from the portraits", file)
-    return found
+    return seed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -211,14 +204,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except AnonError as error:
-        click.echo(f"anon-run: error: {error}", err=True)
+        click.echo(f"anon-run: error: {in_flags(str(error), FLAGS)}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("anon-run: interrupted; what was generated is kept", err=True)
         sys.exit(INTERRUPTED)
     except SystemExit:
         raise
-    except BaseException as error:  # a panic of a native extension is no Exception
+    except BaseException as error:  # noqa: BLE001 - a panic of a native extension is no Exception
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}, line {place.lineno}"
         click.echo(f"anon-run: internal error ({type(error).__name__} in {where}: {error}); please report it", err=True)

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from .errors import OutputError
-from .folder.pipeline import Record
+from .errors import OutputError, in_flags
+from .folder.records import Record
+from .folder.run import Summary
 
 log = logging.getLogger(__name__)
 LOG_EVERY = 30.0  # seconds between lines on progress where there is no terminal
@@ -23,10 +24,10 @@ LOG_EVERY = 30.0  # seconds between lines on progress where there is no terminal
 class Reporter:
     """Tells how a run goes: a bar on a terminal, a line now and then in a log; with ``as_json`` records on stdout."""
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self._as_json, self._quiet, self._stdout = as_json, quiet, sys.stdout
+    def __init__(self, *, as_json: bool, quiet: bool, flags: Mapping[str, str]) -> None:
+        self._as_json, self._quiet, self._flags, self._stdout = as_json, quiet, flags, sys.stdout
         self._bar: tqdm[Any] | None = None
-        self._failed = 0
+        self._done = self._total = self._failed = 0
         self._start = self._told = time.monotonic()
 
     @contextmanager
@@ -38,20 +39,22 @@ class Reporter:
         with tqdm(total=total, unit="photo", disable=hidden, dynamic_ncols=True) as bar, logging_redirect_tqdm(loggers):
             self._bar, self._done, self._total = bar, 0, total
             yield
+        self._bar = None
 
     def evaluation(self, done: int, total: int) -> None:
         """A progress callback: what the denoiser is at."""
-        assert self._bar is not None
-        self._bar.set_postfix_str(f"evaluation {done} of {total}")
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"evaluation {done} of {total}")
 
     def record(self, record: Record) -> None:
         """Tell what became of a photo."""
-        assert self._bar is not None
         self._done += 1
         self._failed += record.status == "error"
-        _log_failure(record)
+        self._log_failure(record)
         if self._as_json:
-            _print_json(record.to_dict(), self._stdout)
+            self._print_json(record)
+        if self._bar is None:
+            return
         self._bar.update(1)
         now = time.monotonic()
         if self._bar.disable and now - self._told > LOG_EVERY:
@@ -60,34 +63,43 @@ class Reporter:
             counts = f"{self._done} of {self._total} photos, {self._failed} failed"
             log.info("%s, %.2f a second, %s left", counts, rate, left)
 
-    def summary(self, counts: Mapping[str, int], seconds: float, stages: Mapping[str, float], out: Path) -> None:
+    def summary(self, summary: Summary, out: Path) -> None:
         """Tell what became of all photos, and where the time went."""
+        counts, seconds = summary.counts, summary.seconds
         titles = {"ok": "ok", "done": "done before", "skipped": "skipped", "error": "failed"}
         told = ", ".join(f"{counts[status]} {title}" for status, title in titles.items() if counts[status])
         log.info("%s, in %s", told or "nothing to do", out)
         if counts["ok"]:
-            work = ", ".join(f"{stage} {value:.1f} s" for stage, value in stages.items())
+            work = ", ".join(f"{stage} {value:.1f} s" for stage, value in summary.stages.items())
             log.info("%.1f s, %.2f photos a second; of it %s", seconds, counts["ok"] / seconds, work)
 
+    def description(self, record: Record) -> None:
+        """Tell what was read from a photo; as JSON the usual line, without ``output``."""
+        self._log_failure(record)
+        if self._as_json:
+            self._print_json(record, leave_out="output")
+        elif record.status == "ok":
+            _print_description(record)
 
-def show_description(record: Record, as_json: bool) -> None:
-    """Print what was read from a photo; with ``as_json`` the usual line, without ``output``."""
-    _log_failure(record)
-    if as_json:
-        line = record.to_dict()
-        del line["output"]
-        _print_json(line)
-    elif record.status == "ok":
-        _print_description(record)
+    def _log_failure(self, record: Record) -> None:
+        reason = _printable(in_flags(record.reason or "", self._flags))
+        if record.status == "skipped":
+            log.info("skipped %s", reason)
+        elif record.status == "error":
+            log.error("%s", reason)
 
-
-def _print_json(line: Mapping[str, Any], file: TextIO | None = None) -> None:
-    try:
-        click.echo(json.dumps(line, allow_nan=False), file)  # in ASCII: names of files need not be UTF-8
-    except BrokenPipeError:
-        raise  # whoever read it has had enough
-    except OSError as error:
-        raise OutputError("standard output", error.strerror or str(error), "make room, or write to a file") from None
+    def _print_json(self, record: Record, leave_out: str = "") -> None:
+        line = {key: value for key, value in record.to_dict().items() if key != leave_out}
+        if record.reason is not None:
+            line["reason"] = in_flags(record.reason, self._flags)
+        try:
+            click.echo(json.dumps(line, allow_nan=False), self._stdout)  # in ASCII: names of files need not be UTF-8
+        except BrokenPipeError:
+            raise  # whoever read it has had enough
+        except OSError as error:
+            raise OutputError(
+                "standard output", error.strerror or str(error), "make room, or write to a file"
+            ) from None
 
 
 def _print_description(record: Record) -> None:
@@ -109,24 +121,28 @@ def _print_description(record: Record) -> None:
     click.echo()
 
 
-def _log_failure(record: Record) -> None:
-    if record.status == "skipped":
-        log.info("skipped %s", _printable(record.reason))
-    elif record.status == "error":
-        log.error("%s", _printable(record.reason))
-
-
-def _printable(text: str | None) -> str:
+def _printable(text: str) -> str:
     """One line, whatever bytes a file's name is made of."""
-    shown = (text or "").encode("utf-8", "backslashreplace").decode()
+    shown = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
+class _InFlags(logging.Formatter):
+    """Settings that a message names are shown as options of the command line."""
+
+    def __init__(self, flags: Mapping[str, str]) -> None:
+        super().__init__("anon-run: %(message)s")
+        self._flags = flags
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_flags(super().format(record), self._flags)
+
+
 @contextmanager
-def logging_to_stderr(*, quiet: bool) -> Iterator[None]:
+def logging_to_stderr(*, quiet: bool, flags: Mapping[str, str]) -> Iterator[None]:
     """Messages of this package go to stderr, plain."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("anon-run: %(message)s"))
+    handler.setFormatter(_InFlags(flags))
     logger = logging.getLogger(__package__)
     logger.addHandler(handler)
     logger.setLevel(logging.ERROR if quiet else logging.INFO)

@@ -76,7 +76,8 @@ def test_any_attribute_file_is_read_or_refused(tmp_path: Path, content: bytes) -
     (tmp_path / "a.json").write_bytes(content)
     try:
         found = load_attributes(tmp_path / "a.json")
-        assert isinstance(found["Age"], int) and 0 <= float(found["Male"]) <= 1
+        assert isinstance(found["Age"], int)
+        assert 0 <= float(found["Male"]) <= 1
     except UsageError as error:
         assert str(tmp_path) in error.what
 

@@ -6,9 +6,9 @@ from statistics import median
 
 import numpy as np
 
-from anon_runtime.backends.base import Engine
 from anon_runtime.bundle.manifest import Defaults, EngineSpec
 from anon_runtime.diffusion.text_encoder import WINDOW
+from anon_runtime.types import Engine
 
 TURNS = 5
 BATCHES = (2, 4, 8, 16)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from anon_runtime.backends.base import load_engine
 from anon_runtime.backends.cuda import Cuda
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.integrity import FileRecord, sha256_all
 from anon_runtime.bundle.manifest import MANIFEST, Defaults, EngineSpec, Manifest, Tables, Verification
-from anon_runtime.diffusion.schedule import SAMPLERS
 from anon_runtime.errors import BackendError
+from anon_runtime.types import SAMPLERS
 
 from ..disk import check_space
 from ..targets import TARGETS
@@ -24,7 +25,7 @@ from .options import BuildOptions
 from .plan import BuildPlan, BuildStep, prepare
 from .requirements import check_requirements
 from .staging import link, lock, staging
-from .verify import REFERENCE_IMAGE, check_engine, verify_bundle
+from .verify import REFERENCE_IMAGE, check_engine, verify
 
 Report = Callable[[str, str], object]  # a component, and what happens to it
 
@@ -179,7 +180,8 @@ def _verify(plan: BuildPlan, bundle: Bundle, report: Report) -> Verification | N
     """The measured differences from PyTorch; None if the engines cannot run on this machine."""
     if not runs_here(plan.gpu):
         return None
-    return verify_bundle(bundle, report=lambda role: report("verification", role))
+    with Engines(bundle) as engines:
+        return verify(engines, lambda role: report("verification", role))
 
 
 def _file_records(plan: BuildPlan, folder: Path) -> dict[str, FileRecord]:

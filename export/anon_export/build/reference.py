@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from anon_runtime import Request, Settings
 from anon_runtime.bundle.manifest import Defaults
+from anon_runtime.types import Floats, Pixels
 
 from ..tables import make_scheduler
 from .verify import REFERENCE_IMAGE, REQUEST, SETTINGS
-
-Floats = NDArray[np.float32]
 
 
 class Diffusers:
@@ -62,7 +60,7 @@ class Diffusers:
         return generated
 
 
-def to_pixels(unit: Floats) -> NDArray[np.uint8]:
+def to_pixels(unit: Floats) -> Pixels:
     """diffusers' ``numpy_to_pil``: images in 0..1 to 8 bits."""
     return (unit * 255).round().astype(np.uint8)
 

@@ -28,7 +28,7 @@ def check_place(target: Path) -> None:
 
 
 @contextmanager
-def lock(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
+def lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
     """Let one build of a bundle run at a time.
 
     The lock is a file beside the bundle, so that it holds for all users and machines that see the folder. The build

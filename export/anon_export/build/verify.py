@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.backends.base import Engine, first_line
+from anon_runtime import Request, Settings
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.integrity import REBUILD
 from anon_runtime.bundle.manifest import EngineError, EngineSpec, Verification
-from anon_runtime.errors import AnonError, BundleError
+from anon_runtime.diffusion.generator import Generator
+from anon_runtime.errors import AnonError, BundleError, first_line
+from anon_runtime.types import Engine
 
 from ..graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 
@@ -36,51 +38,22 @@ REPORT = "report the model and the versions in bundle.json"
 Report = Callable[[str], object]
 
 
-def verify_bundle(bundle: Bundle, device: str | None = None, report: Report = lambda _: None) -> Verification:
-    """Verify a bundle with its engines on a device; see `verify`.
+def verify(engines: Engines, report: Report = lambda _: None) -> Verification:
+    """Compare a bundle's engines with PyTorch's outputs, and an image that the runtime generates with diffusers'.
 
     Args:
-        bundle: to verify.
-        device: ``cpu``, ``cuda`` or ``tensorrt``; None is the best one that there is.
-        report: called with the name of each engine before it runs.
-    """
-    anonymizer = Anonymizer(bundle, device=device)
-
-    def generate(request: Request, settings: Settings) -> Image.Image:
-        return anonymizer.generate([request], settings)[0].image
-
-    return verify(bundle, anonymizer.engine, generate, report)
-
-
-def verify(
-    bundle: Bundle,
-    engines: Callable[[str], Engine],
-    generate: Callable[[Request, Settings], Image.Image],
-    report: Report = lambda _: None,
-) -> Verification:
-    """Compare engines with PyTorch's outputs, and an image that the runtime generates with diffusers'.
-
-    Args:
-        bundle: holds the reference outputs and the reference image.
-        engines: the engine of a role.
-        generate: an image of the bundle's size.
+        engines: of the bundle, which holds the reference outputs and the reference image.
         report: called with the name of each engine before it runs.
 
     Raises:
         AnonError: an engine or the image differs from PyTorch by more than its precision allows.
     """
-    errors = {}
+    bundle, errors = engines.bundle, {}
     for role, spec in bundle.manifest.engines.items():
         report(role)
-        errors[role] = check_engine(engines(role), spec, bundle.path / spec.path, role)
+        errors[role] = check_engine(engines[role], spec, bundle.path / spec.path, role)
     report("image")
-    reference = _read_reference_image(bundle.path / REFERENCE_IMAGE)  # first, as it takes no time
-    ratio = min(psnr(np.asarray(generate(REQUEST, SETTINGS)), reference), 999.0)  # JSON has no infinity
-    bound = image_bound(bundle)
-    if not ratio >= bound:
-        why = f"it differs from diffusers' (PSNR {ratio:.1f} dB, the bound is {bound:.0f})"
-        raise AnonError("an image of the bundle", why, REPORT)
-    return Verification(errors, ratio)
+    return Verification(errors, _check_image(engines))
 
 
 def check_engine(engine: Engine, spec: EngineSpec, path: Path, role: str) -> EngineError:
@@ -111,12 +84,21 @@ def check_engine(engine: Engine, spec: EngineSpec, path: Path, role: str) -> Eng
     return max(errors, key=lambda error: error.relative)
 
 
-def _read_reference_image(path: Path) -> NDArray[np.uint8]:
+def _check_image(engines: Engines) -> float:
+    bundle = engines.bundle
+    path, bound = bundle.path / REFERENCE_IMAGE, image_bound(bundle)
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+            theirs = np.asarray(image.convert("RGB"))
     except OSError as error:
         raise BundleError(str(path), f"it cannot be read ({first_line(error)})", REBUILD) from None
+    generator = Generator.load(engines, SETTINGS.resolve(bundle.manifest).sampling)
+    ours = np.asarray(generator.generate([REQUEST])[0].image)
+    ratio = min(psnr(ours, theirs), 999.0)  # JSON has no infinity
+    if not ratio >= bound:
+        why = f"it differs from diffusers' (PSNR {ratio:.1f} dB, the bound is {bound:.0f})"
+        raise AnonError("an image of the bundle", why, REPORT)
+    return ratio
 
 
 def image_bound(bundle: Bundle) -> float:

@@ -1,20 +1,19 @@
 """Reference outputs: PyTorch's outputs for seeded inputs, in a file beside each graph."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anon_runtime.backends.base import Arrays
 from anon_runtime.bundle.integrity import REBUILD
 from anon_runtime.errors import BundleError
+from anon_runtime.types import Array, Floats
 
 REFERENCE_OUTPUTS = "check.npz"
 
 
-def write_reference_outputs(path: Path, inputs: Arrays, outputs: Arrays) -> None:
+def write_reference_outputs(path: Path, inputs: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
     """Write a network's inputs and the outputs that PyTorch computes from them."""
     arrays = {f"input {name}": array for name, array in inputs.items()}
     arrays |= {f"output {name}": array for name, array in outputs.items()}
@@ -23,14 +22,14 @@ def write_reference_outputs(path: Path, inputs: Arrays, outputs: Arrays) -> None
 
 def merge_reference_outputs(paths: Sequence[Path], path: Path) -> None:
     """Write the outputs of several networks that have the same inputs into one file."""
-    merged: dict[str, NDArray[np.generic]] = {}
+    merged: dict[str, Array] = {}
     for part in paths:
         with np.load(part, allow_pickle=False) as arrays:
             merged |= {name: arrays[name] for name in arrays.files}
     np.savez_compressed(path, allow_pickle=False, **merged)
 
 
-def read_reference_outputs(path: Path) -> tuple[dict[str, NDArray[np.generic]], dict[str, NDArray[np.float32]]]:
+def read_reference_outputs(path: Path) -> tuple[dict[str, Array], dict[str, Floats]]:
     """A network's inputs, and PyTorch's outputs for them.
 
     Raises:
@@ -42,7 +41,7 @@ def read_reference_outputs(path: Path) -> tuple[dict[str, NDArray[np.generic]], 
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(str(path), f"it cannot be read ({error})", REBUILD) from None
 
-    def part(kind: str) -> dict[str, NDArray[np.generic]]:
+    def part(kind: str) -> dict[str, Array]:
         return {name.removeprefix(kind): array for name, array in content.items() if name.startswith(kind)}
 
     return part("input "), {name: np.asarray(a, np.float32) for name, a in part("output ").items()}

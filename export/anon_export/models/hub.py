@@ -4,8 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from anon_runtime.backends.base import first_line
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, first_line
 
 from ..disk import check_space
 

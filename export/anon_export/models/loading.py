@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from anon_runtime.backends.base import first_line
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, first_line
 
 from ..extras import explain_import_error
 from .sources import Model, Weights, find_model

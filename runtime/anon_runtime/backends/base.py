@@ -1,18 +1,15 @@
-"""Engine backends: each one loads the engines of one kind of target behind the same call."""
+"""What all backends have in common: which one loads an engine, on which device, and how their refusals are told."""
 
 import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..errors import BackendError, GenerationError
-
-Arrays = dict[str, NDArray[np.generic]]
+from ..errors import BackendError, GenerationError, first_line
+from ..types import Array, Engine
 
 _MODULES = {
     "onnxruntime": ".onnxruntime",
@@ -27,14 +24,6 @@ DEVICES = {
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt",),
 }
-
-
-class Engine(Protocol):
-    """A loaded network: named arrays in, named arrays out."""
-
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]], /) -> Arrays:
-        """Run the network."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +75,7 @@ def resolve_device(target: str, device: str | None) -> str:
         raise BackendError("the bundle", why, f"build for one of: {', '.join(_MODULES)}")
     if device is not None and device not in DEVICES[target]:
         why = f"engines for {target} run on: {', '.join(DEVICES[target])}"
-        raise BackendError(f"device {device}", why, "use that, or build the bundle for another --target")
+        raise BackendError(f"device {device}", why, "use that, or build the bundle for another target")
     if target == "onnxruntime" and device is None:
         chosen: str = importlib.import_module(_MODULES[target], __package__).default_device()
         return chosen
@@ -105,7 +94,7 @@ def physical_cores() -> int:
     return len(siblings)
 
 
-def check_finite(array: NDArray[np.generic], engine: str, when: str) -> None:
+def check_finite(array: Array, engine: str, when: str) -> None:
     """Refuse numbers that say nothing, and would give a black or broken image.
 
     Raises:
@@ -121,11 +110,6 @@ def cache_folder() -> Path:
     return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "anon-engines"
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def cannot_load(path: Path, library: str, error: Exception | str) -> BackendError:
     """A library's refusal of a file as an error that users see."""
     reason = error if isinstance(error, str) else first_line(error)
@@ -134,9 +118,7 @@ def cannot_load(path: Path, library: str, error: Exception | str) -> BackendErro
     )
 
 
-def cannot_run(
-    path: Path, library: str, inputs: Mapping[str, NDArray[np.generic]], error: Exception | str
-) -> BackendError:
+def cannot_run(path: Path, library: str, inputs: Mapping[str, Array], error: Exception | str) -> BackendError:
     """A library's refusal of inputs as an error that users see."""
     reason = error if isinstance(error, str) else first_line(error)
     shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())

@@ -27,7 +27,7 @@ class Cuda:
             reason = self.api.cudaGetErrorString(code)[1].decode()
             fix = "check the driver with `nvidia-smi`, or use a bundle for another target"
             if code == self.api.cudaError_t.cudaErrorMemoryAllocation:
-                fix = "use a smaller --batch-size, or a GPU with more memory that is free"
+                fix = "use a smaller `batch_size`, or a GPU with more memory that is free"
             raise BackendError(f"CUDA's {name}", reason, fix)
         return results[0] if results else None
 

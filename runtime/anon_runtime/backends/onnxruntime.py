@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..errors import BackendError
-from .base import Arrays, Engine, Placement, cache_folder, cannot_load, cannot_run, first_line
+from ..errors import BackendError, first_line
+from ..types import Array, Arrays, Engine
+from .base import Placement, cache_folder, cannot_load, cannot_run
 
 # onnxruntime's builds (1.32 for Linux does) tell Microsoft what they run on what, with a number that is kept for the
 # machine, from the moment that they are imported. Whoever wants that sets the variable to 0.
@@ -48,28 +48,28 @@ class _OrtEngine:
         self._ort = import_onnxruntime()
         device = placement.device or default_device()
         if PROVIDERS[device] not in self._ort.get_available_providers():
-            fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use --device cpu"
+            fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use `device` cpu"
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
-        self._path, self._session = path, _start(path, device, placement)
-        self._memory = None if device == "cpu" else "cuda"
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._path, self.session = path, _start(path, device, placement)
+        self.memory = None if device == "cpu" else "cuda"
+        self._outputs = [output.name for output in self.session.get_outputs()]
 
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         try:
-            results = self._run_bound(inputs) if self._memory else self._session.run(self._outputs, dict(inputs))
-        except Exception as error:
+            results = self._run_bound(inputs) if self.memory else self.session.run(self._outputs, dict(inputs))
+        except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
             raise cannot_run(self._path, "onnxruntime", inputs, error) from None
         return dict(zip(self._outputs, results, strict=True))
 
-    def _run_bound(self, inputs: Mapping[str, NDArray[np.generic]]) -> list[NDArray[np.generic]]:
+    def _run_bound(self, inputs: Mapping[str, Array]) -> list[Array]:
         """Inputs are copied to the device once, and outputs are made there: no copy back and forth inside the graph."""
-        binding = self._session.io_binding()
+        binding = self.session.io_binding()
         for name, array in inputs.items():
-            value = self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self._memory, 0)
+            value = self._ort.OrtValue.ortvalue_from_numpy(np.asarray(array, order="C"), self.memory, 0)
             binding.bind_ortvalue_input(name, value)
         for name in self._outputs:
-            binding.bind_output(name, self._memory)
-        self._session.run_with_iobinding(binding)
+            binding.bind_output(name, self.memory)
+        self.session.run_with_iobinding(binding)
         return [value.numpy() for value in binding.get_outputs()]
 
 
@@ -103,14 +103,14 @@ def _start(path: Path, device: str, placement: Placement) -> Any:
         # which it reads when the first session starts. A user's own choice stays.
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     missing = {"cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}.get(device)
-    fix = f"check the driver with `nvidia-smi` and that {missing} are installed, or use --device cpu"
+    fix = f"check the driver with `nvidia-smi` and that {missing} are installed, or use `device` cpu"
     try:
         # Otherwise onnxruntime tells of a provider that fails on standard output, and takes the next one.
         session = import_onnxruntime().InferenceSession(
             str(path), providers=_providers(device, placement.key), enable_fallback=0,
             **session_arguments(path, placement.threads),
         )  # fmt: skip
-    except Exception as error:  # onnxruntime's exceptions share no base class.
+    except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         if missing is None:
             raise cannot_load(path, "onnxruntime", error) from None
         raise BackendError(f"{path} on device {device}", first_line(error), f"{fix}, or build it again") from None

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import BackendError
-from .base import Arrays, Engine, Placement, cannot_load, cannot_run
+from ..types import Array, Arrays, Engine
+from .base import Placement, cannot_load, cannot_run
 from .cuda import Cuda
 
 # The wheel that carries TensorRT for RTX's libraries; the bindings find them once they are loaded.
@@ -56,7 +56,7 @@ def listen(trt: Any) -> tuple[Any, deque[str]]:
     """
     errors: deque[str] = deque(maxlen=2)
 
-    class Logger(trt.ILogger):
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
@@ -118,7 +118,7 @@ class _Launch:
     def _results(self) -> Arrays:
         return {name: np.empty(shape, dtype) for name, (shape, dtype) in self._outputs.items()}
 
-    def _bind(self, name: str, array: NDArray[np.generic]) -> int:
+    def _bind(self, name: str, array: Array) -> int:
         """A buffer of an array's size, as the context's input or output."""
         address = int(self._cuda("Malloc", max(array.nbytes, 1)))
         self._held.callback(self._cuda.api.cudaFree, address)
@@ -196,7 +196,7 @@ class _TensorRtEngine:
         held.callback(cuda.api.cudaFree, self._memory)
         held.callback(self._launches.clear)
 
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         self._errors.clear()
         try:
             _require(inputs.keys() == self._inputs.keys(), f"its inputs are {', '.join(self._inputs)}")
@@ -239,7 +239,7 @@ class _TensorRtEngine:
             fits = len(low) == array.ndim and all(a <= n <= b for a, n, b in zip(low, array.shape, high, strict=True))
             if not fits:
                 why = f"{name} {list(array.shape)} is outside of {list(low)} to {list(high)}, which it was built for"
-                fix = "use another --batch-size, or build again with larger ranges"
+                fix = "use another `batch_size`, or build again with larger ranges"
                 raise BackendError(str(self._path), why, fix)
 
     def _with_errors(self, what: str) -> str:

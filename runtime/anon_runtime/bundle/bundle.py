@@ -43,7 +43,7 @@ class Bundle:
         try:
             text = where.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
-            fix = "build one with `anon-export build demo`, or name one with --engines"
+            fix = "build one with `anon-export build demo`, or name one with `engines`"
             raise BundleError(f"no bundle in {folder}", f"there is no {MANIFEST}", fix) from None
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(str(where), f"it cannot be read ({error})", REBUILD) from None
@@ -77,6 +77,9 @@ class Bundle:
         try:
             return self.manifest.engines[role]
         except KeyError:
-            fixes = {"face": "use another bundle, or build with --faces", "unet_": "build with --deepcache"}
+            fixes = {
+                "face": "use another bundle, or build it with `anon-export build --faces`",
+                "unet_": "build it with `anon-export build --deepcache`",
+            }
             fix = next((fix for start, fix in fixes.items() if role.startswith(start)), REBUILD)
             raise BundleError(f"bundle {self.path}", f"it has no {role} engine", fix) from None

@@ -8,9 +8,10 @@ import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from types import UnionType
-from typing import Any, Self, TypeVar, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from ..errors import BundleError
+from ..types import Sampler
 from .integrity import REBUILD, FileRecord
 
 MANIFEST = "bundle.json"
@@ -94,7 +95,7 @@ class Defaults:
         guidance_batch: whether both halves of guidance run in one call.
     """
 
-    sampler: str = "dpmpp_sde"
+    sampler: Sampler = "dpmpp_sde"
     steps: int = 15
     guidance_scale: float = 7.5
     guidance_batch: bool = True
@@ -252,9 +253,13 @@ def _make(kind: type[T], fields: dict[str, Any]) -> T:
 
 
 def _typed(value: Any, hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"{value!r} is none of {', '.join(get_args(hint))}")
+        return value
     plain = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
     allowed = (int, float) if plain is float else plain
-    if not isinstance(value, allowed) or isinstance(value, bool) and plain in (int, float):
+    if not isinstance(value, allowed) or (isinstance(value, bool) and plain in (int, float)):
         raise TypeError(f"{value!r} is no {hint}")
     return value
 

@@ -7,6 +7,7 @@ fresh ones, since they change slowly from one noise level to the next.
 
 from dataclasses import dataclass
 
+from ..types import Sampler
 from .schedule import Schedule
 
 
@@ -20,7 +21,7 @@ class Acceleration:
         cache_interval: of so many evaluations in a row, one runs the full UNet, and the others take its deep features.
     """
 
-    sampler: str | None = None
+    sampler: Sampler | None = None
     guidance_interval: tuple[float, float] | None = None
     cache_interval: int = 1
 

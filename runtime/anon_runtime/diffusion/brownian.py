@@ -1,4 +1,18 @@
-"""The noise of an image: torch's initial latents and torchsde's Brownian tree, seed for seed."""
+"""The noise of an image, seed for seed as diffusers draws it.
+
+The road from a seed to noise:
+
+1. The seed. In a folder run, `anon_runtime.folder.identity.identify` makes one of 32 bits for each photo from the run's
+   secret seed and the photo's content; with a prompt, it is the user's. It travels as `Request.seed`.
+2. The initial latents: `draw_initial` is ``torch.randn(shape, generator=manual_seed(seed))``, times
+   ``init_noise_sigma`` in `anon_runtime.diffusion.generator`.
+3. The noise of the updates: `draw_noise`. For ``dpmpp_sde`` it comes from a Brownian path with the seed's own
+   ``SeedSequence``, as torchsde's ``BrownianInterval`` makes it: `build_tree` finds once which pieces of the path a
+   schedule asks for, and `sample_tree` draws them for a seed. For ``dpmpp_2m_sde`` it is the generator's next normal
+   numbers, as diffusers' ``DPMSolverMultistepScheduler`` draws them.
+4. The normal numbers themselves: `anon_runtime.diffusion.torch_rng`, torch's mt19937 and Box-Muller transform.
+5. The sampler (`anon_runtime.diffusion.samplers`) asks for the noise of update k and scales it by ``noise_coefs[k]``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +20,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..types import Floats
 from .schedule import Schedule
-from .torch_rng import Floats, NormalStream, interleave, seeded_normals
+from .torch_rng import NormalStream, interleave, seeded_normals
 
 _POOL = 24  # torchsde's pool_size
 
@@ -37,7 +52,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class TreePlan:
+class BrownianTree:
     """Which parts of a Brownian path a schedule asks for; it holds for every seed.
 
     Attributes:
@@ -53,8 +68,8 @@ class TreePlan:
     scales: Floats
 
 
-def plan_tree(schedule: Schedule) -> TreePlan:
-    """BuildOptions the Brownian tree of a dpmpp_sde schedule.
+def build_tree(schedule: Schedule) -> BrownianTree:
+    """The Brownian tree of a dpmpp_sde schedule.
 
     Mirrors torchsde's ``BrownianInterval(tol=1e-6, pool_size=24, halfway_tree=True)``: end points are rounded to 6
     digits and clamped to the root; an interval is halved until the end points of all queries are hit.
@@ -68,14 +83,14 @@ def plan_tree(schedule: Schedule) -> TreePlan:
         for pair in zip(schedule.query_from[asked], schedule.query_to[asked], strict=True)
     ]
     keys: list[tuple[int, int]] = []
-    root = _plan_piece(low, high, (0, 0), {k: (a, b) for k, (a, b) in enumerate(ends) if a < b}, keys)
-    return TreePlan(end - start, root, np.array(keys, np.uint32).reshape(-1, 2), schedule.query_scales[asked])
+    root = _build_piece(low, high, (0, 0), {k: (a, b) for k, (a, b) in enumerate(ends) if a < b}, keys)
+    return BrownianTree(end - start, root, np.array(keys, np.uint32).reshape(-1, 2), schedule.query_scales[asked])
 
 
-def _plan_piece(
+def _build_piece(
     start: float, end: float, key: tuple[int, int], wanted: dict[int, tuple[float, float]], keys: list[tuple[int, int]]
 ) -> Piece:
-    """BuildOptions the interval [start, end], of which the queries in ``wanted`` need a part or all."""
+    """The interval [start, end], of which the queries in ``wanted`` need a part or all."""
     whole = tuple(k for k, ends in wanted.items() if ends == (start, end))
     parts = {k: ends for k, ends in wanted.items() if k not in whole}
     if not parts:
@@ -87,23 +102,23 @@ def _plan_piece(
     number, depth = key
     cut = Cut(
         middle - start, end - middle, 1 / (end - start),
-        _plan_piece(start, middle, (2 * number, depth + 1), left, keys),
-        _plan_piece(middle, end, (2 * number + 1, depth + 1), right, keys),
+        _build_piece(start, middle, (2 * number, depth + 1), left, keys),
+        _build_piece(middle, end, (2 * number + 1, depth + 1), right, keys),
     )  # fmt: skip
     return Piece(whole, cut)
 
 
-def draw_tree(plan: TreePlan, seed: int, size: int) -> Floats:
-    """The noise of every query of a plan for one image: float32 (queries, size), unit variance.
+def sample_tree(tree: BrownianTree, seed: int, size: int) -> Floats:
+    """The noise of every query of a tree for one image: float32 (queries, size), unit variance.
 
     The path is walked from left to right, so that the pieces of a query are added up in torchsde's order and only two
     pieces for each depth are kept.
     """
     root_seed = int(np.random.SeedSequence(seed, pool_size=_POOL).generate_state(1)[0])
-    normals = seeded_normals([root_seed, *map(int, cut_seeds(seed, plan.keys))], size)
+    normals = seeded_normals([root_seed, *map(int, cut_seeds(seed, tree.keys))], size)
     first = next(normals)
-    increments = np.zeros((len(plan.scales), *first.shape), np.float32)
-    parts = np.empty((2, 1 + int(plan.keys[:, 1].max(initial=0)), *first.shape), np.float32)
+    increments = np.zeros((len(tree.scales), *first.shape), np.float32)
+    parts = np.empty((2, 1 + int(tree.keys[:, 1].max(initial=0)), *first.shape), np.float32)
 
     def walk(piece: Piece, whole: Floats, depth: int) -> None:
         for query in piece.queries:
@@ -119,9 +134,9 @@ def draw_tree(plan: TreePlan, seed: int, size: int) -> Floats:
         walk(cut.left, left, depth + 1)
         walk(cut.right, np.subtract(whole, left, out=right), depth + 1)
 
-    walk(plan.root, first * np.float32(np.sqrt(plan.span)), 0)
+    walk(tree.root, first * np.float32(np.sqrt(tree.span)), 0)
     # Sigma falls along the schedule, so the path is followed backwards: hence the sign.
-    increments /= -plan.scales.reshape(-1, *[1] * first.ndim)
+    increments /= -tree.scales.reshape(-1, *[1] * first.ndim)
     return increments if first.ndim == 1 else interleave(increments.swapaxes(0, 1))
 
 
@@ -149,7 +164,7 @@ def cut_seeds(seed: int, keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 @dataclass(frozen=True)
-class NoisePlan:
+class NoiseSpec:
     """What has to be drawn for an image of one schedule, whatever its seed.
 
     Attributes:
@@ -158,15 +173,15 @@ class NoisePlan:
     """
 
     draws: int
-    tree: TreePlan | None
+    tree: BrownianTree | None
 
 
-def plan_noise(schedule: Schedule) -> NoisePlan:
-    """BuildOptions the random numbers of a schedule, once for all images."""
+def specify_noise(schedule: Schedule) -> NoiseSpec:
+    """What has to be drawn for a schedule, once for all images."""
     if schedule.sampler == "dpmpp_sde":
-        tree = plan_tree(schedule)
-        return NoisePlan(len(tree.scales), tree)
-    return NoisePlan(schedule.evaluations, None)
+        tree = build_tree(schedule)
+        return NoiseSpec(len(tree.scales), tree)
+    return NoiseSpec(schedule.evaluations, None)
 
 
 def draw_initial(seed: int, shape: Sequence[int]) -> Floats:
@@ -174,13 +189,13 @@ def draw_initial(seed: int, shape: Sequence[int]) -> Floats:
     return NormalStream(seed).draw(int(np.prod(shape))).reshape(shape)
 
 
-def draw_noise(plan: NoisePlan, seed: int, shape: Sequence[int]) -> Floats:
+def draw_noise(spec: NoiseSpec, seed: int, shape: Sequence[int]) -> Floats:
     """The noise of an image's sampler: what diffusers draws with ``generator`` and ``noise_sampler_seed`` both seed.
 
     dpmpp_sde follows a Brownian path of its own; dpmpp_2m_sde goes on where the initial latents ended.
 
     Args:
-        plan: of the schedule.
+        spec: of the schedule.
         seed: 0 .. 2**64 - 1.
         shape: of one image's latents, (channels, height, width).
 
@@ -188,10 +203,10 @@ def draw_noise(plan: NoisePlan, seed: int, shape: Sequence[int]) -> Floats:
         float32 (draws, channels, height, width).
     """
     size = int(np.prod(shape))
-    if plan.tree is not None:
-        noise = draw_tree(plan.tree, seed, size)
+    if spec.tree is not None:
+        noise = sample_tree(spec.tree, seed, size)
     else:
         stream = NormalStream(seed)
         stream.draw(size)  # the initial latents
-        noise = np.stack([stream.draw(size) for _ in range(plan.draws)])
-    return noise.reshape(plan.draws, *shape)
+        noise = np.stack([stream.draw(size) for _ in range(spec.draws)])
+    return noise.reshape(spec.draws, *shape)

@@ -1,49 +1,56 @@
-"""Classifier-free guidance: the UNet engine as the denoiser that a sampler calls."""
+"""Classifier-free guidance (Ho and Salimans, 2022): the UNet engine as the denoiser that a sampler calls."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..backends.base import Engine
+from ..types import Doubles, Engine, Floats
 from .acceleration import Evaluation
-from .samplers import Denoiser, Floats
+from .samplers import Denoiser
 
 
 @dataclass(frozen=True)
-class Text:
-    """Text embeddings (n, tokens, width) of the prompts; without negative ones there is no guidance."""
+class TextEmbeddings:
+    """Of the prompts of a batch, (n, tokens, width) each; without negative ones there is no guidance."""
 
     positive: Floats
     negative: Floats | None = None
 
 
 def make_denoiser(
-    unet: Engine, unet_cached: Engine | None, text: Text, guidance_scale: float, timesteps: NDArray[np.float64],
-    evaluations: Sequence[Evaluation], *, one_batch: bool,
-) -> Denoiser:  # fmt: skip
+    unet: Engine,
+    unet_cached: Engine | None,
+    text: TextEmbeddings,
+    guidance_scale: float,
+    timesteps: Doubles,
+    evaluations: Sequence[Evaluation],
+    *,
+    one_batch: bool,
+) -> Denoiser:
     """A denoiser that predicts ``negative + guidance_scale * (positive - negative)``.
 
     Args:
-        unet: engine with ``sample``, ``timestep``, ``encoder_hidden_states`` -> ``out_sample`` and, to reuse, ``deep``.
-        unet_cached: the same with ``deep`` as an input; None if no evaluation reuses features.
+        unet: engine with ``sample``, ``timestep``, ``encoder_hidden_states`` -> ``out_sample`` and, for DeepCache,
+            ``deep``.
+        unet_cached: the same with ``deep`` as an input; None if all evaluations are full.
         text: embeddings of the prompts.
         guidance_scale: above 1.
         timesteps: of each evaluation.
         evaluations: what each evaluation does.
-        one_batch: run both halves in one call, or in two.
+        one_batch: run both prompts in one call of the UNet, or in two.
     """
-    deep: dict[str, Floats] = {}  # the latest features of each half
+    deep: dict[str, Floats] = {}  # the latest deep features, of the positive and of the negative prompt
     scale = np.float32(guidance_scale)
 
     def predict(sample: Floats, k: int, halves: dict[str, Floats]) -> list[Floats]:
-        """The halves' predictions, in one call."""
+        """The predictions for some of the two prompts, in one call."""
         count = len(halves)
         inputs = {
-            "sample": np.concatenate([sample] * count), "timestep": np.asarray(timesteps[k], np.float32),
+            "sample": np.concatenate([sample] * count),
+            "timestep": np.asarray(timesteps[k], np.float32),
             "encoder_hidden_states": np.concatenate(list(halves.values())),
-        }  # fmt: skip
+        }
         if evaluations[k].full or unet_cached is None:
             outputs = unet(inputs)
             if unet_cached is not None:

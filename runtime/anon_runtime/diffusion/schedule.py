@@ -9,13 +9,9 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import BundleError, UsageError
-
-SAMPLERS = ("dpmpp_sde", "dpmpp_2m_sde")
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
+from ..types import Doubles, Floats, Sampler
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Schedule:
         query_scales: float32, (E,); square root of the interval's length.
     """
 
-    sampler: str
+    sampler: Sampler
     steps: int
     init_noise_sigma: np.float32
     timesteps: Doubles
@@ -60,7 +56,7 @@ class Schedule:
         return len(self.timesteps)
 
 
-def evaluations(sampler: str, steps: int) -> int:
+def evaluations(sampler: Sampler, steps: int) -> int:
     """How often a sampler calls the denoiser: 2 * steps - 1 for dpmpp_sde, steps for dpmpp_2m_sde."""
     return 2 * steps - 1 if sampler == "dpmpp_sde" else steps
 
@@ -68,7 +64,7 @@ def evaluations(sampler: str, steps: int) -> int:
 TABLE_FIELDS = tuple(field.name for field in fields(Schedule) if field.name not in ("sampler", "steps"))
 
 
-def load_schedule(path: Path, sampler: str, steps: int) -> Schedule:
+def load_schedule(path: Path, sampler: Sampler, steps: int) -> Schedule:
     """Read the tables of one sampler and number of steps.
 
     The file holds, for every sampler and field of `Schedule`, one array ``sampler.field`` with a row a number of steps

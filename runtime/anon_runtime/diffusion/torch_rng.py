@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
+from ..types import Doubles, Floats
+
 Words = NDArray[np.uint32]
 
 _BLOCK = 16  # torch draws normal numbers in blocks of 16: 8 cosines, then 8 sines

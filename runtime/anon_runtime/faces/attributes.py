@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.base import Engine, check_finite
+from ..backends.base import check_finite
 from ..errors import UsageError
+from ..types import Arrays, Attributes, Engine, Pixels
 from .detection import Face
-from .geometry import Floats, Pixels, align, letterbox
+from .geometry import Reals, align, letterbox
 
 # fmt: off
 CELEBA = (
@@ -24,9 +25,7 @@ CELEBA = (
 # fmt: on
 ETHNICITIES = ("asian", "indian", "black", "white", "middle eastern", "latino hispanic")
 
-# An attribute's score in 0..1; "Ethnic" holds a label and "Age" whole years.
-Attributes = dict[str, float | int | str]
-
+ATTRIBUTE_ROLES = ("face_attributes", "face_age", "face_race")
 _SIDE = 224
 # FaRL's target landmarks: facer's get_std_points_xray(out_size=224, mid_size=500).
 _FARL_POINTS = (
@@ -40,13 +39,13 @@ CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
-def farl_crop(photo: Pixels, face: Face) -> Floats:
+def farl_crop(photo: Pixels, face: Face) -> Reals:
     """FaRL's input: the aligned face, float32 (3, 224, 224), RGB, normalised as CLIP does."""
     aligned = align(photo, face.landmarks, _FARL_POINTS, _SIDE) / np.float32(255)
     return ((aligned - CLIP_MEAN) / CLIP_STD).transpose(2, 0, 1)
 
 
-def deepface_crop(photo: Pixels, face: Face) -> Floats:
+def deepface_crop(photo: Pixels, face: Face) -> Reals:
     """DeepFace's input: the box letterboxed on black, float32 (224, 224, 3), BGR, 0..1."""
     x, y, w, h = face.box
     left, top = int(x), int(y)
@@ -72,7 +71,7 @@ def read_attributes(engines: Mapping[str, Engine], photos: Sequence[Pixels], fac
     boxed = np.stack([deepface_crop(photo, face) for photo, face in zip(photos, faces, strict=True)])
     scores = engines["face_attributes"]({"image": aligned})["probabilities"]
     check_finite(scores, "face_attributes", "on a photo")
-    outputs = {}
+    outputs: Arrays = {}
     for role, engine in {id(engines[role]): (role, engines[role]) for role in ("face_age", "face_race")}.values():
         outputs.update(engine({"image": np.ascontiguousarray(boxed)}))
         for array in outputs.values():

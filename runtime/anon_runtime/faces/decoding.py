@@ -1,4 +1,7 @@
-"""The front door: reading and decoding photographs safely."""
+"""Photographs, read and decoded safely.
+
+Nothing here knows a photo's name: whoever does puts it on an error with `PhotoError.of`.
+"""
 
 import io
 import logging
@@ -11,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError, features
 
-from ..errors import PhotoError
+from ..errors import PhotoError, first_line
+from ..types import PhotoSource, Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", *(("AVIF",) if features.check("avif") else ()))
 MORE_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # only where they are asked for: each decoder is a way in for an attack
@@ -38,10 +41,19 @@ class Decoded:
     Attributes:
         pixels: uint8 (height, width, 3), RGB.
         reduction: how many pixels of the photo, along each side, one of these stands for.
+        converted: what the photo's pixels were, if not 8-bit RGB: ``CMYK``, ``16-bit``, ``transparent``.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     reduction: int = 1
+    converted: str | None = None
+
+    def log_conversion(self, name: str) -> None:
+        """Write a line into the log if the pixels were converted."""
+        if self.converted is not None:
+            log.warning(
+                "%s: its %s pixels were converted to 8-bit RGB; the original is unchanged", name, self.converted
+            )
 
 
 def read_file(path: Path) -> bytes:
@@ -50,29 +62,28 @@ def read_file(path: Path) -> bytes:
     Raises:
         PhotoError: it is missing, no regular file, unreadable, or larger than any photo.
     """
-    name = str(path)
     # Opening a named pipe would wait for someone to write into it.
-    with reading(name), os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+    with reading(), os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise PhotoError(name, "this is no regular file", "name an image")
-        check_bytes(name, status.st_size)
+            raise PhotoError("this is no regular file", "name an image")
+        check_bytes(status.st_size)
         return file.read()
 
 
-def check_bytes(name: str, size: int) -> None:
+def check_bytes(size: int) -> None:
     """Refuse a file that is larger than any photo.
 
     Raises:
         PhotoError: it is.
     """
     if size > MAX_BYTES:
-        raise _too_large(name, f"{size:,} bytes are more than the limit of {MAX_BYTES:,}")
+        raise _too_large(f"{size:,} bytes are more than the limit of {MAX_BYTES:,}")
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
-    """What goes wrong with a file, as the failure of a photo of that name.
+def reading() -> Iterator[None]:
+    """What goes wrong with a file, as the failure of a photo.
 
     Raises:
         PhotoError: anything did.
@@ -80,68 +91,63 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError):
-        raise PhotoError(name, "there is no such file", "check the path") from None
+        raise PhotoError("there is no such file", "check the path") from None
     except IsADirectoryError:
-        raise PhotoError(name, "this is a folder, not an image", "name the images in it") from None
+        raise PhotoError("this is a folder, not an image", "name the images in it") from None
     except PermissionError:
-        raise PhotoError(name, "permission to read it is denied", "change its permissions") from None
+        raise PhotoError("permission to read it is denied", "change its permissions") from None
     except ValueError:
-        raise PhotoError(name, "its name has a NUL in it", "check the path") from None
+        raise PhotoError("its name has a NUL in it", "check the path") from None
     except OSError as error:
-        if not error.strerror:  # of a bucket: it names the photo, and a reason goes into the journal
-            log.warning("%s: %s", name, (str(error).splitlines() or [""])[0])
+        if not error.strerror:  # of a bucket: the text names the photo, and a reason goes into the journal
+            log.warning("%s", first_line(error))
         why = error.strerror or type(error).__name__
-        raise PhotoError(name, f"it cannot be read ({why})", "check the path and the disk") from None
+        raise PhotoError(f"it cannot be read ({why})", "check the path and the disk") from None
 
 
-def read_photo(
-    source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8], *, more_formats: bool = False
-) -> NDArray[np.uint8]:
+def read_photo(source: PhotoSource, *, more_formats: bool = False) -> Pixels:
     """The pixels of `load_photo`."""
     return load_photo(source, more_formats=more_formats).pixels
 
 
-def load_photo(
-    source: str | os.PathLike[str] | Image.Image | NDArray[np.uint8], *, more_formats: bool = False
-) -> Decoded:
+def load_photo(source: PhotoSource, *, more_formats: bool = False) -> Decoded:
     """A file, a PIL image or an RGB array as an upright photo; see `decode_photo`."""
     if isinstance(source, np.ndarray):
         return Decoded(_check_array(source))
     if isinstance(source, Image.Image):
-        with decoding("the given image"):
-            return _decode(source, "the given image", ours=False)
-    return decode_photo(read_file(Path(source)), str(source), more_formats=more_formats)
+        with decoding():
+            return _decode(source, ours=False)
+    return decode_photo(read_file(Path(source)), more_formats=more_formats)
 
 
-def decode_photo(content: bytes, name: str, *, more_formats: bool = False) -> Decoded:
+def decode_photo(content: bytes, *, more_formats: bool = False) -> Decoded:
     """Decode a file's content into an upright photo.
 
-    Grayscale, palette, CMYK and 16-bit images are converted to 8-bit RGB, with a line in the log; transparent parts
+    Grayscale, palette, CMYK and 16-bit images are converted to 8-bit RGB; transparent parts
     become white; the EXIF orientation is applied; images of more than `MAX_DECODED` pixels are reduced.
 
     Args:
         content: of the file.
-        name: for messages.
         more_formats: take those of `MORE_FORMATS`, too.
 
     Raises:
         PhotoError: it is no image, or a damaged, animated, too small or too large one.
     """
-    with decoding(name):
+    with decoding():
         try:
             image = _open(content, FORMATS + MORE_FORMATS * more_formats)
         except UnidentifiedImageError:
             fix = f"use one of {', '.join(FORMATS)}" + (f", or {', '.join(MORE_FORMATS)}" if more_formats else "")
             if not more_formats and content.startswith((b"BM", b"GIF8", b"P5", b"P6", b"II*", b"MM\0*")):
-                fix += "; --more-formats takes BMP, GIF, PPM and TIFF, too"
-            raise PhotoError(name, "not an image in a known format", fix) from None
+                fix += "; `more_formats` takes BMP, GIF, PPM and TIFF, too"
+            raise PhotoError("not an image in a known format", fix) from None
         with image:
-            return _decode(image, name, ours=True)
+            return _decode(image, ours=True)
 
 
 @contextmanager
-def decoding(name: str) -> Iterator[None]:
-    """What goes wrong while an image is decoded, as the failure of a photo of that name.
+def decoding() -> Iterator[None]:
+    """What goes wrong while an image is decoded, as the failure of a photo.
 
     Raises:
         PhotoError: anything did.
@@ -151,9 +157,9 @@ def decoding(name: str) -> Iterator[None]:
     except PhotoError:
         raise
     except MemoryError:
-        raise _too_large(name, "it does not fit into memory") from None
-    except Exception as error:  # Decoders raise anything on damaged files; none of it may end the run.
-        raise PhotoError(name, f"the image is damaged ({error})", "get an intact copy of the file") from None
+        raise _too_large("it does not fit into memory") from None
+    except Exception as error:  # noqa: BLE001 - decoders raise anything on damaged files; none of it may end a run
+        raise PhotoError(f"the image is damaged ({error})", "get an intact copy of the file") from None
 
 
 def _open(content: bytes, formats: tuple[str, ...]) -> Image.Image:
@@ -169,35 +175,34 @@ def _open(content: bytes, formats: tuple[str, ...]) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = theirs
 
 
-def _check_array(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _check_array(pixels: Pixels) -> Pixels:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         why = f"dtype {pixels.dtype}, shape {pixels.shape}"
-        raise PhotoError("the given array", why, "pass uint8 RGB of shape (height, width, 3)")
-    _check_size("the given array", pixels.shape[1], pixels.shape[0])
+        raise PhotoError(why, "pass uint8 RGB of shape (height, width, 3)")
+    _check_size(pixels.shape[1], pixels.shape[0])
     return pixels
 
 
-def _check_size(name: str, width: int, height: int) -> None:
+def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
+        raise _too_large(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
     if min(width, height) < MIN_SIDE:
         why = f"{width} x {height} pixels are too few to show a face"
-        raise PhotoError(name, why, f"use an image of at least {MIN_SIDE} pixels a side")
+        raise PhotoError(why, f"use an image of at least {MIN_SIDE} pixels a side")
 
 
-def _too_large(name: str, why: str) -> PhotoError:
-    return PhotoError(name, why, "scale it down first if it really is a photograph")
+def _too_large(why: str) -> PhotoError:
+    return PhotoError(why, "scale it down first if it really is a photograph")
 
 
-def _decode(image: Image.Image, name: str, *, ours: bool) -> Decoded:
+def _decode(image: Image.Image, *, ours: bool) -> Decoded:
     """Decode an image whose header was read; nothing of it is changed unless it is ours."""
-    _check_size(name, *image.size)
+    _check_size(*image.size)
     # An MPO file is a JPEG photo with further views (depth, preview) behind it: the first one is the photo.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise PhotoError(name, f"it is animated or has pages ({frames} frames)", "extract the frames as images first")
-    if kind := _unusual(image):
-        log.warning("%s: its %s pixels were converted to 8-bit RGB; the original is unchanged", name, kind)
+        raise PhotoError(f"it is animated or has pages ({frames} frames)", "extract the frames as images first")
+    converted = _unusual(image)
     reduction = _reduction(image)
     if ours:  # JPEG's decoder takes a part of the work and of the memory then
         image.draft(None, (image.width // reduction, image.height // reduction))
@@ -208,7 +213,7 @@ def _decode(image: Image.Image, name: str, *, ours: bool) -> Decoded:
         ImageOps.exif_transpose(image, in_place=True)  # a copy of a large image is hundreds of megabytes
     else:
         image = ImageOps.exif_transpose(image)
-    return Decoded(np.asarray(_to_rgb(image), dtype=np.uint8), reduction)
+    return Decoded(np.asarray(_to_rgb(image), dtype=np.uint8), reduction, converted)
 
 
 def _unusual(image: Image.Image) -> str | None:

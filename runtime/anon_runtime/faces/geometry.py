@@ -1,14 +1,17 @@
 """ImageFile geometry in numpy: bilinear sampling, similarity alignment, letterboxing."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Floats = NDArray[np.floating]
-Pixels = NDArray[np.uint8]
+from ..types import Pixels
+
+Reals = NDArray[np.floating[Any]]
 
 
-def sample_bilinear(pixels: Pixels | Floats, xs: Floats, ys: Floats, *, outside: str) -> Floats:
+def sample_bilinear(pixels: Pixels | Reals, xs: Reals, ys: Reals, *, outside: str) -> Reals:
     """Interpolate an image between its pixel centres.
 
     Args:
@@ -24,7 +27,7 @@ def sample_bilinear(pixels: Pixels | Floats, xs: Floats, ys: Floats, *, outside:
     left, top = np.floor(xs).astype(np.int64), np.floor(ys).astype(np.int64)
     fx, fy = (xs - left).astype(np.float32)[..., None], (ys - top).astype(np.float32)[..., None]
 
-    def corner(x: NDArray[np.int64], y: NDArray[np.int64]) -> Floats:
+    def corner(x: NDArray[np.int64], y: NDArray[np.int64]) -> Reals:
         values = pixels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)].astype(np.float32)
         if outside == "zero":
             values *= ((x >= 0) & (x < width) & (y >= 0) & (y < height))[..., None]
@@ -35,7 +38,7 @@ def sample_bilinear(pixels: Pixels | Floats, xs: Floats, ys: Floats, *, outside:
     return upper * (1 - fy) + lower * fy
 
 
-def similarity(source: Floats, target: Floats) -> Floats:
+def similarity(source: Reals, target: Reals) -> Reals:
     """The rotation, scaling and shift that brings points closest to others (least squares).
 
     Args:
@@ -53,7 +56,7 @@ def similarity(source: Floats, target: Floats) -> Floats:
     return np.column_stack([rotation, to_mean - rotation @ from_mean])
 
 
-def align(pixels: Pixels, points: Floats, target: Floats, size: int) -> Floats:
+def align(pixels: Pixels, points: Reals, target: Reals, size: int) -> Reals:
     """Warp an image so that its landmarks come to lie on target points.
 
     Mirrors facer: ``get_face_align_matrix``, ``make_tanh_warp_grid(warp_factor=0)`` and
@@ -69,7 +72,7 @@ def align(pixels: Pixels, points: Floats, target: Floats, size: int) -> Floats:
     return sample_bilinear(pixels, at[..., 0] - 0.5, at[..., 1] - 0.5, outside="zero")
 
 
-def letterbox(pixels: Pixels, size: int) -> Floats:
+def letterbox(pixels: Pixels, size: int) -> Reals:
     """Scale an image to fit into a square and centre it on black.
 
     Mirrors DeepFace's ``preprocessing.resize_image``, which uses OpenCV's bilinear ``resize`` (no antialiasing).

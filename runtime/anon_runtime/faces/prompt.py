@@ -1,12 +1,14 @@
 """Algorithm 1 of the paper: attributes to a positive and a negative prompt."""
 
 from collections.abc import Collection, Mapping
+from typing import Literal, get_args
 
-STYLES = ("paper", "natural")
+PromptStyle = Literal["paper", "natural"]
+STYLES: tuple[PromptStyle, ...] = get_args(PromptStyle)
 
 
 def write_prompts(
-    attributes: Mapping[str, float | int | str], style: str = "paper", ignore: Collection[str] = ()
+    attributes: Mapping[str, float | int | str], style: PromptStyle = "paper", ignore: Collection[str] = ()
 ) -> tuple[str, str]:
     """Positive and negative prompt for a person, as Algorithm 1 of Piano et al. (2024) writes them.
 

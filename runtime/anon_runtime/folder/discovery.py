@@ -68,7 +68,7 @@ def find_photos(
             yield from _some(_remote(source, recursive), source)
         elif source.is_dir() and avoided.is_it(source):
             if len(sources) == 1:
-                raise UsageError(f"folder {source}", "it is the output folder", "choose another --output")
+                raise UsageError(f"folder {source}", "it is the output folder", "choose another `output`")
             # What a shell makes of `photos/*` has it as well.
         elif source.is_dir():
             yield from _some(_walk(source, Path(), recursive, avoided, set()), source)
@@ -131,7 +131,7 @@ def _some(photos: Iterator[Photo], argument: Path | Remote | str) -> Iterator[Ph
         empty = False
         yield photo
     if empty:
-        fix = "check the name, or look into the folders inside with --recursive"
+        fix = "check the name, or look into the folders inside with `recursive`"
         raise UsageError(str(argument), "there is no photo in it", fix)
 
 

@@ -7,47 +7,17 @@ a second.
 
 import hashlib
 import hmac
-import operator
 import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
+from ..types import MAX_SEED, SEED_RANGE
 
-MAX_SEED = 2**64 - 1
 SALT = b"anon-engines"  # one for everybody: a photo and a seed have to give the same portrait everywhere
-NUMBER = f"a whole number from 0 to {MAX_SEED}"
-
-
-def check_number(name: str, value: Any, kind: type) -> Any:
-    """A number of any library's as Python's own ``int`` or ``float``.
-
-    Raises:
-        UsageError: it is none; neither truth values nor text count as numbers.
-    """
-    try:
-        if isinstance(value, bool | str | bytes) or type(value).__name__ in ("bool", "bool_"):  # numpy's
-            raise TypeError
-        return operator.index(value) if kind is int else float(value)
-    except (TypeError, ValueError):
-        what = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{name} {value!r}", f"it is not {what}", f"give {what}") from None
-
-
-def check_seed(seed: Any) -> int:
-    """A seed as Python's own ``int``.
-
-    Raises:
-        UsageError: it is not `NUMBER`.
-    """
-    checked: int = check_number("seed", seed, int)
-    if not 0 <= checked <= MAX_SEED:
-        raise UsageError(f"seed {checked}", "it is out of range", f"give {NUMBER}")
-    return checked
 
 
 @dataclass(frozen=True)
@@ -66,20 +36,20 @@ def identify(content: bytes, base_seed: int) -> Identity:
     digest = hashlib.sha256(content).digest()
 
     def tagged(tag: bytes) -> bytes:
-        return hmac.digest(_slow_hash(_bytes(base_seed), SALT), tag + digest, "sha256")
+        return hmac.digest(slow_hash(_bytes(base_seed), SALT), tag + digest, "sha256")
 
     return Identity(int.from_bytes(tagged(b"seed")[:4], "big"), tagged(b"name")[:16].hex())
 
 
 def identify_source(source: str, base_seed: int) -> str:
     """What tells two photos of one name apart, in 16 digits that do not tell where they lie."""
-    return hmac.digest(_slow_hash(_bytes(base_seed), SALT), b"source" + os.fsencode(source), "sha256")[:8].hex()
+    return hmac.digest(slow_hash(_bytes(base_seed), SALT), b"source" + os.fsencode(source), "sha256")[:8].hex()
 
 
 def mark(secret: bytes) -> dict[str, str]:
     """What is needed to know a secret again, and tells nothing of it."""
     salt = secrets.token_bytes(16)
-    return {"salt": salt.hex(), "scrypt": _slow_hash(secret, salt).hex()}
+    return {"salt": salt.hex(), "scrypt": slow_hash(secret, salt).hex()}
 
 
 def is_marked(marked: Mapping[str, str], secret: bytes) -> bool:
@@ -88,7 +58,7 @@ def is_marked(marked: Mapping[str, str], secret: bytes) -> bool:
     Raises:
         ValueError, KeyError, TypeError: it is no mark.
     """
-    return hmac.compare_digest(_slow_hash(secret, bytes.fromhex(marked["salt"])), bytes.fromhex(marked["scrypt"]))
+    return hmac.compare_digest(slow_hash(secret, bytes.fromhex(marked["salt"])), bytes.fromhex(marked["scrypt"]))
 
 
 def _bytes(base_seed: int) -> bytes:
@@ -96,7 +66,7 @@ def _bytes(base_seed: int) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _slow_hash(secret: bytes, salt: bytes) -> bytes:
+def slow_hash(secret: bytes, salt: bytes) -> bytes:
     """scrypt with 32 MB and a tenth of a second for each guess."""
     fixed = hashlib.sha256(secret).digest()  # to scrypt, a secret and the same one with zeros behind it are equal
     return hashlib.scrypt(fixed, salt=salt, n=2**15, r=8, p=1, maxmem=2**26, dklen=32)
@@ -125,7 +95,7 @@ def read_seed(path: Path) -> tuple[int, bool]:
     except OSError as error:
         raise UsageError(f"seed file {path}", error.strerror or str(error), "check its permissions") from None
     except ValueError:  # its text is not shown: it is a secret
-        raise UsageError(f"seed file {path}", "it holds no number", f"write {NUMBER} into it") from None
+        raise UsageError(f"seed file {path}", "it holds no number", f"write {SEED_RANGE} into it") from None
     if not 0 <= seed <= MAX_SEED:
-        raise UsageError(f"seed file {path}", "its number is out of range", f"write {NUMBER} into it")
+        raise UsageError(f"seed file {path}", "its number is out of range", f"write {SEED_RANGE} into it")
     return seed, False

@@ -114,11 +114,11 @@ class Journal(Notes):
             try:
                 out.mkdir(parents=True, exist_ok=True)
                 self._make_scratch()
-                self._file = unless_it_is_open.enter_context((out / NAME).open("ab+"))
+                self.file = unless_it_is_open.enter_context((out / NAME).open("ab+"))
                 self._claim()
                 self._tidy()
                 intact, changed = self._read(common, secret)
-                self._file.truncate(intact)
+                self.file.truncate(intact)
                 if overwrite or changed or not intact:
                     self._append({"run": dict(common), "secret": mark(secret)})
                     self._begin_anew()
@@ -134,7 +134,7 @@ class Journal(Notes):
         self.scratch.chmod(0o700)
 
     def _claim(self) -> None:
-        if not (_try_lock(self._file) and self._alone()):
+        if not (_try_lock(self.file) and self._alone()):
             fix = "wait for it, or choose another folder"
             raise UsageError(f"output folder {self.out}", "another run is writing into it", fix)
 
@@ -162,8 +162,8 @@ class Journal(Notes):
         """
         intact, header = 0, b""
         damage: UsageError | None = None
-        self._file.seek(0)
-        for number, line in enumerate(self._file):
+        self.file.seek(0)
+        for number, line in enumerate(self.file):
             if not line.endswith(b"\n") and (number > 0 or line[: len(BEGINNING)] == BEGINNING[: len(line)]):
                 break  # the run was killed while it wrote this line
             if number == 0 or line.startswith(BEGINNING):
@@ -179,7 +179,7 @@ class Journal(Notes):
         if damage and not self.overwrite:
             raise damage
         if changed and not self.overwrite and any(known.identity for known in self.known.values()):
-            fix = "run with the same settings to go on, choose another folder, or begin anew with --overwrite"
+            fix = "run with the same settings to go on, choose another folder, or begin anew with `overwrite`"
             raise UsageError(f"output folder {self.out} holds images of another kind", changed, fix)
         return intact, changed
 
@@ -200,7 +200,7 @@ class Journal(Notes):
             raise UsageError(str(self.out / NAME), "this is no journal of anon-run", "choose another folder") from None
         changed = [name for name in sorted({*old, *common}) if old.get(name) != common.get(name)]
         differences = [f"{name} was {old.get(name)} and is {common.get(name)}" for name in changed]
-        return "; ".join(differences if same_secret else [*differences, "the seed or --attributes are others"])
+        return "; ".join(differences if same_secret else [*differences, "the seed or `attributes` are others"])
 
     def _take(self, line: bytes, number: int) -> None:
         """Remember what a line says is done."""
@@ -218,7 +218,7 @@ class Journal(Notes):
                 self.known[str(output)] = known
         except (ValueError, KeyError, TypeError, AttributeError):
             what, why = f"{self.out / NAME}, line {number + 1}", "this is no line of a journal"
-            raise UsageError(what, why, "restore the file, or begin anew with --overwrite") from None
+            raise UsageError(what, why, "restore the file, or begin anew with `overwrite`") from None
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Append what became of a photo.
@@ -235,8 +235,8 @@ class Journal(Notes):
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         with self._turn:
-            self._file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
-            self._file.flush()
+            self.file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
+            self.file.flush()
 
     def close(self) -> None:
         """Put the journal on disk and let the folder go."""
@@ -244,9 +244,11 @@ class Journal(Notes):
             if self._alone():
                 self._tidy()
                 self.scratch.rmdir()
-        for step in (lambda: os.fsync(self._file.fileno()), self._file.close, self._file.close):
-            with suppress(OSError):  # of a full disk, which `add` has told; the second attempt finds nothing to write
-                step()
+        with suppress(OSError):  # of a full disk, which `add` has told
+            os.fsync(self.file.fileno())
+        for _ in range(2):
+            with suppress(OSError):  # the second attempt finds nothing to write
+                self.file.close()
 
     def __enter__(self) -> Self:
         return self

@@ -24,8 +24,10 @@ from ..errors import AnonError, BackendError, OutputError
 from ..timing import StageTimer
 from .discovery import Photo
 from .journal import Journal, Notes
-from .pipeline import FolderRun, Record, Stop
+from .options import RunOptions
+from .pipeline import FolderRun, Stop
 from .ray_cluster import Cluster
+from .records import Record
 from .threads import PATIENCE
 from .writer import Output
 
@@ -76,15 +78,14 @@ class Actor:
     Args:
         load: opens the bundle.
         output: where portraits go; the same folder for all actors.
-        known, overwrite: see `Notes`; the first one is a reference.
-        log_attributes: see `FolderRun`.
+        options: of the run.
+        known: see `Notes`; a reference.
         folder: which paths are relative to.
     """
 
     def __init__(
-        self, load: Callable[[], Anonymizer], output: Output, known: Any, overwrite: bool, log_attributes: bool,
-        folder: Path,
-    ) -> None:  # fmt: skip
+        self, load: Callable[[], Anonymizer], output: Output, options: RunOptions, known: Any, folder: Path
+    ) -> None:
         import ray
 
         warnings.filterwarnings("ignore", module="PIL")
@@ -95,8 +96,8 @@ class Actor:
         logger.addHandler(self._messages)
         with suppress(OSError):  # another machine need not have it if all paths are absolute
             os.chdir(folder)
-        self._load, self._output, self._log_attributes = load, output, log_attributes
-        self._notes = Notes(output.root, dict(ray.get(known)), overwrite=overwrite)
+        self._load, self._output, self._options = load, output, options
+        self._notes = Notes(output.root, dict(ray.get(known)), overwrite=options.overwrite)
         self._stop = Flag(self._notes.scratch / STOP)
         self._name, self._calls = uuid4().hex, 0
         self._run: FolderRun | None = None
@@ -118,9 +119,8 @@ class Actor:
 
     def _generate(self, photos: Sequence[Photo], result: Result) -> None:
         if self._run is None:
-            options: dict[str, Any] = {"stop": self._stop, "log_attributes": self._log_attributes}
-            self._run = FolderRun(self._load(), self._output, self._notes, **options)
-        self._run.clock.seconds = result.seconds
+            self._run = FolderRun(self._load(), self._output, self._options, self._notes, stop=self._stop)
+        self._run.timer.seconds = result.seconds
         for record in self._run.records(photos):
             result.records.append(record)
 
@@ -145,7 +145,7 @@ def _attempt(notes: Notes, number: int) -> Iterator[None]:
         stack.callback(counter.unlink, missing_ok=True)
         if counter.stat().st_size > DEATHS:
             why = f"{DEATHS} actors in a row were killed or crashed over the same photos"
-            raise BackendError("--ray", why, "look at their memory; the same command goes on where it ended")
+            raise BackendError("`ray`", why, "look at their memory; the same command goes on where it ended")
         yield
 
 
@@ -160,25 +160,25 @@ class Flag:
         return self.path.exists()
 
 
-class ScaledRun:
+class RayRun:
     """The same as a `FolderRun`, on a cluster.
 
     Args:
         cluster: see `connect`.
         output: a folder that all machines of the cluster have under the same path.
+        options: of the run.
         journal: of the folder.
         stop: when set, the run ends after the images that are being generated.
-        log_attributes: write what was read from the photos into the journal.
     """
 
-    def __init__(self, cluster: Cluster, output: Output, journal: Journal, *, stop: Stop, log_attributes: bool) -> None:
-        self._cluster, self._output, self._journal = cluster, output, journal
-        self._stop, self._log_attributes = stop, log_attributes
-        self.clock = StageTimer()
+    def __init__(self, cluster: Cluster, output: Output, options: RunOptions, journal: Journal, *, stop: Stop) -> None:
+        self._cluster, self._output, self._options, self._journal = cluster, output, options, journal
+        self._stop = stop
+        self.timer = StageTimer()
 
     def records(self, photos: Sequence[Photo]) -> Iterator[Record]:
         """Anonymize photos; yields what became of each, as it becomes known; see `FolderRun.records`."""
-        size = self._cluster.batch * BATCHES
+        size = self._options.batch_size * BATCHES
         parts = [photos[i : i + size] for i in range(0, len(photos), size)]
         actors = min(self._cluster.actors, len(parts))
         log.info("actors on the cluster: %d, each with %s", actors, self._cluster.share)
@@ -191,7 +191,7 @@ class ScaledRun:
                 for entry in result.entries:
                     self._journal.add(entry)
                 for stage, seconds in result.seconds.items():
-                    self.clock.seconds[stage] = self.clock.seconds.get(stage, 0.0) + seconds
+                    self.timer.seconds[stage] = self.timer.seconds.get(stage, 0.0) + seconds
                 yield from result.records
                 if result.error is not None:
                     raise result.error
@@ -205,19 +205,22 @@ class ScaledRun:
     def _results(self, parts: Sequence[Sequence[Photo]], actors: int) -> Iterator[Result]:
         import ray
 
-        known, overwrite = ray.put(self._journal.known), self._journal.overwrite
-        arguments = (self._cluster.load, self._output, known, overwrite, self._log_attributes, Path.cwd())
+        known = ray.put(self._journal.known)
+        arguments = (self._cluster.load, self._output, self._options, known, Path.cwd())
         rows = [{"number": i, "photos": pickle.dumps(part)} for i, part in enumerate(parts)]
         job = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Actor, batch_size=1, fn_constructor_args=arguments,
-            compute=ray.data.ActorPoolStrategy(size=actors), **self._cluster.resources,
-        )  # fmt: skip
+            Actor,
+            batch_size=1,
+            fn_constructor_args=arguments,
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            **self._cluster.resources,
+        )
         try:
             for batch in job.iter_batches(batch_size=None, prefetch_batches=0):
                 yield from map(pickle.loads, batch["result"])
         except ray.exceptions.RayError as error:
             why = f"the cluster gave up ({str(error).splitlines()[0]})"
-            raise BackendError("--ray", why, "look at Ray's logs; the same command goes on where it ended") from None
+            raise BackendError("`ray`", why, "look at Ray's logs; the same command goes on where it ended") from None
 
 
 @contextmanager

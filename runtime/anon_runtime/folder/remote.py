@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from ..backends.base import first_line
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..faces.decoding import MAX_BYTES, check_bytes, reading
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -42,9 +41,9 @@ class Remote:
         Raises:
             PhotoError: there is none, it cannot be read, or it is larger than any photo.
         """
-        with reading(str(self)), _open(self.root)[0].open_input_stream(self.path, compression=None) as file:
+        with reading(), open_file_system(self.root)[0].open_input_stream(self.path, compression=None) as file:
             content: bytes = file.read(MAX_BYTES + 1)
-        check_bytes(str(self), len(content))
+        check_bytes(len(content))
         return content
 
     def files(self, *, recursive: bool) -> Iterator[tuple["Remote", Path]] | None:
@@ -54,7 +53,7 @@ class Remote:
         """
         from pyarrow.fs import FileSelector, FileType
 
-        system = _open(self.root)[0]
+        system = open_file_system(self.root)[0]
         try:
             if system.get_file_info(self.path).type is not FileType.Directory:
                 return None
@@ -79,7 +78,7 @@ def parse(url: str) -> Remote | Path:
         return Path(unquote(parts.path))
     root = urlunsplit(SplitResult(parts.scheme, parts.netloc, "/", parts.query, ""))
     # A bucket is the beginning of its files' paths; a host is not.
-    return Remote(root, _open(root)[1].rstrip("/") + unquote(parts.path).rstrip("/"))
+    return Remote(root, open_file_system(root)[1].rstrip("/") + unquote(parts.path).rstrip("/"))
 
 
 def safe_name(path: str) -> Path:
@@ -88,7 +87,7 @@ def safe_name(path: str) -> Path:
 
 
 @cache
-def _open(root: str) -> tuple[Any, str]:
+def open_file_system(root: str) -> tuple[Any, str]:
     """A file system, and what paths in it begin with."""
     shown = urlsplit(root).scheme + "://"
     try:

@@ -50,7 +50,7 @@ def in_background(source: Generator[A, None, None], *, ahead: int) -> Generator[
                 if left.is_set():
                     break
             put(None)
-        except BaseException as error:  # a panic of a native extension is no Exception
+        except BaseException as error:  # noqa: BLE001 - a panic of a native extension is no Exception
             put(error)
         finally:
             source.close()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -19,8 +19,10 @@ from .discovery import Photo
 from .identity import Identity
 from .remote import Remote
 
-ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+ImageFormat = Literal["png", "jpeg", "webp"]
+Rename = Literal["none", "hash"]
+ENDINGS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+FORMATS: dict[str, ImageFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 OTHER_IMAGES = {".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff"}
 # What concerns one name, not the folder: another photo may do better.
 OWN_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR}
@@ -41,28 +43,36 @@ class Output:
 
     root: Path
     file: Path | None = None
-    format: str = "png"
+    format: ImageFormat = "png"
     quality: int = 95
     suffix: str = ""
-    rename: str = "none"
+    rename: Rename = "none"
 
     @classmethod
-    def parse(cls, out: Path, *, format: str | None = None, **choices: Any) -> Self:
-        """What ``--output`` means: a folder, or the file of a single portrait.
+    def parse(
+        cls,
+        out: Path,
+        *,
+        format: ImageFormat | None = None,
+        quality: int = 95,
+        suffix: str = "",
+        rename: Rename = "none",
+    ) -> Self:
+        """What a path means: a folder, or the file of a single portrait.
 
         Raises:
             UsageError: it names a file of another kind.
         """
-        if "/" in choices.get("suffix", "") or "\0" in choices.get("suffix", ""):
-            raise UsageError(f"--suffix {choices['suffix']}", "it is part of a name, not of a path", "leave out the /")
+        if "/" in suffix or "\0" in suffix:
+            raise UsageError(f"`suffix` {suffix}", "it is part of a name, not of a path", "leave out the /")
         ending = out.suffix.lower()
         if out.is_dir() or ending not in {*FORMATS, *OTHER_IMAGES}:
-            return cls(out, format=format or "png", **choices)
+            return cls(out, None, format or "png", quality, suffix, rename)
         own = FORMATS.get(ending)
         if own is None or format not in (None, own):
             why = f"portraits are written as {format or 'PNG, JPEG or WebP'}"
             raise UsageError(f"output {out}", why, f"name {out.with_suffix(ENDINGS[format or 'png'])}")
-        return cls(out.parent, Path(out.name), own, **choices)
+        return cls(out.parent, Path(out.name), own, quality, suffix, rename)
 
     def name(self, photo: Photo, identity: Identity | None = None) -> Path:
         """A portrait's name, relative to the root; pseudonyms need an identity."""
@@ -70,7 +80,8 @@ class Output:
             return self.file
         stem = photo.name.with_suffix("")
         if self.rename == "hash":
-            assert identity is not None
+            if identity is None:
+                raise ValueError("a pseudonym needs an identity")
             stem = Path(identity.pseudonym)
         return stem.with_name(f"{stem.name}{self.suffix}{ENDINGS[self.format]}")
 
@@ -93,7 +104,7 @@ class Output:
             folder = folders.setdefault(name.parent, os.path.realpath(self.root / name.parent))
             if name in taken:
                 why = f"{taken[name]} and {photo.path} would both go there"
-                fix = "rename one, run them into different folders, or use --rename hash"
+                fix = "rename one, run them into different folders, or use `rename` hash"
                 raise UsageError(f"output {self.root / name}", why, fix)
             if os.path.realpath(Path(folder) / name.name) in originals:
                 raise UsageError(f"output {self.root / name}", "it would overwrite a photo", "choose another folder")
@@ -110,7 +121,7 @@ class Output:
             UsageError: something does.
         """
         if os.path.lexists(self.root / name):
-            fix = "choose another name, or replace it with --overwrite"
+            fix = "choose another name, or replace it with `overwrite`"
             raise UsageError(f"output {self.root / name}", "there is such a file already", fix)
 
     def write(self, name: Path, image: Image.Image, scratch: Path | None = None, *, replace: bool = True) -> str:
@@ -128,8 +139,8 @@ class Output:
         """
         data, path = encode(image, self.format, self.quality), self.root / name
         if not replace and os.path.lexists(path) and not (path.is_file() and path.read_bytes() == data):
-            fix = "move it away, choose another folder, or replace it with --overwrite"
-            raise PhotoError(f"cannot write {path}", "a file that no run wrote lies under that name", fix)
+            fix = "move it away, choose another folder, or replace it with `overwrite`"
+            raise PhotoError("a file that no run wrote lies under that name", fix, f"cannot write {path}")
         write_file(path, data, scratch)
         return hashlib.sha256(data).hexdigest()
 
@@ -151,7 +162,7 @@ class Output:
         return True
 
 
-def encode(image: Image.Image, format: str = "png", quality: int = 95) -> bytes:
+def encode(image: Image.Image, format: ImageFormat = "png", quality: int = 95) -> bytes:
     """An image's pixels as a file, with no metadata at all."""
     buffer = io.BytesIO()
     # Level 4 takes half the time of the usual 6; a photograph's file is as large, to the percent.
@@ -192,7 +203,7 @@ def write_file(path: Path, data: bytes, scratch: Path | None = None) -> None:
             return
         why = error.strerror or str(error)
         if error.errno in OWN_FAULTS:
-            raise PhotoError(f"cannot write {path}", why, "give the photo another name") from None
+            raise PhotoError(why, "give the photo another name", f"cannot write {path}") from None
         fix = "choose a folder that can be written and has space left; what is done is kept"
         raise OutputError(f"cannot write {path}", why, fix) from None
 

@@ -1,19 +1,19 @@
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from tests.runtime.stand_ins import StandInEngines
 
-from anon_export.build.verify import REFERENCE_IMAGE, check_engine, measure, verify, verify_bundle
+from anon_export.build.verify import REFERENCE_IMAGE, check_engine, measure, verify
 from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, write_reference_outputs
-from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.backends.base import Engine
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import EngineSpec, TensorSpec
+from anon_runtime.diffusion.brownian import NoiseSpec, draw_noise
 from anon_runtime.errors import AnonError, BundleError
+from anon_runtime.types import Array, Arrays, Engine, Floats
 
 
 def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:
@@ -22,55 +22,51 @@ def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:
     assert recorded is not None
     assert set(recorded.engines) == roles
     assert recorded.image_psnr >= 60
-    again = verify_bundle(Bundle.open(demo_bundle))
+    again = verify(Engines(Bundle.open(demo_bundle)))
     assert again.image_psnr == pytest.approx(recorded.image_psnr, abs=6)
     for role, error in recorded.engines.items():
         assert 0 < error.mean <= error.p999 <= error.max, role
         assert error.relative <= 1e-4, role
 
 
-def generate_with(anonymizer: Anonymizer) -> Callable[[Request, Settings], Image.Image]:
-    return lambda request, settings: anonymizer.generate([request], settings)[0].image
-
-
 @pytest.mark.parametrize("role", ["text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes"])
 @pytest.mark.parametrize("factor", [1.001, np.nan])
-def test_an_engine_that_is_off_is_noticed(anonymizer: Anonymizer, role: str, factor: float) -> None:
-    def engines(name: str) -> Engine:
-        right = anonymizer.engine(name)
-        if name != role:
-            return right
-        return lambda inputs: {key: array * np.float32(factor) for key, array in right(inputs).items()}
+def test_an_engine_that_is_off_is_noticed(demo_bundle: Path, role: str, factor: float) -> None:
+    engines = StandInEngines(Bundle.open(demo_bundle))
+    right = engines[role]
 
+    def wrong(inputs: Mapping[str, Array]) -> Arrays:
+        return {name: np.asarray(array, np.float32) * np.float32(factor) for name, array in right(inputs).items()}
+
+    engines.replaced[role] = wrong
     with pytest.raises(AnonError, match=rf"the {role} engine.*differs from PyTorch"):
-        verify(anonymizer.bundle, engines, generate_with(anonymizer))
+        verify(engines)
 
 
-def test_a_loop_that_is_off_is_noticed(anonymizer: Anonymizer) -> None:
-    """Every engine is right, and the image is not: it starts from another seed's noise."""
+def test_a_loop_that_is_off_is_noticed(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def another_seed(spec: NoiseSpec, seed: int, shape: tuple[int, ...]) -> Floats:
+        return draw_noise(spec, seed + 1, shape)
 
-    def generate(request: Request, settings: Settings) -> Image.Image:
-        return generate_with(anonymizer)(replace(request, seed=request.seed + 1), settings)
-
+    monkeypatch.setattr("anon_runtime.diffusion.generator.draw_noise", another_seed)
     with pytest.raises(AnonError, match=r"an image of the bundle.*PSNR"):
-        verify(anonymizer.bundle, anonymizer.engine, generate)
+        verify(Engines(Bundle.open(demo_bundle)))
 
 
 def test_reference_outputs_that_are_missing_are_named(own_bundle: Path) -> None:
-    bundle = Bundle.open(own_bundle)
+    engines = Engines(Bundle.open(own_bundle))
     (own_bundle / "unet" / REFERENCE_OUTPUTS).unlink()
     with pytest.raises(BundleError, match=r"unet/check\.npz: it cannot be read.*build it again"):
-        verify_bundle(bundle)
+        verify(engines)
 
 
 @pytest.mark.parametrize("content", [None, b"no image"])
 def test_a_reference_image_that_is_missing_is_named(own_bundle: Path, content: bytes | None) -> None:
-    bundle = Bundle.open(own_bundle)
+    engines = Engines(Bundle.open(own_bundle))
     (own_bundle / REFERENCE_IMAGE).unlink()
     if content is not None:
         (own_bundle / REFERENCE_IMAGE).write_bytes(content)
     with pytest.raises(BundleError, match=r"check\.png: it cannot be read.*build it again") as caught:
-        verify_bundle(bundle)
+        verify(engines)
     assert "\n" not in str(caught.value)
 
 
@@ -84,8 +80,9 @@ def test_each_precision_has_its_bound(tmp_path: Path, precision: str, bound: flo
     values = np.array([0.5, -1, 0.25], np.float32)
     write_reference_outputs(tmp_path / REFERENCE_OUTPUTS, {"x": values}, {"y": values})
 
-    def engine(error: float) -> Any:
-        return lambda inputs: {"y": inputs["x"] + np.float32([0, 0, error])}
+    def engine(error: float) -> Engine:
+        outputs: Arrays = {"y": values + np.array([0, 0, error], np.float32)}
+        return lambda _: outputs
 
     check_engine(engine(0.9 * bound), spec_of(precision), tmp_path / "model.onnx", "unet")
     with pytest.raises(AnonError, match="the unet engine: it differs from PyTorch"):

@@ -13,16 +13,21 @@ from PIL import Image, ImageFont
 from anon_export.demo.contact_sheet import draw, main, wrap
 from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.faces.prompt import write_prompts
+from anon_runtime.types import Attributes
 
 SIDE = 192
 RED, BLUE = (Image.new("RGB", size, colour) for size, colour in (((300, 300), "red"), ((96, 96), "blue")))
-PEOPLE = st.sets(st.sampled_from(CELEBA)).map(
-    lambda had: {"Ethnic": "latino hispanic", "Age": 32, **{name: float(name in had) for name in CELEBA}}
-)
+
+
+def with_attributes(names: set[str]) -> Attributes:
+    return {"Ethnic": "latino hispanic", "Age": 32, **{name: float(name in names) for name in CELEBA}}
+
+
+PEOPLE = st.sets(st.sampled_from(CELEBA)).map(with_attributes)
 
 
 @given(PEOPLE)
-def test_the_words_keep_to_their_third(person: dict) -> None:
+def test_the_words_keep_to_their_third(person: Attributes) -> None:
     sheet = np.asarray(draw(RED, write_prompts(person)[0], BLUE, SIDE))
     assert sheet.shape == (SIDE, 3 * SIDE, 3)
     assert (sheet[:, :SIDE] == (255, 0, 0)).all()
@@ -34,7 +39,7 @@ def test_the_words_keep_to_their_third(person: dict) -> None:
 
 
 @given(PEOPLE, st.integers(100, 300))
-def test_wrapping_loses_no_word(person: dict, width: int) -> None:
+def test_wrapping_loses_no_word(person: Attributes, width: int) -> None:
     prompt, font = write_prompts(person)[0], ImageFont.load_default(12)
     lines = wrap(prompt, font, width).split("\n")
     assert " ".join(lines).replace(",", "").split() == prompt.replace(",", "").split()

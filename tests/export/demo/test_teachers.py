@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,10 +42,11 @@ def gender() -> Shapes:
 
 
 def expression() -> Shapes:
-    shapes, before = {}, 3
+    shapes: Shapes = {}
+    before = 3
     for block, width in enumerate((32, 64, 128, 256)):
-        first = separable if block else lambda *sizes: convolution(*sizes, 3)
-        shapes |= first(f"dense{block}/conv0", before, width)
+        name = f"dense{block}/conv0"
+        shapes |= separable(name, before, width) if block else convolution(name, before, width, 3)
         for i in (1, 2, 3):
             shapes |= separable(f"dense{block}/conv{i}", width, width)
         before = width
@@ -58,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, shapes in (("age_gender_model", gender()), ("face_expression_model", expression())):
         entries, data = [], b""
         for weight, shape in shapes.items():
-            entry = {"name": weight, "shape": shape, "dtype": "float32"}
+            entry: dict[str, Any] = {"name": weight, "shape": shape, "dtype": "float32"}
             if weight.endswith("bias"):
                 data += rng.normal(0, 0.1, shape).astype(np.float32).tobytes()
             else:

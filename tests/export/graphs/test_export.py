@@ -13,10 +13,11 @@ from diffusers.models.attention import BasicTransformerBlock
 from anon_export.build.verify import check_engine
 from anon_export.demo.generator import Architecture, initialise, make_parts
 from anon_export.graphs import export, stable_diffusion
-from anon_export.graphs.options import GraphOptions
+from anon_export.graphs.options import GraphOptions, Precision
 from anon_export.models.loading import load_model
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import load_engine
+from anon_runtime.types import Array
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +25,16 @@ def pipeline(demo_model: Path) -> Any:
     return load_model(demo_model)
 
 
-def close(ours: np.ndarray, theirs: torch.Tensor) -> None:
-    theirs = theirs.detach().numpy()
-    assert theirs.std() > 1e-3
-    np.testing.assert_allclose(ours, theirs, atol=3e-5 * max(1, np.abs(theirs).max()))
+def close(ours: Array, theirs: torch.Tensor) -> None:
+    expected = theirs.detach().numpy()
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(ours.astype(np.float32), expected, atol=3e-5 * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_text_encoder(anonymizer: Anonymizer, pipeline: Any, batch: int) -> None:
     ids = np.random.default_rng(0).integers(0, 49408, (batch, 77))
-    outputs = anonymizer.engine("text_encoder")({"input_ids": ids})
+    outputs = anonymizer.engines["text_encoder"]({"input_ids": ids})
     close(outputs["last_hidden_state"], pipeline.text_encoder(torch.tensor(ids))[0])
 
 
@@ -43,7 +44,7 @@ def test_unet(anonymizer: Anonymizer, pipeline: Any, batch: int, height: int, wi
     sample = rng.standard_normal((batch, 4, height, width)).astype(np.float32)
     states = rng.standard_normal((batch, tokens, 64)).astype(np.float32)
     inputs = {"sample": sample, "timestep": np.float32(417.25), "encoder_hidden_states": states}
-    ours = anonymizer.engine("unet")({k: np.asarray(v) for k, v in inputs.items()})["out_sample"]
+    ours = anonymizer.engines["unet"]({k: np.asarray(v) for k, v in inputs.items()})["out_sample"]
     with torch.no_grad():
         close(ours, pipeline.unet(*map(torch.tensor, (sample, 417.25, states)), return_dict=False)[0])
 
@@ -53,7 +54,7 @@ def test_vae_decoder(anonymizer: Anonymizer, pipeline: Any, batch: int, height: 
     latents = np.random.default_rng(0).standard_normal((batch, 4, height, width)).astype(np.float32)
     with torch.no_grad():
         expected = pipeline.vae.decode(torch.tensor(latents), return_dict=False)[0]
-    close(anonymizer.engine("vae_decoder")({"latent_sample": latents})["sample"], expected)
+    close(anonymizer.engines["vae_decoder"]({"latent_sample": latents})["sample"], expected)
 
 
 def test_the_unet_s_graph_is_clean(demo_bundle: Path, pipeline: Any) -> None:
@@ -93,7 +94,7 @@ def test_attention_of_other_targets_is_standard(random_vae: AutoencoderKL, tmp_p
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_static_graphs(tmp_path: Path, precision: str) -> None:
+def test_static_graphs(tmp_path: Path, precision: Precision) -> None:
     vae, path = make_parts(Architecture()).vae.eval(), tmp_path / "vae_decoder" / "model.onnx"
     initialise(vae)
     spec = stable_diffusion.export_vae_decoder(vae, path, (4, 8, 16), GraphOptions(precision, static=True))

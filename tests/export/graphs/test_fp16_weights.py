@@ -11,7 +11,7 @@ from anon_export.graphs.winograd import use_winograd
 def make_model(scale: float = 0.05) -> tuple[onnx.ModelProto, np.ndarray]:
     weights = (np.random.default_rng(0).standard_normal((128, 128, 3, 3)) * scale).astype(np.float32)
     node = helper.make_node("Conv", ["image", "weights", "bias"], ["result"], pads=[1] * 4)
-    shape = ["n", 128, 8, 8]
+    shape: list[str | int] = ["n", 128, 8, 8]
     graph = helper.make_graph(
         [node], "graph", [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("result", TensorProto.FLOAT, shape)],

@@ -16,7 +16,8 @@ class TwoLayers(torch.nn.Module):
         self.first, self.second = first, second
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.second(torch.relu(self.first(image)))
+        result: torch.Tensor = self.second(torch.relu(self.first(image)))
+        return result
 
 
 @pytest.mark.parametrize("same", [True, False])

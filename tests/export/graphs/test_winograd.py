@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from anon_export.graphs.winograd import POINTS, make_transforms, transform_weights, use_winograd
@@ -38,7 +39,12 @@ def make_model(
     inputs: int, outputs: int, rows: Any = "h", columns: Any = "w", kernel: int = 3, bias: bool = True, **changes: Any
 ) -> onnx.ModelProto:
     rng = np.random.default_rng(0)
-    attributes = {"pads": [kernel // 2] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1} | changes
+    attributes: dict[str, Any] = {
+        "pads": [kernel // 2] * 4,
+        "strides": [1, 1],
+        "dilations": [1, 1],
+        "group": 1,
+    } | changes
     weights = rng.standard_normal((outputs, inputs // attributes["group"], kernel, kernel)) / np.sqrt(9 * inputs)
     tensors = {"weights": weights, "bias": rng.standard_normal(outputs)}
     names = ["image", "weights", "bias"][: 2 + bias]
@@ -49,6 +55,12 @@ def make_model(
         [numpy_helper.from_array(tensors[name].astype(np.float32), name) for name in names[1:]],
     )  # fmt: skip
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+
+def convolve(image: NDArray[np.float32], weights: list[torch.Tensor]) -> torch.Tensor:
+    """The convolution in double precision; the second tensor is the bias, if there is one."""
+    filters, bias = weights[0].double(), weights[1].double() if len(weights) > 1 else None
+    return torch.nn.functional.conv2d(torch.from_numpy(image).double(), filters, bias, padding=1)
 
 
 def run(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
@@ -69,7 +81,7 @@ def test_the_same_results(smallest: int, bias: bool, batch: int, rows: int, colu
     assert kinds.count("Add") == bias
     assert max(tensor.dims[0] for tensor in model.graph.initializer) == (16 if smallest == 2 else 36)
     image = np.random.default_rng(1).standard_normal((batch, 136, rows, columns)).astype(np.float32)
-    expected = torch.nn.functional.conv2d(torch.from_numpy(image).double(), *(w.double() for w in weights), padding=1)
+    expected = convolve(image, weights)
     np.testing.assert_allclose(run(model, image), expected, atol=2e-5)
 
 
@@ -108,7 +120,7 @@ def test_high_images_are_cut_into_bands(smallest: int, rows: int, bands: int) ->
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node].count("MatMul") == bands
     image = np.random.default_rng(1).standard_normal((2, 128, rows, 12)).astype(np.float32) + 1
-    expected = torch.nn.functional.conv2d(torch.from_numpy(image).double(), *(w.double() for w in weights), padding=1)
+    expected = convolve(image, weights)
     np.testing.assert_allclose(run(model, image), expected, atol=3e-5)
 
 

@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def test_a_large_pickle_is_not_read_into_memory(tmp_path: Path) -> None:
 
 def test_pickles_that_are_not_plain_tell_nothing_and_run_nothing(tmp_path: Path) -> None:
     class Trap:
-        def __reduce__(self) -> tuple:
+        def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "ran",))
 
     torch.save({"a": torch.zeros(3), "trap": Trap()}, tmp_path / "a.ckpt")

@@ -14,10 +14,13 @@ from anon_export.build.builder import build, runs_here
 from anon_export.build.options import BuildOptions
 from anon_export.graphs import stable_diffusion
 from anon_export.graphs.export import engine_spec, export_graph, seeded_normal
+from anon_export.graphs.options import Precision
 from anon_export.targets import tensorrt
 from anon_export.targets.shapes import Range
 from anon_runtime import Anonymizer
 from anon_runtime.backends import tensorrt as trt
+from anon_runtime.backends.base import cache_folder
+from anon_runtime.backends.cuda import Cuda
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import Defaults, EngineSpec
 from anon_runtime.errors import AnonError, BackendError, UsageError
@@ -37,7 +40,7 @@ def test_every_engine_is_a_plan(rtx_bundle: Bundle) -> None:
         assert spec.path.endswith("/model.plan")
         assert rtx_bundle.engine_path(role).stat().st_size > 1000
     assert not list(rtx_bundle.path.rglob("*.onnx*")), "graphs are intermediate"
-    cache = list(tensorrt.cache_folder().glob("tensorrt-rtx-*-sm_89.timing"))
+    cache = list(cache_folder().glob("tensorrt-rtx-*-sm_89.timing"))
     assert len(cache) == 1
     assert cache[0].stat().st_size > 0
 
@@ -96,10 +99,12 @@ def test_half_precision_stays_half(tmp_path: Path) -> None:
             self.convolution = torch.nn.Conv2d(3, 64, 3)
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
-            return self.convolution(image.to(self.convolution.weight.dtype)).float()
+            result: torch.Tensor = self.convolution(image.to(self.convolution.weight.dtype))
+            return result.float()
 
     sizes = {}
-    for precision in ("fp32", "fp16"):
+    precisions: tuple[Precision, ...] = ("fp32", "fp16")
+    for precision in precisions:
         image = {"image": seeded_normal(2, 3, 16, 16)}
         spec = export_graph(Net(), image, {"image": {0: "batch"}}, ("out",), path, precision=precision)
         assert spec.precision == precision
@@ -131,7 +136,7 @@ def test_architectures() -> None:
 
 
 def test_tensorrt_builds_for_its_own_gpu_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trt.Cuda, "architecture", lambda _: "sm_90")
+    monkeypatch.setattr(Cuda, "architecture", lambda _: "sm_90")
     assert tensorrt.architecture("tensorrt", None) == "sm_90"
     with pytest.raises(UsageError, match="builds for the GPU that it runs on, which is sm_90"):
         tensorrt.architecture("tensorrt", "sm_80")

@@ -15,7 +15,7 @@ ASTRONAUT_FACE = (170, 60, 110, 125)
 
 
 def found(anonymizer: Anonymizer, photo: np.ndarray, threshold: float = 0.5) -> list[Face]:
-    return detect(anonymizer.engine("face_detector"), DETECTORS["centerface"], [photo], threshold)[0]
+    return detect(anonymizer.engines["face_detector"], DETECTORS["centerface"], [photo], threshold)[0]
 
 
 def overlap(a: tuple, b: tuple) -> float:
@@ -31,7 +31,8 @@ def test_finds_the_astronaut(anonymizer: Anonymizer, astronaut: Path) -> None:
     assert len(faces) == 1
     assert overlap(faces[0].box, ASTRONAUT_FACE) > 0.6
     (left_eye, right_eye, nose, left_mouth, right_mouth), (_, y, _, h) = faces[0].landmarks, faces[0].box
-    assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
     assert left_eye[1] < nose[1] < left_mouth[1] < y + h
 
 
@@ -40,7 +41,12 @@ def test_box_is_inside_also_when_the_border_cuts_the_face(anonymizer: Anonymizer
     cut = pixels(astronaut)[90:400, 200:500]
     for face in found(anonymizer, cut, 0.1):
         x, y, w, h = face.box
-        assert x >= 0 and y >= 0 and x + w <= 300 and y + h <= 310 and w > 0 and h > 0
+        assert x >= 0
+        assert y >= 0
+        assert x + w <= 300
+        assert y + h <= 310
+        assert w > 0
+        assert h > 0
 
 
 def test_finds_nothing_in_a_cup(anonymizer: Anonymizer, coffee: Path) -> None:
@@ -97,7 +103,8 @@ def test_twenty_faces_and_the_biggest_wins(anonymizer: Anonymizer, astronaut: Pa
     faces = found(anonymizer, np.asarray(crowd))
     assert len(faces) == 20
     x, y, _, _ = anonymizer.describe(np.asarray(crowd)).face or (0, 0, 0, 0)
-    assert x > 600 and y > 420
+    assert x > 600
+    assert y > 420
 
 
 @pytest.mark.parametrize("size", [(2000, 256), (256, 2000), (64, 64), (1500, 1500)])
@@ -110,19 +117,22 @@ def test_extreme_shapes(anonymizer: Anonymizer, astronaut: Path, size: tuple[int
     for one in found(anonymizer, np.asarray(canvas)):
         x, y, w, h = one.box
         assert overlap(one.box, (side * 0.2, side * 0.15, side * 0.6, side * 0.7)) > 0.3
-        assert x >= 0 and y >= 0 and x + w <= size[0] and y + h <= size[1]
+        assert x >= 0
+        assert y >= 0
+        assert x + w <= size[0]
+        assert y + h <= size[1]
 
 
 def test_photos_of_several_shapes_in_one_batch(anonymizer: Anonymizer, astronaut: Path, coffee: Path) -> None:
     photos = [pixels(astronaut), pixels(coffee), pixels(astronaut)[:, 100:400], pixels(astronaut)[::-1].copy()]
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS["centerface"]
-    together = detect(engine, detector, photos)
+    engine, detector = anonymizer.engines["face_detector"], DETECTORS["centerface"]
+    together = detect(engine, detector, photos, 0.5)
     for faces, photo in zip(together, photos, strict=True):
-        alone = detect(engine, detector, [photo])[0]
+        alone = detect(engine, detector, [photo], 0.5)[0]
         assert len(faces) == len(alone)
         for one, other in zip(faces, alone, strict=True):
             np.testing.assert_allclose(one.box, other.box, atol=1e-2)
-    assert detect(engine, detector, []) == []
+    assert detect(engine, detector, [], 0.5) == []
 
 
 def test_prior_boxes_by_hand() -> None:

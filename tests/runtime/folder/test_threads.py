@@ -35,7 +35,8 @@ def test_no_more_is_taken_than_has_room() -> None:
     assert log[-1] == -1, "the source was closed"
     taken: list[int] = []
     mapped = in_order(lambda x: x, count(taken), threads=2, ahead=3)
-    assert next(mapped) == 0 and max(taken) <= 4
+    assert next(mapped) == 0
+    assert max(taken) <= 4
 
 
 def test_errors_come_through_once_what_was_before_them_is_through() -> None:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.faces.prompt import STYLES, write_prompts
+from anon_runtime.types import Attributes
 
 from .data import Photos
 

@@ -22,7 +22,7 @@ from ..networks import OLDEST, FaceNet
 from .data import SIDE, Jitter, Labels, Photos, vary
 from .disguise import disguise
 from .loop import HALF, Recipe, train
-from .teachers import KNOWN, Teachers
+from .teachers import KNOWN
 
 BATCH = 48
 CUTS, DISGUISES = 10, 2  # crops of each photo, and disguises of each crop
@@ -32,6 +32,8 @@ SURROUNDINGS = ("none", "edge", "symmetric", "colour")  # of a photo: crops of a
 AGE_SPREAD = 3.0  # years; the labels know no better
 KNOWN_WEIGHT = 5  # of the attributes that teachers know: they are what is seen of a face first
 Crop = Callable[[NDArray[np.uint8], Face], Tensor]
+# Crops to scores of the attributes `KNOWN` and features; see `teachers.Teachers`.
+Teacher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def attribute_crop(image: NDArray[np.uint8], face: Face) -> Tensor:
@@ -75,7 +77,7 @@ def plain_lesson(photos: Photos, crop: Crop, count: int, *, surrounded: bool) ->
     return Lesson(crops, attributes, ages, ethnicities, torch.zeros(*crops.shape[:2], 0))
 
 
-def disguised_lesson(photos: Photos, crop: Crop, teachers: Teachers) -> Lesson:
+def disguised_lesson(photos: Photos, crop: Crop, teachers: Teacher) -> Lesson:
     """Crops in chance disguises with the labels that are left, which the teachers correct where they know better."""
     plain, rng = plain_lesson(photos, crop, CUTS, surrounded=True), np.random.default_rng(7)
     count, n = plain.crops.shape[:2]
@@ -149,7 +151,7 @@ def find_faces(photos: Photos) -> list[Face]:
         engine, detector = load_engine("onnxruntime", path), DETECTORS["centerface"]
         faces = []
         for i in tqdm(range(len(photos)), desc="faces", unit="photo", mininterval=2):
-            found = detect(engine, detector, [photos.image(i)])[0]
+            found = detect(engine, detector, [photos.image(i)], detector.threshold)[0]
             x, y, w, h = map(float, photos.boxes[i])
             faces.append(biggest_face(found, SIDE, SIDE) if found else Face((x, y, w, h), 1.0, photos.landmarks[i]))
     return faces

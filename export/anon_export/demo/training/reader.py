@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel
 
-from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.faces.prompt import STYLES, in_words, write_prompts
+from anon_runtime.types import Attributes
 
 from .denoiser import CONTENT, Windows
 from .loop import Recipe, train
