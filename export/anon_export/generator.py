@@ -12,7 +12,7 @@ from anon_runtime.errors import UsageError
 
 from .component import Component
 from .graphs.options import GraphOptions
-from .models.sources import Model
+from .models.model import Model
 
 Export = Callable[[Path], dict[str, EngineSpec]]
 

@@ -19,7 +19,7 @@ from anon_runtime.diffusion.schedule import TABLE_FIELDS, Schedule, evaluations
 from anon_runtime.errors import AnonError
 from anon_runtime.types import SAMPLERS, Sampler
 
-from .models.sources import read_json
+from .models.model import read_json
 
 MAX_STEPS = 50
 

@@ -28,8 +28,9 @@ def deepface_like(path: Path, batch: int | str, reshape_to: int) -> Path:
     classes = helper.make_tensor_value_info("output", TensorProto.FLOAT, [batch, 101])
     model = helper.make_model(
         helper.make_graph(nodes, "age", [image], [classes], initializers),
-        opset_imports=[helper.make_opsetid("", 18)], ir_version=10,
-    )  # fmt: skip
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=10,
+    )
     onnx.save(model, path)
     return path
 

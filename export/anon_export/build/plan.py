@@ -14,7 +14,8 @@ from anon_runtime.errors import BundleError
 
 from ..component import Component
 from ..generator import generator_components, generator_spec
-from ..models.sources import Model, find_model
+from ..models.model import Model
+from ..models.sources import find_model
 from ..targets import TARGETS, TargetName
 from .cache_keys import bundle_code, component_key, digest, engine_code, image_code
 from .options import BuildOptions, FaceNetworks

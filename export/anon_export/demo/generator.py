@@ -47,7 +47,7 @@ class Architecture:
 # The trained one. Only its lowest level has attention to text: on the others it would cost more than all convolutions.
 DEMO = Architecture(
     96, 96, unet_widths=(64, 128, 192), vae_widths=(32, 32, 64), plain_levels=(0, 1), vae_attention=False
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,37 @@ def make_parts(a: Architecture) -> Parts:
     plain = [level % len(a.unet_widths) for level in a.plain_levels]
     attention = ["" if level in plain else "CrossAttn" for level in range(len(a.unet_widths))]
     unet = UNet2DConditionModel(
-        sample_size=(a.height // a.factor, a.width // a.factor), block_out_channels=a.unet_widths, layers_per_block=1,
-        cross_attention_dim=a.text_width, attention_head_dim=4, norm_num_groups=8,
+        sample_size=(a.height // a.factor, a.width // a.factor),
+        block_out_channels=a.unet_widths,
+        layers_per_block=1,
+        cross_attention_dim=a.text_width,
+        attention_head_dim=4,
+        norm_num_groups=8,
         down_block_types=tuple(f"{kind}DownBlock2D" for kind in attention),
         up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(attention)),
-    )  # fmt: skip
+    )
     vae = AutoencoderKL(
-        sample_size=max(a.height, a.width), block_out_channels=a.vae_widths, layers_per_block=1, norm_num_groups=8,
-        down_block_types=("DownEncoderBlock2D",) * len(a.vae_widths), mid_block_add_attention=a.vae_attention,
-        up_block_types=("UpDecoderBlock2D",) * len(a.vae_widths), scaling_factor=0.18215,
-    )  # fmt: skip
+        sample_size=max(a.height, a.width),
+        block_out_channels=a.vae_widths,
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * len(a.vae_widths),
+        mid_block_add_attention=a.vae_attention,
+        up_block_types=("UpDecoderBlock2D",) * len(a.vae_widths),
+        scaling_factor=0.18215,
+    )
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
-            hidden_size=a.text_width, intermediate_size=4 * a.text_width, num_hidden_layers=2, num_attention_heads=4,
-            projection_dim=a.text_width, bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
+            hidden_size=a.text_width,
+            intermediate_size=4 * a.text_width,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            projection_dim=a.text_width,
+            bos_token_id=49406,
+            eos_token_id=49407,
+            pad_token_id=49407,
         )
-    )  # fmt: skip
+    )
     return Parts(unet, vae, text_encoder)
 
 
@@ -96,19 +111,28 @@ def write_model(folder: Path, parts: Parts) -> None:
     """Write networks, CLIP's tokenizer and Stable Diffusion's scheduler as a diffusers folder."""
     write_tokenizer(folder / "tokenizer")
     pipeline = StableDiffusionPipeline(
-        vae=parts.vae, text_encoder=parts.text_encoder, unet=parts.unet, scheduler=make_scheduler(),
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"), safety_checker=None, feature_extractor=None,
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        unet=parts.unet,
+        scheduler=make_scheduler(),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipeline.save_pretrained(folder)
 
 
 def make_scheduler() -> PNDMScheduler:
     """The scheduler config that ships with Stable Diffusion 1.5."""
     return PNDMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, set_alpha_to_one=False,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
         steps_offset=1,
-    )  # fmt: skip
+    )
 
 
 def initialise(model: nn.Module) -> None:

@@ -8,8 +8,20 @@ from anon_runtime.faces.attributes import CELEBA, CLIP_MEAN, CLIP_STD, ETHNICITI
 
 WIDTHS = (16, 32, 64, 128)
 OLDEST = 100
-AROUND = ("Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Sideburns",
-          "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat")  # fmt: skip
+AROUND = (
+    "Bald",
+    "Bangs",
+    "Black_Hair",
+    "Blond_Hair",
+    "Brown_Hair",
+    "Gray_Hair",
+    "Receding_Hairline",
+    "Sideburns",
+    "Straight_Hair",
+    "Wavy_Hair",
+    "Wearing_Earrings",
+    "Wearing_Hat",
+)
 COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Pale_Skin", "Rosy_Cheeks")
 # The attribute network's members: the first pair was trained on unchanged faces and the second on disguised ones.
 # Disguises teach a network to read the face itself. They hide hair and colours, which the first pair reads better.

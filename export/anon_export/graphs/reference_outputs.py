@@ -36,7 +36,8 @@ def read_reference_outputs(path: Path) -> tuple[dict[str, Array], dict[str, Floa
         BundleError: the file is missing or damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # numpy would leave a damaged file open if it had opened it itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             content = {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(str(path), f"it cannot be read ({error})", REBUILD) from None

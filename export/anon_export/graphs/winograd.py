@@ -130,9 +130,7 @@ def _sizes(graph: onnx.GraphProto, free: Mapping[str, int]) -> dict[str, tuple[i
     return found
 
 
-def _tile(
-    node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto], sizes: Mapping[str, tuple[int, int]]
-) -> int:  # fmt: skip
+def _tile(node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto], sizes: Mapping[str, tuple[int, int]]) -> int:
     """The largest m for a node; 0 where Winograd's algorithm does not apply or does not pay."""
     if node.op_type != "Conv" or node.input[0] not in sizes or node.input[1] not in weights:
         return 0

@@ -10,7 +10,8 @@ import torch
 from anon_runtime.errors import AnonError, first_line
 
 from ..extras import explain_import_error
-from .sources import Model, Weights, find_model
+from .model import Model, Weights
+from .sources import find_model
 
 FIX = "check that the files are intact and of Stable Diffusion 1.5's shape"
 
@@ -32,13 +33,24 @@ def load_pipeline(model: Model) -> Any:
     with loaded_by("diffusers", f"model {model.name}", FIX):
         if model.checkpoint is not None:
             return StableDiffusionPipeline.from_single_file(
-                str(model.checkpoint), config=str(folder), local_files_only=True, safety_checker=None,
-                feature_extractor=None, requires_safety_checker=False, **extra,
-            )  # fmt: skip
+                str(model.checkpoint),
+                config=str(folder),
+                local_files_only=True,
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+                **extra,
+            )
         return StableDiffusionPipeline.from_pretrained(
-            folder, safety_checker=None, feature_extractor=None, requires_safety_checker=False, local_files_only=True,
-            variant=model.weights["unet"].variant, use_safetensors=_safe(*model.weights.values()), **extra,
-        ).to(torch.float32)  # fmt: skip
+            folder,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            local_files_only=True,
+            variant=model.weights["unet"].variant,
+            use_safetensors=_safe(*model.weights.values()),
+            **extra,
+        ).to(torch.float32)
 
 
 def load_model(folder: Path) -> Any:

@@ -14,10 +14,13 @@ SPEC = EngineSpec("unet/model.onnx", "unet", "fp32", (TensorSpec("encoder_hidden
 @pytest.mark.parametrize(
     ("seconds", "best"),
     [
-        (lambda count: 1.0, 16), (lambda count: 1.0 * count, 1), (lambda count: 1 + 0.01 * count, 16),
-        (lambda count: 1.0 if count <= 4 else count / 4, 4), (lambda count: 1 + 5 * count, 2),
+        (lambda count: 1.0, 16),
+        (lambda count: 1.0 * count, 1),
+        (lambda count: 1 + 0.01 * count, 16),
+        (lambda count: 1.0 if count <= 4 else count / 4, 4),
+        (lambda count: 1 + 5 * count, 2),
     ],
-)  # fmt: skip
+)
 def test_the_batch_grows_while_it_pays(seconds: Callable[[int], float], best: int) -> None:
     """Costs that do not depend on the number, grow with it, or begin to grow."""
     assert autotune.best_batch(seconds) == best

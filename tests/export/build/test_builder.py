@@ -116,8 +116,12 @@ def test_only_what_changed_is_built(cached: BuildOptions, forbid: Callable[..., 
     bundle = build(replace(cached, vae_precision="fp16"), lambda name, state: states.setdefault(name, state))
     assert happened == ["vae_decoder"]
     assert {name for name, state in states.items() if state == "unchanged"} == {
-        "text_encoder", "unet", "faces/detector", "faces/attributes", "faces/demography",
-    }  # fmt: skip
+        "text_encoder",
+        "unet",
+        "faces/detector",
+        "faces/attributes",
+        "faces/demography",
+    }
     fresh = Bundle.open(bundle.path).manifest
     assert fresh.engines["unet"] == old.engines["unet"]
     assert fresh.engines["vae_decoder"].precision == "fp16"
@@ -287,8 +291,10 @@ def test_half_precision(tmp_path: Path) -> None:
     bundle = build(BuildOptions(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16"))
     engines, measured = bundle.manifest.engines, bundle.manifest.verification
     assert {role: spec.precision for role, spec in engines.items()} == {
-        "text_encoder": "fp16", "unet": "fp16", "vae_decoder": "fp32",
-    }  # fmt: skip
+        "text_encoder": "fp16",
+        "unet": "fp16",
+        "vae_decoder": "fp32",
+    }
     assert {t.dtype for spec in engines.values() for t in (*spec.inputs, *spec.outputs)} == {"float32", "int64"}
     assert measured is not None
     assert 40 <= measured.image_psnr < 90
@@ -302,8 +308,10 @@ def test_weights_in_half_precision(tmp_path: Path) -> None:
     bundle = build(BuildOptions(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16-weights"))
     engines, measured = bundle.manifest.engines, bundle.manifest.verification
     assert {role: spec.precision for role, spec in engines.items()} == {
-        "text_encoder": "fp16-weights", "unet": "fp16-weights", "vae_decoder": "fp32",
-    }  # fmt: skip
+        "text_encoder": "fp16-weights",
+        "unet": "fp16-weights",
+        "vae_decoder": "fp32",
+    }
     assert Bundle.open(bundle.path).manifest.engines == engines
     assert measured is not None
     assert measured.image_psnr >= 48

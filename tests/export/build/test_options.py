@@ -33,9 +33,13 @@ def test_choices_without_effect_are_refused(choices: dict[str, Any], word: str) 
 @pytest.mark.parametrize(
     "choices",
     [
-        {}, {"revision": "v1"}, {"gpu": "sm_89", "target": "tensorrt-rtx"}, {"deepcache": True, "target": "openvino"},
-        {"winograd": True, "precision": "fp16"}, {"winograd": True, "precision": "fp16-weights"},
+        {},
+        {"revision": "v1"},
+        {"gpu": "sm_89", "target": "tensorrt-rtx"},
+        {"deepcache": True, "target": "openvino"},
+        {"winograd": True, "precision": "fp16"},
+        {"winograd": True, "precision": "fp16-weights"},
     ],
-)  # fmt: skip
+)
 def test_the_others_are_not(choices: dict[str, Any]) -> None:
     replace(OPTIONS, **choices).check()

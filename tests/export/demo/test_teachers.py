@@ -15,8 +15,11 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def separable(name: str, before: int, after: int) -> Shapes:
-    return {f"{name}/depthwise_filter": (3, 3, before, 1), f"{name}/pointwise_filter": (1, 1, before, after),
-            f"{name}/bias": (after,)}  # fmt: skip
+    return {
+        f"{name}/depthwise_filter": (3, 3, before, 1),
+        f"{name}/pointwise_filter": (1, 1, before, after),
+        f"{name}/bias": (after,),
+    }
 
 
 def convolution(name: str, before: int, after: int, side: int) -> Shapes:

@@ -122,10 +122,15 @@ def test_unets_of_any_size(tmp_path: Path, size: int, free: bool) -> None:
     """Latents that shrink to one pixel on the lowest of three levels, and ones that cannot be halved evenly."""
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
-        sample_size=size, block_out_channels=(8, 8, 8), layers_per_block=1, cross_attention_dim=16, norm_num_groups=4,
-        attention_head_dim=2, down_block_types=("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",),
+        sample_size=size,
+        block_out_channels=(8, 8, 8),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        norm_num_groups=4,
+        attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D",) * 2 + ("DownBlock2D",),
         up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 2,
-    )  # fmt: skip
+    )
     initialise(unet)
     spec = stable_diffusion.export_unet(unet.eval(), tmp_path / "unet" / "model.onnx", (4, size, size), GraphOptions())
     assert spec.inputs[0].shape == (("batch", 4, "latent_height", "latent_width") if free else ("batch", 4, size, size))

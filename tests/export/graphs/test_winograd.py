@@ -50,10 +50,12 @@ def make_model(
     names = ["image", "weights", "bias"][: 2 + bias]
     node = helper.make_node("Conv", names, ["result"], **attributes)
     graph = helper.make_graph(
-        [node], "graph", [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", inputs, rows, columns])],
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", inputs, rows, columns])],
         [helper.make_tensor_value_info("result", TensorProto.FLOAT, ["n", outputs, None, None])],
         [numpy_helper.from_array(tensors[name].astype(np.float32), name) for name in names[1:]],
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
@@ -88,10 +90,17 @@ def test_the_same_results(smallest: int, bias: bool, batch: int, rows: int, colu
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rows": "h + 1"}, {"columns": 5}, {"kernel": 1}, {"inputs": 120}, {"outputs": 120}, {"strides": [2, 2]},
-        {"dilations": [2, 2], "pads": [2] * 4}, {"group": 2}, {"pads": [0] * 4},
+        {"rows": "h + 1"},
+        {"columns": 5},
+        {"kernel": 1},
+        {"inputs": 120},
+        {"outputs": 120},
+        {"strides": [2, 2]},
+        {"dilations": [2, 2], "pads": [2] * 4},
+        {"group": 2},
+        {"pads": [0] * 4},
     ],
-)  # fmt: skip
+)
 def test_other_convolutions_stay(changes: dict[str, Any]) -> None:
     model = make_model(**({"inputs": 128, "outputs": 128} | changes))
     before = model.SerializeToString()

@@ -40,9 +40,10 @@ def test_a_model_is_downloaded_once_and_found_offline(fake: FakeHub, tmp_path: P
     assert source["model"] == "owner/model"
     assert source["revision"] == COMMIT
     assert set(source["files"]) == {
-        "unet/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
         "text_encoder/model.safetensors",
-    }  # fmt: skip
+    }
     fake.requests.clear()
     code, again, errors = export(fake, tmp_path, *DRY_RUN, HF_HUB_OFFLINE="1")
     assert code == 0, errors

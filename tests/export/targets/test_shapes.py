@@ -76,8 +76,10 @@ class Answers:
 
     def centerface(self, inputs: Mapping[str, Any]) -> Arrays:
         count, _, height, width = inputs["input.1"].shape
-        maps = {name: np.zeros((count, depth, height // 4, width // 4), np.float32)
-                for name, depth in (("537", 1), ("538", 2), ("539", 2), ("540", 10))}  # fmt: skip
+        maps = {
+            name: np.zeros((count, depth, height // 4, width // 4), np.float32)
+            for name, depth in (("537", 1), ("538", 2), ("539", 2), ("540", 10))
+        }
         maps["537"][:, 0, 0, 0] = 1
         maps["538"] += np.float32(3)  # the logarithm of its size in cells
         maps["540"] += np.linspace(0, 1, 10, dtype=np.float32)[:, None, None] ** 2
@@ -142,11 +144,14 @@ def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setattr(faces, "export_graph", export)
     network = SimpleNamespace(net=torch.nn.Identity(), load_model=torch.nn.Identity)
     modules: dict[str, dict[str, Any]] = {
-        "facer": {}, "facer.face_detection": {"RetinaFaceDetector": lambda *_, **__: network},
-        "facer.face_attribute": {"FaRLFaceAttribute": lambda *_, **__: network}, "deepface": {},
-        "deepface.models": {}, "deepface.models.demography": {},
+        "facer": {},
+        "facer.face_detection": {"RetinaFaceDetector": lambda *_, **__: network},
+        "facer.face_attribute": {"FaRLFaceAttribute": lambda *_, **__: network},
+        "deepface": {},
+        "deepface.models": {},
+        "deepface.models.demography": {},
         "deepface.models.demography.pytorch": {"Age": network, "Race": network},
-    }  # fmt: skip
+    }
     for name, content in modules.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
     for name in ("age", "race"):
@@ -154,8 +159,11 @@ def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.setitem(
             faces.WEIGHTS, name, replace(faces.WEIGHTS[name], names=(f"{name}.pth",), folder=lambda: tmp_path)
         )
-    for build, name in ((faces.export_detector, "detector"), (faces.export_attributes, "attributes"),
-                        (faces.export_demography, "demography")):  # fmt: skip
+    for build, name in (
+        (faces.export_detector, "detector"),
+        (faces.export_attributes, "attributes"),
+        (faces.export_demography, "demography"),
+    ):
         with pytest.raises(FoundError):
             build(tmp_path / name)
 

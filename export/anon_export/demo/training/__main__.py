@@ -47,8 +47,13 @@ SMILING = 0.4  # share of those who smile in a batch: a fifth of the demo's phot
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), default=Path(str(FOLDER)), help="Where the weights go.")
-@click.option("--checkpoints", type=click.Path(path_type=Path), default=Path("engines/training"), show_default=True,
-              help="Where unfinished and finished trainings are kept; a run goes on from there.")  # fmt: skip
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path),
+    default=Path("engines/training"),
+    show_default=True,
+    help="Where unfinished and finished trainings are kept; a run goes on from there.",
+)
 @click.option(
     "--teachers",
     type=click.Path(path_type=Path),

@@ -73,9 +73,14 @@ class Photos:
         """Some of the photos."""
         rows = torch.from_numpy(indices)
         return Photos(
-            tuple(self.names[i] for i in indices), self.pixels[rows], self.boxes[indices], self.landmarks[indices],
-            self.attributes[rows], self.ages[rows], self.ethnicities[rows],
-        )  # fmt: skip
+            tuple(self.names[i] for i in indices),
+            self.pixels[rows],
+            self.boxes[indices],
+            self.landmarks[indices],
+            self.attributes[rows],
+            self.ages[rows],
+            self.ethnicities[rows],
+        )
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """One photo as the runtime takes it: uint8 (256, 256, 3)."""

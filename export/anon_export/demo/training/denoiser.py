@@ -85,10 +85,12 @@ def make_latents(vae: AutoencoderKL, photos: Photos, size: int) -> Tensor:
     """Latents of varied photos: float16 (variants, n, 4, h, w)."""
     rng = np.random.default_rng(3)
     variants = range(VARIANTS)
-    return torch.stack([
-        encode(vae, vary(photos.pixels, size, JITTER, rng)).half()
-        for _ in tqdm(variants, desc="latents", unit="round")
-    ])  # fmt: skip
+    return torch.stack(
+        [
+            encode(vae, vary(photos.pixels, size, JITTER, rng)).half()
+            for _ in tqdm(variants, desc="latents", unit="round")
+        ]
+    )
 
 
 def noise_loss(generator: Generator, clean: Tensor, prompts: list[str], alphas: Tensor, windows: int) -> Tensor:

@@ -37,16 +37,35 @@ BELOW = ("Double_Chin", "Wearing_Necklace", "Wearing_Necktie")
 _WHOLE = ("Blurry", "Chubby", "Double_Chin", "Oval_Face", "Pale_Skin")
 FACE = Part((112, 132), (38, 46), tuple(n for n in CELEBA if n not in (*AROUND, *BELOW, *_WHOLE)), _WHOLE)
 MOUTH = Part(
-    (112, 152), (30, 20),
-    ("5_o_Clock_Shadow", "Big_Lips", "Goatee", "Mouth_Slightly_Open", "Mustache", "No_Beard", "Smiling",
-     "Wearing_Lipstick"),
+    (112, 152),
+    (30, 20),
+    (
+        "5_o_Clock_Shadow",
+        "Big_Lips",
+        "Goatee",
+        "Mouth_Slightly_Open",
+        "Mustache",
+        "No_Beard",
+        "Smiling",
+        "Wearing_Lipstick",
+    ),
     ("Blurry", "Heavy_Makeup", "High_Cheekbones", "Male", "Sideburns", "Young"),
-)  # fmt: skip
+)
 CHIN = 180  # its row
 SWAPPED = 0.25  # share of the images that get somebody else's face, and share that get somebody else's mouth
 BENT, KNOTS, FURTHEST = 0.5, 8, 3  # share of the images that are bent; points a side that are pulled, by pixels
-SHAPES = ("Arched_Eyebrows", "Big_Lips", "Big_Nose", "Chubby", "Double_Chin", "High_Cheekbones", "Narrow_Eyes",
-          "Oval_Face", "Pointy_Nose", "Smiling")  # fmt: skip
+SHAPES = (
+    "Arched_Eyebrows",
+    "Big_Lips",
+    "Big_Nose",
+    "Chubby",
+    "Double_Chin",
+    "High_Cheekbones",
+    "Narrow_Eyes",
+    "Oval_Face",
+    "Pointy_Nose",
+    "Smiling",
+)
 GRAY = 0.1  # share of the images without colour
 GRAINS = (1, 2, 3, 6, 12, 30)  # spots of a texture, along a side
 
