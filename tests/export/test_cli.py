@@ -15,7 +15,6 @@ import anon_export
 from anon_export.build import builder
 from anon_export.build.options import BuildOptions
 from anon_export.cli import FLAGS, build_command, main
-from anon_export.console import Progress
 from anon_export.targets.shapes import Range
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import Manifest
@@ -123,20 +122,6 @@ def test_results_as_json(capsys: pytest.CaptureFixture[str], demo_bundle: Path) 
     assert "99.9 %" in table
     assert "face_detector" in table
     assert "dB" in table
-
-
-def test_bars_of_components(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    with Progress(quiet=False) as progress:
-        for state in ("exporting", "converting"):
-            progress.report("unet", state)
-        progress.report("vae_decoder", "unchanged")
-    shown = capsys.readouterr().err
-    assert "unet" in shown
-    assert "converting" in shown
-    assert "vae_decoder" in shown
-    assert progress.states["vae_decoder"] == "unchanged"
-    assert isinstance(progress.states["unet"], float)
 
 
 @pytest.mark.parametrize(
