@@ -6,41 +6,54 @@ FACER_VENV := .venv-facer
 BIN := $(VENV)/bin
 DEMO := engines/demo/bundle.json
 SHOWN := out/demo
+# NASA's portrait of Eileen Collins, which scikit-image carries.
+PHOTO = $$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')
 SOURCES := $(shell find export runtime -name '*.py' -o -name '*.safetensors')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-packages lint bench docs clean
+.PHONY: help demo test test-fast test-packages lint docs hooks package bench clean
 
-help:
-	@echo "make demo           build the demo engines and anonymize a photograph"
-	@echo "make test           run the tests, in the environment of the demo"
-	@echo "make test-fast      run the runtime's tests on the demo engines that are there; torch is not needed"
-	@echo "make test-packages  run the tests that need other packages: Ray, OpenVINO, TensorRT, facer, the evaluation's"
-	@echo "make lint           run ruff and mypy"
-	@echo "make bench          compare the demo engines' speed with PyTorch and other runtimes"
-	@echo "make clean          remove the environments, the demo engines and results"
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # In folders of its own: whoever runs photos of theirs into out/ keeps what is there.
-demo: $(DEMO)
-	$(BIN)/anon-run "$$($(BIN)/python -c 'from importlib.resources import files; print(files("skimage") / "data/astronaut.png")')" --output $(SHOWN)/portraits --overwrite --json | $(BIN)/python -m anon_export.demo.sheet $(SHOWN)/side-by-side.png
+demo: $(DEMO) ## build the demo engines and anonymize a photograph
+	$(BIN)/anon-run "$(PHOTO)" --output $(SHOWN)/portraits --overwrite --json | $(BIN)/python -m anon_export.demo.contact_sheet $(SHOWN)/side-by-side.png
 
-test: $(VENV)/.installed-demo $(VENV)/.installed-test
-	$(BIN)/python -m pytest --numprocesses 2
+test: $(VENV)/.installed-demo $(VENV)/.installed-test ## run the tests in the demo's environment, and measure their coverage
+	$(BIN)/python -m pytest --numprocesses 2 --cov
 
-test-fast: $(VENV)/.installed-test $(if $(wildcard $(DEMO)),,$(DEMO))
+test-fast: $(VENV)/.installed-test $(if $(wildcard $(DEMO)),,$(DEMO)) ## run the runtime's tests on the demo engines that are there; torch is not needed
 	$(BIN)/python -m pytest --numprocesses 2 --bundle=$(dir $(DEMO)) tests/runtime
 
-test-packages: $(VENV)/.installed-packages $(FACER_VENV)/.installed
+test-packages: $(VENV)/.installed-packages $(FACER_VENV)/.installed ## run the tests that need more packages: Ray, OpenVINO, TensorRT, facer, the evaluation's
 	$(BIN)/python -m pytest -m packages
 	$(BIN)/python -m pytest -m ray
 	$(FACER_VENV)/bin/python -m pytest tests/facer
 
-lint: $(VENV)/.installed-demo $(VENV)/.installed-test
+lint: $(VENV)/.installed-demo $(VENV)/.installed-test ## check style, types and the layers of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
-bench: $(VENV)/.installed-packages
+hooks: $(VENV)/.installed-demo $(VENV)/.installed-test $(VENV)/.installed-dev ## check each commit as `make lint` does
+	$(BIN)/pre-commit install
+
+# The wheel has to work where nothing else is: in a bare environment and another folder, without torch.
+package: $(VENV)/.installed-dev $(DEMO) ## pack a release into dist/, and run the wheel on its own
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	@set -eu; unset PYTHONPATH; bare=$$(mktemp -d); trap 'rm -rf "$$bare"' EXIT; photo="$(PHOTO)"; \
+	$(BIN)/python -m venv "$$bare/env"; \
+	"$$bare/env/bin/pip" install --quiet --constraint constraints.txt "$$(echo $(CURDIR)/dist/*.whl)[cpu]"; \
+	cd "$$bare"; run="env/bin/anon-run --engines $(CURDIR)/$(dir $(DEMO))"; \
+	$$run "$$photo" --output portrait.png; \
+	$$run --prompt "portrait of a woman" --output prompt.png; \
+	env/bin/python -c "from PIL import Image; [Image.open(name).verify() for name in ('portrait.png', 'prompt.png')]"
+
+bench: $(VENV)/.installed-packages ## compare the demo engines' speed with PyTorch and other runtimes
 	$(BIN)/python -m benchmarks.throughput
 
 # With --quiet, mkdocs counts no warnings, and --strict would let them pass.
@@ -48,8 +61,8 @@ docs: $(VENV)/.installed-docs ## build the documentation
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site/index.html"
 
-clean:
-	rm -rf $(VENV) $(FACER_VENV) engines/demo $(SHOWN) site
+clean: ## remove the environments, the demo engines, their results and the packages
+	rm -rf $(VENV) $(FACER_VENV) engines/demo $(SHOWN) dist site .coverage*
 
 # A build of what is there already takes seconds, and says so.
 $(DEMO): $(SOURCES) pyproject.toml constraints.txt | $(VENV)/.installed-demo
@@ -63,6 +76,7 @@ $(VENV)/bin/python:
 $(VENV)/.installed-demo: EXTRAS := cpu,export,demo
 $(VENV)/.installed-test: EXTRAS := cpu,test
 $(VENV)/.installed-docs: EXTRAS := docs
+$(VENV)/.installed-dev: EXTRAS := dev
 $(VENV)/.installed-packages: EXTRAS := openvino,tensorrt-rtx,ray,reference,bench,evaluate
 $(VENV)/.installed-packages: | $(VENV)/.installed-demo $(VENV)/.installed-test
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -1,4 +1,4 @@
-"""The whole way, as in the paper's figure: a photo, the words for its biggest face, a portrait from the words."""
+"""The whole process, as in the paper's figure: from a photo to the description of its biggest face to a portrait."""
 
 import os
 from collections.abc import Sequence
@@ -12,15 +12,19 @@ from .types import Description, PhotoSource, Portrait, Progress, Request
 
 
 class Anonymizer:
-    """Turns photos of people into portraits of people who do not exist.
+    """An anonymizer, which turns photos of people into portraits of people who do not exist.
 
-    Its three parts can be used alone: ``engines`` (a bundle's networks), ``reader`` (photos to descriptions) and
-    ``generator`` (requests to portraits).
+    Each of its three parts can also be used alone.
 
     Examples:
         >>> with Anonymizer.load("engines/demo") as anonymizer:  # doctest: +SKIP
         ...     portrait = anonymizer.anonymize("photo.jpg", seed=7)
         ...     portrait.image.save("portrait.png")
+
+    Args:
+        engines: the engines of a bundle.
+        reader: the face reader, which makes descriptions from photos.
+        generator: the generator, which makes portraits from requests.
     """
 
     def __init__(self, engines: Engines, reader: FaceReader, generator: Generator) -> None:
@@ -36,14 +40,15 @@ class Anonymizer:
         threads: int | None = None,
         checksum: bool = True,
     ) -> Self:
-        """Open a bundle; its engines are loaded when they are first needed.
+        """Open a bundle and return an anonymizer for it; its engines are loaded when they are first needed.
 
         Args:
-            path: of the bundle.
-            settings: how photos are read and images are generated; None is the bundle's way.
-            device: what the engines run on: ``cpu``, ``cuda`` or ``tensorrt``; None is the best that there is.
-            threads: of an engine on the CPU; None is one for each core.
-            checksum: compare the files' sha256, or only their sizes, which is faster.
+            path: the folder of the bundle.
+            settings: the settings for reading photos and generating images; None means the bundle's defaults.
+            device: the device of the engines, ``cpu``, ``cuda`` or ``tensorrt``; None means the best one on this
+                machine.
+            threads: the number of threads of an engine on the CPU; None means one for each physical core.
+            checksum: whether to compare the sha256 of the files as well as their sizes; without it, loading is faster.
 
         Raises:
             BundleError: there is no bundle, or it is damaged.
@@ -54,52 +59,69 @@ class Anonymizer:
 
     @classmethod
     def of(cls, engines: Engines, settings: Settings | None = None) -> Self:
-        """An anonymizer with engines that are open already; see `load`."""
+        """Return an anonymizer for engines that are open already; see `load`.
+
+        Args:
+            engines: the engines of a bundle.
+            settings: the settings for reading photos and generating images; None means the bundle's defaults.
+
+        Raises:
+            BundleError: this runtime does not know the bundle's face detector, or a file of the bundle is damaged.
+            UsageError: the bundle cannot do what the settings ask for.
+        """
         manifest = engines.bundle.manifest
         resolved = (settings or Settings()).resolve(manifest)
         reader = FaceReader(engines, find_detector(manifest), resolved.reading)
         return cls(engines, reader, Generator.load(engines, resolved.sampling))
 
     def using(self, settings: Settings) -> Self:
-        """The same engines with other settings."""
+        """Return an anonymizer with the same engines and other settings.
+
+        Args:
+            settings: the settings for reading photos and generating images.
+
+        Raises:
+            UsageError: the bundle cannot do what the settings ask for.
+        """
         return self.of(self.engines, settings)
 
     def anonymize(self, photo: PhotoSource, *, seed: int = 0, progress: Progress | None = None) -> Portrait:
         """Generate a new portrait with the attributes of the biggest face in a photo.
 
         Args:
-            photo: a file, a PIL image, or uint8 RGB (height, width, 3).
-            seed: 0 .. 2**64 - 1; another one gives another person.
-            progress: called with evaluations done and evaluations in all.
+            photo: the path of a file, a PIL image, or a uint8 array (height, width, 3), RGB.
+            seed: 0 .. 2**64 - 1; another seed gives another person.
+            progress: a function that is called with the number of evaluations that are done and the number of all.
 
         Raises:
             PhotoError: the photo cannot be read or shows no face.
-            BackendError: an engine cannot be run, or returned NaN or infinity.
+            BackendError: an engine cannot be loaded or run, or returned NaN or infinity.
+            BundleError: an engine is missing, or is not the one that was built.
         """
         self.check()
         description = self.describe(photo)
         return self.generate([description.request(seed)], progress=progress)[0].of(description)
 
     def check(self) -> None:
-        """Make sure that there is all that photos and portraits need.
+        """Check that there is everything that photos and portraits need.
 
         Raises:
             BundleError: the bundle lacks an engine.
-            BackendError: its device is not there.
+            BackendError: the device is not available.
         """
         self.reader.check()
         self.generator.check()
 
     def describe(self, photo: PhotoSource) -> Description:
-        """The words that a photo's biggest face is described in; see `FaceReader.describe`."""
+        """Return the description of a photo's biggest face; see `FaceReader.describe`."""
         return self.reader.describe(photo)
 
     def generate(self, requests: Sequence[Request], *, progress: Progress | None = None) -> list[Portrait]:
-        """Portraits from prompts, as one batch; see `Generator.generate`."""
+        """Return portraits that are generated from prompts; see `Generator.generate`."""
         return self.generator.generate(requests, progress=progress)
 
     def close(self) -> None:
-        """Give back the memory of the engines."""
+        """Release the memory of the engines."""
         self.engines.close()
 
     def __enter__(self) -> Self:

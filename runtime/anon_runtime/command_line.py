@@ -1,4 +1,4 @@
-"""What the options of ``anon-run`` mean: one frozen field each, and the settings that follow from them."""
+"""The options of ``anon-run`` as one frozen dataclass, and the settings and options of a run that follow from them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .types import Sampler
 
 @dataclass(frozen=True)
 class CommandLine:
-    """One field for every option and argument of ``anon-run``; None is what a user left out."""
+    """The values of all options and arguments of ``anon-run``; None means that the user has left out the option."""
 
     inputs: tuple[Path | str, ...]
     output: Path | str | None
@@ -61,10 +61,10 @@ class CommandLine:
     quiet: bool
 
     def check(self) -> None:
-        """Refuse options that do not go together.
+        """Check that the options can be used together.
 
         Raises:
-            UsageError: names them.
+            UsageError: some options cannot be used together; the message names them.
         """
         if bool(self.inputs or self.attributes) == (self.prompt is not None):
             raise click.UsageError("name photos or --attributes, or give a --prompt, and not both")
@@ -87,12 +87,12 @@ class CommandLine:
 
     @property
     def folder(self) -> Path | None:
-        """Where portraits go."""
+        """The path of the output; None if nothing is generated."""
         return None if self.output is None else Path(self.output)
 
     @cached_property
     def settings(self) -> Settings:
-        """How photos are read and images are generated."""
+        """The settings for reading photos and generating images."""
         return Settings(
             steps=self.steps,
             guidance_scale=self.guidance_scale,
@@ -108,7 +108,12 @@ class CommandLine:
         )
 
     def options(self, seed: int, defaults: Defaults) -> RunOptions:
-        """The policy of the run."""
+        """Return the options of the run.
+
+        Args:
+            seed: the seed of the run.
+            defaults: the defaults of the bundle.
+        """
         return RunOptions(
             seed=seed,
             batch_size=defaults.batch_size if self.batch_size is None else self.batch_size,
@@ -119,10 +124,14 @@ class CommandLine:
         )
 
     def place(self, folder: Path, photos: Sequence[Photo]) -> Output:
-        """Where portraits go and how they are written.
+        """Return the place and the format of the portraits.
+
+        Args:
+            folder: the path of the output.
+            photos: all photos of the run.
 
         Raises:
-            UsageError: the place does not suit the photos or the options.
+            UsageError: the output cannot be used for these photos or with these options.
         """
         output = Output.parse(folder, format=self.format, quality=self.quality, suffix=self.suffix, rename=self.rename)
         output.check(photos)

@@ -1,4 +1,4 @@
-"""What ``anon-run`` does once its options are understood; each command ends in an exit code."""
+"""The commands of ``anon-run``, which run after its options were checked; each command returns an exit code."""
 
 import logging
 import os
@@ -22,8 +22,8 @@ from .folder.writer import Output
 from .types import Request
 
 log = logging.getLogger(__name__)
-FAILED = 3  # some photos failed
-INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
+FAILED = 3  # the exit code if some photos failed
+INTERRUPTED = 130  # the exit code of a process that was ended by Ctrl-C
 
 
 def run_photos(
@@ -35,10 +35,21 @@ def run_photos(
     *,
     connected: AbstractContextManager[Cluster | None] | None = None,
 ) -> int:
-    """Anonymize photos until they are done, or Ctrl-C or a polite kill ends the run; see `run_folder`.
+    """Anonymize photos until all are done, or until Ctrl-C or a termination signal ends the run; see `run_folder`.
+
+    Args:
+        anonymizer: reads photos and generates portraits.
+        photos: the photos.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+        reporter: reports the progress and the records.
+        connected: a context that gives the cluster to run on; None means this machine.
+
+    Returns:
+        The exit code.
 
     Raises:
-        AnonError: the run cannot go on, or more than ``max_failures`` photos failed.
+        AnonError: the run cannot continue, or more than ``max_failures`` photos failed.
     """
     summary = run_folder(anonymizer, photos, output, options, reporter, stopping=_stopping(), connected=connected)
     reporter.summary(summary, output.root)
@@ -55,7 +66,7 @@ def run_photos(
 
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a polite kill sets; a second one ends the process at once."""
+    """Yield an event that Ctrl-C or a termination signal sets; a second signal ends the process at once."""
     stop = threading.Event()
 
     def ask(number: int, _frame: object) -> None:
@@ -76,7 +87,20 @@ def _stopping() -> Iterator[threading.Event]:
 
 
 def describe_photos(anonymizer: Anonymizer, photos: Sequence[Photo], options: RunOptions, reporter: Reporter) -> int:
-    """Print what is read from photos, or the settings' attributes."""
+    """Print the description of each photo or, without photos, of the settings' attributes.
+
+    Args:
+        anonymizer: describes the photos.
+        photos: the photos; empty to describe the settings' attributes.
+        options: the options of the run.
+        reporter: prints the descriptions.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        AnonError: the run cannot continue.
+    """
     if not photos:
         description = anonymizer.reader.describe_attributes()
         reporter.description(Record.described(description, None, options.seed))
@@ -96,7 +120,22 @@ def run_request(
     options: RunOptions,
     reporter: Reporter,
 ) -> int:
-    """Generate an image of one prompt, or of the settings' attributes; an error ends the run."""
+    """Generate one portrait from a prompt or, without a prompt, from the settings' attributes.
+
+    Args:
+        anonymizer: generates the portrait.
+        request: the request; None to use the settings' attributes.
+        output: the place and the format of the portrait.
+        name: the name of the portrait if the output is a folder.
+        options: the options of the run.
+        reporter: reports the record.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        AnonError: the portrait cannot be generated or written.
+    """
     anonymizer.generator.check()
     path = output.file or output.name(Photo(Path(name), Path(name)))
     if not options.overwrite:

@@ -1,4 +1,4 @@
-"""What a user sees of a run: the progress bar, the log on stderr, and results on stdout."""
+"""The output of a run for its user: the progress bar, the log on standard error, and results on standard output."""
 
 import json
 import logging
@@ -18,11 +18,19 @@ from .folder.records import Record
 from .folder.run import Summary
 
 log = logging.getLogger(__name__)
-LOG_EVERY = 30.0  # seconds between lines on progress where there is no terminal
+LOG_EVERY = 30.0  # seconds between lines about the progress if there is no terminal
 
 
 class Reporter:
-    """Tells how a run goes: a bar on a terminal, a line now and then in a log; with ``as_json`` records on stdout."""
+    """The reporter of a run.
+
+    It shows a progress bar on a terminal, and otherwise logs a line about the progress from time to time.
+
+    Args:
+        as_json: whether to print records as JSON on standard output.
+        quiet: whether to hide the progress bar.
+        flags: the options of the command line by the names of the settings, for messages.
+    """
 
     def __init__(self, *, as_json: bool, quiet: bool, flags: Mapping[str, str]) -> None:
         self._as_json, self._quiet, self._flags, self._stdout = as_json, quiet, flags, sys.stdout
@@ -32,7 +40,7 @@ class Reporter:
 
     @contextmanager
     def bar(self, total: int) -> Iterator[None]:
-        """Show progress of so many photos."""
+        """Show the progress of ``total`` photos during a ``with`` block."""
         hidden = self._quiet or not sys.stderr.isatty()
         self._start = self._told = time.monotonic()
         loggers = [logging.getLogger(__package__)]
@@ -42,12 +50,12 @@ class Reporter:
         self._bar = None
 
     def evaluation(self, done: int, total: int) -> None:
-        """A progress callback: what the denoiser is at."""
+        """Show the evaluations of the current images that are done; this is a progress callback."""
         if self._bar is not None:
             self._bar.set_postfix_str(f"evaluation {done} of {total}")
 
     def record(self, record: Record) -> None:
-        """Tell what became of a photo."""
+        """Report the record of a photo."""
         self._done += 1
         self._failed += record.status == "error"
         self._log_failure(record)
@@ -64,7 +72,7 @@ class Reporter:
             log.info("%s, %.2f a second, %s left", counts, rate, left)
 
     def summary(self, summary: Summary, out: Path) -> None:
-        """Tell what became of all photos, and where the time went."""
+        """Log the number of photos by status and the time by stage."""
         counts, seconds = summary.counts, summary.seconds
         titles = {"ok": "ok", "done": "done before", "skipped": "skipped", "error": "failed"}
         told = ", ".join(f"{counts[status]} {title}" for status, title in titles.items() if counts[status])
@@ -74,7 +82,7 @@ class Reporter:
             log.info("%.1f s, %.2f photos a second; of it %s", seconds, counts["ok"] / seconds, work)
 
     def description(self, record: Record) -> None:
-        """Tell what was read from a photo; as JSON the usual line, without ``output``."""
+        """Print the description of a photo; as JSON, the record without ``output``."""
         self._log_failure(record)
         if self._as_json:
             self._print_json(record, leave_out="output")
@@ -93,9 +101,9 @@ class Reporter:
         if record.reason is not None:
             line["reason"] = in_flags(record.reason, self._flags)
         try:
-            click.echo(json.dumps(line, allow_nan=False), self._stdout)  # in ASCII: names of files need not be UTF-8
+            click.echo(json.dumps(line, allow_nan=False), self._stdout)  # in ASCII, as names may not be valid UTF-8
         except BrokenPipeError:
-            raise  # whoever read it has had enough
+            raise  # the reader of the output has ended
         except OSError as error:
             raise OutputError(
                 "standard output", error.strerror or str(error), "make room, or write to a file"
@@ -122,13 +130,13 @@ def _print_description(record: Record) -> None:
 
 
 def _printable(text: str) -> str:
-    """One line, whatever bytes a file's name is made of."""
+    """Return a text on one line of printable characters, even if a file's name contains other bytes."""
     shown = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
 class _InFlags(logging.Formatter):
-    """Settings that a message names are shown as options of the command line."""
+    """A formatter that shows the settings that a message names as options of the command line."""
 
     def __init__(self, flags: Mapping[str, str]) -> None:
         super().__init__("anon-run: %(message)s")
@@ -140,7 +148,12 @@ class _InFlags(logging.Formatter):
 
 @contextmanager
 def logging_to_stderr(*, quiet: bool, flags: Mapping[str, str]) -> Iterator[None]:
-    """Messages of this package go to stderr, plain."""
+    """Write the messages of this package to standard error during a ``with`` block.
+
+    Args:
+        quiet: whether to write only errors.
+        flags: the options of the command line by the names of the settings.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_InFlags(flags))
     logger = logging.getLogger(__package__)

@@ -1,4 +1,4 @@
-"""What the user chooses, and what follows from it for one bundle, decided once before any work begins."""
+"""The settings that users choose, and the resolved settings that follow from them for one bundle before work begins."""
 
 import math
 from dataclasses import dataclass
@@ -16,20 +16,21 @@ from .types import SAMPLERS, Attributes, Sampler, check_choice, check_float, che
 
 @dataclass(frozen=True)
 class Settings:
-    """How photos are read and images are generated; None is the bundle's default.
+    """The settings for reading photos and generating images; None stands for the bundle's default.
 
     Attributes:
-        steps: of the sampler, from 1 to what the bundle's tables cover.
-        guidance_scale: 1 turns guidance off and halves the work.
-        sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``; None is the acceleration's or else the bundle's.
-        acceleration: what evaluations may leave out; one of `FAST_LEVELS`, of which the first is exact.
-        prompt_truncate: cut prompts at 77 tokens, as diffusers does, instead of reading all of them.
-        prompt_style: ``paper`` or ``natural``; see `faces.prompt.write_prompts`.
+        steps: the number of steps of the sampler, from 1 to the number that the bundle has tables for.
+        guidance_scale: the scale of guidance, 1 or more; 1 turns guidance off and halves the work.
+        sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``; None means the sampler of the acceleration, or else the bundle's.
+        acceleration: the level of fast mode, one of `FAST_LEVELS`; the first one is exact.
+        prompt_truncate: whether to cut prompts at 77 tokens, as diffusers does, instead of using all tokens.
+        prompt_style: ``paper`` or ``natural``; see `anon_runtime.faces.prompt.write_prompts`.
         ignore: attributes that no prompt mentions.
-        attributes: used instead of what the networks would read from a face; see `faces.attributes.check_attributes`.
-        detection_threshold: lowest score of a face, 0..1; None is the detector's own.
-        min_face: faces whose shorter side has fewer pixels are not seen.
-        more_formats: read BMP, GIF, PPM and TIFF, too; see `faces.decoding.FORMATS`.
+        attributes: attributes to use instead of those that the engines compute; see
+            `anon_runtime.faces.attributes.check_attributes`.
+        detection_threshold: the lowest score of a face, between 0 and 1; None means the default of the detector.
+        min_face: faces whose shorter side has fewer pixels than this are ignored.
+        more_formats: whether to read BMP, GIF, PPM and TIFF as well; see `anon_runtime.faces.decoding`.
 
     Raises:
         UsageError: a value is out of range.
@@ -48,7 +49,8 @@ class Settings:
     more_formats: bool = False
 
     def __post_init__(self) -> None:
-        # Numbers of any library, and collections that may change later, become Python's own.
+        # Numbers of any library become Python's own numbers. Collections are copied, because their owner may change
+        # them.
         checked = {"ignore": tuple(self.ignore), "min_face": check_integer("min_face", self.min_face)}
         if self.steps is not None:
             checked["steps"] = check_integer("steps", self.steps)
@@ -83,7 +85,10 @@ class Settings:
             raise UsageError(f"detection threshold {self.detection_threshold}", why, "use a value such as 0.5")
 
     def resolve(self, manifest: Manifest) -> "ResolvedSettings":
-        """These choices with the defaults of a bundle, and of its face detector, for all that was left open.
+        """Return these settings with the defaults of a bundle and of its face detector for all values that are None.
+
+        Args:
+            manifest: the manifest of the bundle.
 
         Raises:
             BundleError: this runtime does not know the bundle's face detector.
@@ -111,17 +116,25 @@ class Settings:
 
 @dataclass(frozen=True)
 class ResolvedSettings:
-    """Settings for one bundle, with nothing left open: how photos are read, and how images are generated."""
+    """The settings for one bundle, with a value for each of them.
+
+    Attributes:
+        reading: the settings for reading photos.
+        sampling: the settings for generating images.
+    """
 
     reading: ReadingOptions
     sampling: SamplingOptions
 
 
 def find_detector(manifest: Manifest) -> Detector:
-    """What a bundle's face detector takes and returns; any one for a bundle without face engines.
+    """Return the pre- and post-processing of a bundle's face detector; any one for a bundle without face engines.
+
+    Args:
+        manifest: the manifest of the bundle.
 
     Raises:
-        BundleError: this runtime does not know it.
+        BundleError: this runtime does not know the face detector.
     """
     if "face_detector" not in manifest.engines:
         return DETECTORS["centerface"]

@@ -1,4 +1,7 @@
-"""What goes through the runtime: requests, descriptions, portraits; arrays, engines, and numbers that users give."""
+"""The types that all parts of the runtime use, and the checks of numbers and words that users give.
+
+The types are arrays, the interfaces of engines, requests, descriptions and portraits.
+"""
 
 import operator
 import os
@@ -16,13 +19,13 @@ Array = NDArray[np.generic]
 Arrays = dict[str, Array]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
-Pixels = NDArray[np.uint8]  # height x width x 3, RGB
+Pixels = NDArray[np.uint8]  # (height, width, 3), RGB
 
-# An attribute's score in 0..1; "Ethnic" holds a label and "Age" whole years.
+# The attributes of a face by name: scores in 0..1, except for "Ethnic" (a label) and "Age" (whole years).
 Attributes = dict[str, float | int | str]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels
 PhotoSource = str | os.PathLike[str] | Image.Image | Pixels
-Progress = Callable[[int, int], None]  # evaluations done, evaluations in all
+Progress = Callable[[int, int], None]  # arguments: the number of evaluations that are done, the number of all
 
 Sampler = Literal["dpmpp_sde", "dpmpp_2m_sde"]
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
@@ -32,48 +35,51 @@ SEED_RANGE = f"a whole number from 0 to {MAX_SEED}"
 
 
 class Engine(Protocol):
-    """A loaded network: named arrays in, named arrays out."""
+    """The interface of an engine: a loaded network with named arrays as inputs and outputs."""
 
     def __call__(self, inputs: Mapping[str, Array], /) -> Arrays:
-        """Run the network."""
+        """Run the network and return its outputs by name."""
         ...
 
 
 class EngineSource(Protocol):
-    """Engines by role; `anon_runtime.backends.engines.Engines` are those of a bundle."""
+    """The interface of an object that holds engines by role; `anon_runtime.backends.engines.Engines` is one."""
 
     def __getitem__(self, role: str, /) -> Engine:
-        """The engine of a role."""
+        """Return the engine of a role."""
         ...
 
     def require(self, *roles: str) -> None:
-        """Make sure that there are engines for these roles.
+        """Check that there are engines for some roles.
+
+        Args:
+            *roles: the roles, such as ``unet``.
 
         Raises:
-            BundleError: there is none for one of them.
+            BundleError: there is no engine for one of the roles.
         """
         ...
 
     def verify(self) -> None:
-        """Make sure that the engines are the ones that were built; to be called before a result leaves the runtime.
+        """Check that the engines are the ones that were built; call this before a result is handed out.
 
         Raises:
-            BundleError: one is not.
+            BundleError: an engine is not the one that was built.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Request:
-    """One image to generate.
+    """A request to generate one image.
 
     Attributes:
-        prompt: what the image shows.
-        negative_prompt: what it does not show.
-        seed: 0 .. 2**64 - 1; the same seed, prompts, settings and engines give the same image.
+        prompt: the text that says what the image shows.
+        negative_prompt: the text that says what the image does not show.
+        seed: 0 .. 2**64 - 1. The same seed, prompts, settings and engines give the same image.
 
     Raises:
-        UsageError: the seed is no whole number in this range, or a prompt is not text.
+        UsageError: the seed is not a whole number in this range, or a prompt is not text.
     """
 
     prompt: str
@@ -91,13 +97,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Description:
-    """What a photo was turned into: everything that the generator will know of it.
+    """The description of a photo's biggest face, the only information about a photo that the generator receives.
 
     Attributes:
-        prompt, negative_prompt: the words.
+        prompt: the prompt.
+        negative_prompt: the negative prompt.
         attributes: ``Ethnic``, ``Age`` and the 40 CelebA scores of the biggest face.
-        face: its box in pixels of the upright photo; None where there was no photo.
-        seconds: time by stage.
+        face: x, y, width and height of its box, in pixels of the upright photo; None if there was no photo.
+        seconds: the time by stage.
     """
 
     prompt: str
@@ -107,18 +114,26 @@ class Description:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def request(self, seed: int = 0) -> Request:
-        """The image to generate from it."""
+        """Return the request to generate a portrait from this description.
+
+        Args:
+            seed: the seed of the portrait, 0 .. 2**64 - 1.
+        """
         return Request(self.prompt, self.negative_prompt, seed)
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A finished image and how it came about.
+    """A generated image and the facts about its origin.
 
     Attributes:
-        image: PIL RGB image of the bundle's size; contains no pixel of any photo.
-        attributes, face: see `Description`; None where there was no photo.
-        seconds: time by stage; of a batch, this image's share.
+        image: the PIL image, RGB, in the bundle's size; it contains no pixel of any photo.
+        prompt: the prompt.
+        negative_prompt: the negative prompt.
+        seed: the seed.
+        attributes: see `Description`; None if there was no photo.
+        face: see `Description`; None if there was no photo.
+        seconds: the time by stage; for a batch, this image's share of the time.
     """
 
     image: Image.Image
@@ -130,16 +145,20 @@ class Portrait:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def of(self, description: Description) -> "Portrait":
-        """The same image with what is known about its photo."""
+        """Return the same portrait with the attributes, the face and the times of a description."""
         seconds = description.seconds | self.seconds
         return replace(self, attributes=description.attributes, face=description.face, seconds=seconds)
 
 
 def check_integer(name: str, value: Any) -> int:
-    """A whole number of any library as Python's own ``int``.
+    """Return a whole number of any library as Python's own ``int``.
+
+    Args:
+        name: the name of the setting, for the message.
+        value: the number.
 
     Raises:
-        UsageError: it is none; neither truth values nor text count as numbers.
+        UsageError: the value is not a whole number; truth values and text do not count as numbers.
     """
     try:
         return operator.index(_refuse_non_numbers(value))
@@ -148,10 +167,14 @@ def check_integer(name: str, value: Any) -> int:
 
 
 def check_float(name: str, value: Any) -> float:
-    """A number of any library as Python's own ``float``.
+    """Return a number of any library as Python's own ``float``.
+
+    Args:
+        name: the name of the setting, for the message.
+        value: the number.
 
     Raises:
-        UsageError: it is none; neither truth values nor text count as numbers.
+        UsageError: the value is not a number; truth values and text do not count as numbers.
     """
     try:
         return float(_refuse_non_numbers(value))
@@ -160,16 +183,19 @@ def check_float(name: str, value: Any) -> float:
 
 
 def _refuse_non_numbers(value: Any) -> Any:
-    if isinstance(value, bool | str | bytes) or type(value).__name__ in ("bool", "bool_"):  # numpy's
+    if isinstance(value, bool | str | bytes) or type(value).__name__ in ("bool", "bool_"):  # numpy's truth values
         raise TypeError
     return value
 
 
 def check_seed(seed: Any) -> int:
-    """A seed as Python's own ``int``.
+    """Return a seed as Python's own ``int``.
+
+    Args:
+        seed: the seed.
 
     Raises:
-        UsageError: it is not `SEED_RANGE`.
+        UsageError: the seed is not a whole number in 0 .. 2**64 - 1.
     """
     checked = check_integer("seed", seed)
     if not 0 <= checked <= MAX_SEED:
@@ -178,10 +204,15 @@ def check_seed(seed: Any) -> int:
 
 
 def check_choice(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Refuse a word that is none of some.
+    """Check that a word is one of the allowed words.
+
+    Args:
+        what: the name of the setting, for the message.
+        value: the word.
+        allowed: the words that are allowed.
 
     Raises:
-        UsageError: it is.
+        UsageError: the word is not allowed.
     """
     if value not in allowed:
         raise UsageError(f"{what} {value!r}", "there is no such choice", f"use one of: {', '.join(allowed)}")

@@ -26,7 +26,7 @@ def test_a_file_an_image_and_an_array_give_the_same(anonymizer: Anonymizer, astr
 
 
 def test_no_face(anonymizer: Anonymizer, coffee: Path) -> None:
-    with pytest.raises(NoFaceError, match="coffee.png: no face"):
+    with pytest.raises(NoFaceError, match=r"coffee.png: no face"):
         anonymizer.anonymize(coffee)
 
 

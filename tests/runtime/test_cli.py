@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def run(*arguments: object, environment: dict[str, str] | None = None) -> subpro
     return result
 
 
-def lines(result: subprocess.CompletedProcess[str]) -> list[dict]:
+def lines(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -97,9 +98,10 @@ def test_ctrl_c_at_any_moment_is_130_and_one_line(
     photo, out = str(astronaut), ["-o", str(tmp_path / "a")]
     special = {"describe_photos": [photo, "--prompt-only"], "run_request": ["--prompt", "a", *out]}
     arguments = special.get(moment, [photo, *out])
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"anon_runtime.cli.{moment}", interrupt)
-        cli.main([*arguments, *common])
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*arguments, *common])
     assert caught.value.code == 130
     assert capsys.readouterr().err.strip() == "anon-run: interrupted; what was generated is kept"
 
@@ -111,9 +113,10 @@ def test_a_surprise_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise surprise
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "run_photos", fail)
-        cli.main([str(astronaut), "-o", str(tmp_path / "a"), "--engines", str(demo_bundle)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(astronaut), "-o", str(tmp_path / "a"), "--engines", str(demo_bundle)])
     assert caught.value.code == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1
@@ -220,7 +223,7 @@ def test_bad_photos_fail_one_by_one_and_the_others_are_done(
 def test_unusual_photos_come_out_without_an_original_pixel(
     demo_bundle: Path, astronaut: Path, tmp_path: Path, mode: str
 ) -> None:
-    photo = Image.open(astronaut)
+    photo: Image.Image = Image.open(astronaut)
     if mode == "16-bit":
         photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
     else:
@@ -363,7 +366,8 @@ def test_attributes_can_be_given(demo_bundle: Path, astronaut: Path, coffee: Pat
     assert given["face"]
     assert given["negative_prompt"] == " Bald , "
     nobody = run(coffee, "--attributes", tmp_path / "own.json", *common, "-o", tmp_path / "no.png")
-    assert nobody.returncode == 3 and not (tmp_path / "no.png").exists(), "a photo must show a face all the same"
+    assert nobody.returncode == 3
+    assert not (tmp_path / "no.png").exists(), "a photo must show a face all the same"
 
 
 def test_photos_without_a_face_can_be_skipped(demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path) -> None:

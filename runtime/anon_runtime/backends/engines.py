@@ -1,4 +1,4 @@
-"""The engines of a bundle: loaded when they are first asked for, on one device, until they are closed."""
+"""The engines of a bundle: each one is loaded at its first use, and all of them stay loaded until they are closed."""
 
 import os
 from functools import cached_property
@@ -13,21 +13,21 @@ from .base import load_engine, physical_cores, resolve_device
 
 
 class Engines:
-    """Engines by role.
+    """The engines of a bundle by role, on one device.
 
     Examples:
         >>> with Engines.load("engines/demo") as engines:  # doctest: +SKIP
         ...     engines["text_encoder"]({"input_ids": tokens})
 
     Args:
-        bundle: whose engines they are.
-        device: ``cpu``, ``cuda`` or ``tensorrt``; None is the best one that the installed library was made for.
-        threads: of an engine on the CPU, 1 or more; None is one for each core. A result depends on it in its last
-            digit.
-        inspection: of the bundle's large files, if it is still at work.
+        bundle: the bundle that holds the engines.
+        device: ``cpu``, ``cuda`` or ``tensorrt``; None means the best one that the installed library supports.
+        threads: the number of threads of an engine on the CPU, 1 or more; None means one for each physical core. The
+            last digits of the results depend on it.
+        inspection: the inspection of the bundle's large files; None if nothing is left to hash.
 
     Raises:
-        UsageError: the number of threads makes no sense.
+        UsageError: the number of threads is not a whole number of at least 1.
     """
 
     def __init__(
@@ -54,22 +54,26 @@ class Engines:
         threads: int | None = None,
         checksum: bool = True,
     ) -> Self:
-        """Open a bundle and check its files; large ones are hashed while engines start, and `verify` waits for it.
+        """Open a bundle and check its files.
+
+        Large files are hashed while the engines are loaded and run; `verify` waits until this is done.
 
         Args:
-            path: of the bundle.
-            device, threads: see the class.
-            checksum: compare the files' sha256, or only their sizes.
+            path: the folder of the bundle.
+            device: see the class.
+            threads: see the class.
+            checksum: whether to compare the sha256 of the files as well as their sizes.
 
         Raises:
             BundleError: there is no bundle, or it is damaged.
+            UsageError: the number of threads is not a whole number of at least 1.
         """
         bundle = Bundle.read(Path(path))
         return cls(bundle, device=device, threads=threads, inspection=bundle.check(checksum=checksum))
 
     @cached_property
     def device(self) -> str:
-        """What the engines run on: ``cpu``, ``cuda`` or ``tensorrt``.
+        """The device that the engines run on: ``cpu``, ``cuda`` or ``tensorrt``.
 
         Raises:
             BackendError: the bundle's target has no such device, or its library is not installed.
@@ -78,14 +82,17 @@ class Engines:
 
     @property
     def threads(self) -> int | None:
-        """Of an engine on the CPU; None on a GPU."""
+        """The number of threads of an engine on the CPU; None on a GPU."""
         return (self._threads or physical_cores()) if self.device == "cpu" else None
 
     def require(self, *roles: str) -> None:
-        """Make sure that the bundle has engines for these roles, and that its device is there.
+        """Check that the bundle has engines for some roles, and that its target has the device.
+
+        Args:
+            *roles: the roles, such as ``unet``.
 
         Raises:
-            BundleError: it lacks one.
+            BundleError: the bundle has no engine for one of the roles.
             BackendError: see `device`.
         """
         for role in roles:
@@ -93,11 +100,11 @@ class Engines:
         _ = self.device
 
     def __getitem__(self, role: str) -> Engine:
-        """The engine of a role, loaded once; roles that share a file share the engine.
+        """Return the engine of a role; it is loaded once, and roles that share a file share the engine.
 
         Raises:
-            BundleError: the bundle has none.
-            BackendError: it cannot be loaded.
+            BundleError: the bundle has no engine for this role.
+            BackendError: the engine cannot be loaded, or the engines were closed.
         """
         if self._closed:
             raise BackendError(f"the {role} engine", "the engines were closed", "load them again")
@@ -108,7 +115,7 @@ class Engines:
         return self._loaded[path]
 
     def verify(self) -> None:
-        """Wait until all files were hashed.
+        """Wait until all files are hashed.
 
         Raises:
             BundleError: a file is not the one that was built.
@@ -117,7 +124,7 @@ class Engines:
             self._inspection.finish()
 
     def close(self) -> None:
-        """Give back the memory of all engines."""
+        """Release the memory of all engines; after this, no engine can be loaded any more."""
         self._closed = True
         self._loaded.clear()
 

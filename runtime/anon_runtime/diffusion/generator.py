@@ -1,4 +1,4 @@
-"""Requests to images: text encoder, noise, sampling loop, guidance and VAE decoder, in this order."""
+"""The generator: from requests to images, by text encoder, noise, sampling loop, guidance and VAE decoder."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -29,14 +29,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How images are generated, with nothing left open.
+    """The settings for generating images, with a value for each of them.
 
     Attributes:
         sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
-        steps: of the sampler.
-        guidance_scale: 1 turns guidance off.
-        acceleration: what evaluations of the UNet leave out.
-        prompt_truncate: cut prompts at 77 tokens.
+        steps: the number of steps of the sampler.
+        guidance_scale: the scale of guidance; 1 turns guidance off.
+        acceleration: the level of fast mode.
+        prompt_truncate: whether to cut prompts at 77 tokens.
     """
 
     sampler: Sampler
@@ -47,17 +47,18 @@ class SamplingOptions:
 
     @property
     def guided(self) -> bool:
-        """Whether negative prompts are of any use."""
+        """Whether guidance is used, so that negative prompts have an effect."""
         return self.guidance_scale > 1
 
 
 @dataclass(frozen=True)
 class TokenizedRequest:
-    """A request with its prompts as token windows (windows, 77), both filled up to the same number.
+    """A request whose prompts are tokenized into windows; both prompts are padded to the same number of windows.
 
     Attributes:
-        request: which it was made from.
-        positive, negative: token ids; no negative ones without guidance.
+        request: the request that was tokenized.
+        positive: int64 (windows, 77), the token ids of the prompt.
+        negative: int64 (windows, 77), the token ids of the negative prompt; None without guidance.
     """
 
     request: Request
@@ -66,20 +67,20 @@ class TokenizedRequest:
 
     @property
     def windows(self) -> int:
-        """How many windows of text the image is generated from; images of one batch have equally many."""
+        """The number of text windows; it is the same for all images of a batch."""
         return len(self.positive)
 
 
 class Generator:
-    """Generates images from prompts.
+    """A generator of images from prompts.
 
     Args:
         engines: ``text_encoder``, ``unet``, ``vae_decoder`` and, for DeepCache, ``unet_cached``.
         spec: sizes and factors of the model.
-        tokenizer: of the text encoder.
-        schedule: tables of the sampler that the options name.
-        options: how images are generated.
-        one_batch: run both prompts of guidance in one call of the UNet, or in two.
+        tokenizer: the tokenizer of the text encoder.
+        schedule: the tables of the options' sampler and number of steps.
+        options: the settings for generating images.
+        one_batch: whether the positive and the negative prompt go through the UNet in one call.
     """
 
     def __init__(
@@ -98,10 +99,14 @@ class Generator:
 
     @classmethod
     def load(cls, engines: Engines, options: SamplingOptions) -> Self:
-        """Read tokenizer and tables from a bundle.
+        """Return a generator for a bundle; its tokenizer and tables are read, but no engine is loaded.
+
+        Args:
+            engines: the engines of the bundle.
+            options: the settings for generating images.
 
         Raises:
-            UsageError: it has no tables for the options.
+            UsageError: the bundle has no tables for the options.
             BundleError: one of its files is damaged.
         """
         path, manifest = engines.bundle.path, engines.bundle.manifest
@@ -111,11 +116,11 @@ class Generator:
         return cls(engines, manifest.generator, tokenizer, schedule, options, one_batch=one_batch)
 
     def check(self) -> None:
-        """Make sure that there are all the engines that images need.
+        """Check that there are all engines that images need.
 
         Raises:
-            BundleError: one is missing.
-            BackendError: the device is not there.
+            BundleError: an engine is missing.
+            BackendError: the device is not available.
         """
         self._engines.require("text_encoder", "unet", "vae_decoder", *["unet_cached"] * self._caches)
 
@@ -128,7 +133,10 @@ class Generator:
         return specify_noise(self.schedule)
 
     def tokenize(self, request: Request) -> TokenizedRequest:
-        """Prompts to token windows; with ``prompt_truncate`` the first one, and a line in the log on what is cut."""
+        """Tokenize the prompts of a request.
+
+        With ``prompt_truncate``, only the first window of a prompt is kept, and the phrases that are cut are logged.
+        """
         prompts = [request.prompt, request.negative_prompt][: 1 + self.options.guided]
         windows = [split_windows(self.tokenizer, prompt) for prompt in prompts]
         count = max(map(len, windows))
@@ -143,15 +151,21 @@ class Generator:
     def generate(
         self, requests: Sequence[Request | TokenizedRequest], *, progress: Progress | None = None
     ) -> list[Portrait]:
-        """Generate images as one batch for each number of text windows; each depends on its own request only.
+        """Generate images; each image depends only on its own request.
+
+        Requests with the same number of text windows are generated as one batch.
 
         Args:
-            requests: any number.
-            progress: called with evaluations done and evaluations in all.
+            requests: any number of requests, tokenized or not.
+            progress: a function that is called with the number of evaluations that are done and the number of all.
+
+        Returns:
+            The portraits in the order of the requests.
 
         Raises:
             GenerationError: an engine returned NaN or infinity.
-            BundleError: an engine is missing, or not the one that was built.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
         """
         self.check()
         groups: dict[int, dict[int, TokenizedRequest]] = {}
@@ -185,14 +199,25 @@ class Generator:
     def denoise(
         self, requests: Sequence[Request | TokenizedRequest], *, timer: StageTimer | None = None
     ) -> Iterator[State]:
-        """The sampling loop of a batch, state by state; for previews, progress and cancelling.
+        """Run the sampling loop of a batch and yield its state after each evaluation.
 
-        The noise is drawn on a thread of its own, while the text encoder and the first evaluations run.
+        A caller can use the states for previews and progress, and can stop the loop at any time. The noise is drawn on
+        another thread, while the text encoder and the first evaluations run.
+
+        Args:
+            requests: one or more requests whose prompts need the same number of text windows. The shorter prompts are
+                not padded here, because an image would then depend on its batch; `generate` groups the requests
+                instead.
+            timer: the timer that the stages are added to.
+
+        Yields:
+            The state after each evaluation; the last one holds the final latents.
 
         Raises:
-            UsageError: there is no request, or the prompts need different numbers of windows: filling up the shorter
-                ones would make an image depend on its batch. `generate` sorts them.
-            GenerationError: the UNet returned NaN or infinity; names the evaluation.
+            UsageError: there is no request, or the prompts need different numbers of text windows.
+            GenerationError: the UNet returned NaN or infinity; the message names the evaluation.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
         """
         batch = [self.tokenize(request) if isinstance(request, Request) else request for request in requests]
         if len({tokenized.windows for tokenized in batch}) != 1:
@@ -228,23 +253,30 @@ class Generator:
                 yield state
 
     def _encode(self, batch: Sequence[TokenizedRequest]) -> TextEmbeddings:
-        """Text embeddings of the positive and, with guidance, the negative prompts, in one call."""
+        """Return the text embeddings of all positive and, with guidance, all negative prompts, computed in one call."""
         negative = [tokenized.negative for tokenized in batch if tokenized.negative is not None]
         states = encode_windows([*[t.positive for t in batch], *negative], self._engines["text_encoder"])
         return TextEmbeddings(states[: len(batch)], states[len(batch) :] if negative else None)
 
     def decode(self, latents: Floats) -> Pixels:
-        """Latents (n, channels, h, w) to uint8 images (n, height, width, 3).
+        """Decode latents into images.
+
+        Args:
+            latents: float32 (n, channels, latent height, latent width).
+
+        Returns:
+            uint8 (n, height, width, 3), RGB.
 
         Raises:
             GenerationError: the VAE returned NaN or infinity.
-            BundleError: an engine is not the one that was built.
+            BackendError: the engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
         """
         scaled = latents / np.float32(self._spec.vae_scaling_factor)
         decoded = np.asarray(self._engines["vae_decoder"]({"latent_sample": scaled})["sample"], np.float32)
         self._check_finite(decoded, "vae_decoder", "at the end")
         self._engines.verify()
-        # diffusers' VaeImageProcessor: denormalize, clip, and round half to even.
+        # This is what diffusers' VaeImageProcessor does: denormalize, clip, and round half to even.
         unit = np.clip(decoded * np.float32(0.5) + np.float32(0.5), 0, 1).transpose(0, 2, 3, 1)
         images: Pixels = (unit * np.float32(255)).round().astype(np.uint8)
         return images
@@ -253,5 +285,5 @@ class Generator:
         try:
             check_finite(values, role, when)
         except GenerationError:
-            self._engines.verify()  # damaged weights are the likelier reason, and the better message
+            self._engines.verify()  # if damaged weights are the cause, this raises an error that says so
             raise

@@ -1,4 +1,4 @@
-"""Classifier-free guidance (Ho and Salimans, 2022): the UNet engine as the denoiser that a sampler calls."""
+"""Classifier-free guidance (Ho and Salimans, 2022): makes a denoiser for the samplers from the UNet engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,12 @@ from .samplers import Denoiser
 
 @dataclass(frozen=True)
 class TextEmbeddings:
-    """Of the prompts of a batch, (n, tokens, width) each; without negative ones there is no guidance."""
+    """The text embeddings of the prompts of a batch.
+
+    Attributes:
+        positive: float32 (n, tokens, width).
+        negative: float32 (n, tokens, width); None without guidance.
+    """
 
     positive: Floats
     negative: Floats | None = None
@@ -28,23 +33,23 @@ def make_denoiser(
     *,
     one_batch: bool,
 ) -> Denoiser:
-    """A denoiser that predicts ``negative + guidance_scale * (positive - negative)``.
+    """Return a denoiser that predicts ``negative + guidance_scale * (positive - negative)``.
 
     Args:
-        unet: engine with ``sample``, ``timestep``, ``encoder_hidden_states`` -> ``out_sample`` and, for DeepCache,
-            ``deep``.
-        unet_cached: the same with ``deep`` as an input; None if all evaluations are full.
-        text: embeddings of the prompts.
-        guidance_scale: above 1.
-        timesteps: of each evaluation.
-        evaluations: what each evaluation does.
-        one_batch: run both prompts in one call of the UNet, or in two.
+        unet: the UNet engine, with inputs ``sample``, ``timestep`` and ``encoder_hidden_states`` and outputs
+            ``out_sample`` and, for DeepCache, ``deep``.
+        unet_cached: the same with ``deep`` as an input instead of an output; None if all evaluations run the full UNet.
+        text: the embeddings of the prompts.
+        guidance_scale: the scale of guidance, above 1; not used without negative embeddings.
+        timesteps: float64 (E,), the timestep of each evaluation.
+        evaluations: the work of each evaluation.
+        one_batch: whether both prompts go through the UNet in one call.
     """
-    deep: dict[str, Floats] = {}  # the latest deep features, of the positive and of the negative prompt
+    deep: dict[str, Floats] = {}  # the latest deep features by prompt, "positive" and "negative"
     scale = np.float32(guidance_scale)
 
     def predict(sample: Floats, k: int, halves: dict[str, Floats]) -> list[Floats]:
-        """The predictions for some of the two prompts, in one call."""
+        """Return the predictions for one or both of the prompts, computed in one call."""
         count = len(halves)
         inputs = {
             "sample": np.concatenate([sample] * count),
@@ -68,7 +73,7 @@ def make_denoiser(
             away, towards = predict(sample, k, negative | positive)
         else:
             away, towards = predict(sample, k, negative)[0], predict(sample, k, positive)[0]
-        with np.errstate(all="ignore"):  # the caller checks the result
+        with np.errstate(all="ignore"):  # no warnings for NaN or infinity, because the caller checks the result
             return away + scale * (towards - away)
 
     return denoise

@@ -1,6 +1,6 @@
-"""Photographs, read and decoded safely.
+"""Reading and decoding of photos, safe for damaged and hostile files.
 
-Nothing here knows a photo's name: whoever does puts it on an error with `PhotoError.of`.
+The functions of this module do not know the name of a photo. The caller adds it to an error with `PhotoError.of`.
 """
 
 import io
@@ -20,11 +20,13 @@ from ..errors import PhotoError, first_line
 from ..types import PhotoSource, Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", *(("AVIF",) if features.check("avif") else ()))
-MORE_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # only where they are asked for: each decoder is a way in for an attack
-# Phone cameras reach 16384 x 12288 (201 megapixels); an image beyond 250 is taken for a decompression bomb.
+MORE_FORMATS = ("BMP", "GIF", "PPM", "TIFF")  # off by default, since each decoder can be attacked with a crafted file
+# Phone cameras reach 16384 x 12288 (201 megapixels). A photo with more than 250 megapixels is refused as a
+# decompression bomb.
 MAX_PIXELS = 250_000_000
-# A larger image is decoded at a half, a quarter or an eighth of its size, so that memory stays bounded. The detector
-# looks at 640 pixels a side, the other networks at 224 of a face: a face that it finds in 60 megapixels has enough.
+# A photo with more pixels is decoded at a half, a quarter or an eighth of its size, so that the memory stays bounded.
+# This is enough for the engines: the detector sees a photo at 640 pixels a side, and the other engines see a face at
+# 224 pixels a side.
 MAX_DECODED = 1 << 26
 REDUCTIONS = (1, 2, 4, 8)
 MAX_BYTES = 1 << 30
@@ -36,12 +38,13 @@ _pillows_limit = threading.Lock()
 
 @dataclass(frozen=True)
 class Decoded:
-    """An upright photo in memory.
+    """A decoded, upright photo in memory.
 
     Attributes:
         pixels: uint8 (height, width, 3), RGB.
-        reduction: how many pixels of the photo, along each side, one of these stands for.
-        converted: what the photo's pixels were, if not 8-bit RGB: ``CMYK``, ``16-bit``, ``transparent``.
+        reduction: the factor by which each side of the photo was reduced: 1, 2, 4 or 8.
+        converted: the kind of the photo's pixels if they were not 8-bit RGB, such as ``CMYK``, ``16-bit`` or
+            ``transparent``; otherwise None.
     """
 
     pixels: Pixels
@@ -49,7 +52,11 @@ class Decoded:
     converted: str | None = None
 
     def log_conversion(self, name: str) -> None:
-        """Write a line into the log if the pixels were converted."""
+        """Log a warning if the pixels were converted to 8-bit RGB.
+
+        Args:
+            name: the name of the photo, for the message.
+        """
         if self.converted is not None:
             log.warning(
                 "%s: its %s pixels were converted to 8-bit RGB; the original is unchanged", name, self.converted
@@ -57,12 +64,15 @@ class Decoded:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a photo's file.
+    """Return the content of a photo's file.
+
+    Args:
+        path: the file.
 
     Raises:
-        PhotoError: it is missing, no regular file, unreadable, or larger than any photo.
+        PhotoError: the file is missing, is not a regular file, cannot be read, or is larger than `MAX_BYTES`.
     """
-    # Opening a named pipe would wait for someone to write into it.
+    # Without O_NONBLOCK, opening a named pipe would wait until another process writes into it.
     with reading(), os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
@@ -72,10 +82,13 @@ def read_file(path: Path) -> bytes:
 
 
 def check_bytes(size: int) -> None:
-    """Refuse a file that is larger than any photo.
+    """Check that a file is not too large for a photo.
+
+    Args:
+        size: the size of the file in bytes.
 
     Raises:
-        PhotoError: it is.
+        PhotoError: the file is larger than `MAX_BYTES`.
     """
     if size > MAX_BYTES:
         raise _too_large(f"{size:,} bytes are more than the limit of {MAX_BYTES:,}")
@@ -83,10 +96,10 @@ def check_bytes(size: int) -> None:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """What goes wrong with a file, as the failure of a photo.
+    """Turn the errors of reading a file into a `PhotoError`.
 
     Raises:
-        PhotoError: anything did.
+        PhotoError: an `OSError` or a `ValueError` was raised in the block.
     """
     try:
         yield
@@ -99,19 +112,27 @@ def reading() -> Iterator[None]:
     except ValueError:
         raise PhotoError("its name has a NUL in it", "check the path") from None
     except OSError as error:
-        if not error.strerror:  # of a bucket: the text names the photo, and a reason goes into the journal
+        if not error.strerror:  # it is about a bucket, and its text names the photo, which must not reach the journal
             log.warning("%s", first_line(error))
         why = error.strerror or type(error).__name__
         raise PhotoError(f"it cannot be read ({why})", "check the path and the disk") from None
 
 
 def read_photo(source: PhotoSource, *, more_formats: bool = False) -> Pixels:
-    """The pixels of `load_photo`."""
+    """Return the pixels of a photo, uint8 (height, width, 3), RGB; see `load_photo`."""
     return load_photo(source, more_formats=more_formats).pixels
 
 
 def load_photo(source: PhotoSource, *, more_formats: bool = False) -> Decoded:
-    """A file, a PIL image or an RGB array as an upright photo; see `decode_photo`."""
+    """Return the upright photo in a file, a PIL image or an RGB array; see `decode_photo`.
+
+    Args:
+        source: the path of a file, a PIL image, or a uint8 array (height, width, 3), RGB.
+        more_formats: whether to read files in the formats of `MORE_FORMATS` as well.
+
+    Raises:
+        PhotoError: the photo cannot be read or decoded, or is too small or too large.
+    """
     if isinstance(source, np.ndarray):
         return Decoded(_check_array(source))
     if isinstance(source, Image.Image):
@@ -121,17 +142,17 @@ def load_photo(source: PhotoSource, *, more_formats: bool = False) -> Decoded:
 
 
 def decode_photo(content: bytes, *, more_formats: bool = False) -> Decoded:
-    """Decode a file's content into an upright photo.
+    """Decode the content of a file into an upright photo.
 
-    Grayscale, palette, CMYK and 16-bit images are converted to 8-bit RGB; transparent parts
-    become white; the EXIF orientation is applied; images of more than `MAX_DECODED` pixels are reduced.
+    Grayscale, palette, CMYK and 16-bit images are converted to 8-bit RGB; transparent parts become white; the EXIF
+    orientation is applied; images of more than `MAX_DECODED` pixels are reduced.
 
     Args:
-        content: of the file.
-        more_formats: take those of `MORE_FORMATS`, too.
+        content: the content of the file.
+        more_formats: whether to read the formats of `MORE_FORMATS` as well.
 
     Raises:
-        PhotoError: it is no image, or a damaged, animated, too small or too large one.
+        PhotoError: the content is not an image, or the image is damaged, animated, too small or too large.
     """
     with decoding():
         try:
@@ -147,10 +168,10 @@ def decode_photo(content: bytes, *, more_formats: bool = False) -> Decoded:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """What goes wrong while an image is decoded, as the failure of a photo.
+    """Turn the errors of decoding an image into a `PhotoError`.
 
     Raises:
-        PhotoError: anything did.
+        PhotoError: any exception was raised in the block.
     """
     try:
         yield
@@ -163,9 +184,10 @@ def decoding() -> Iterator[None]:
 
 
 def _open(content: bytes, formats: tuple[str, ...]) -> Image.Image:
-    """An image's header; no pixel is decoded yet.
+    """Return an image whose header was read; its pixels are not decoded yet.
 
-    Pillow's own limit is for the whole process, and below what phone cameras make: `MAX_PIXELS` is checked instead.
+    Pillow's own limit on pixels is one for the whole process, and is smaller than the photos of phone cameras. It is
+    therefore switched off here, and `MAX_PIXELS` is checked instead.
     """
     with _pillows_limit:
         theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
@@ -196,48 +218,54 @@ def _too_large(why: str) -> PhotoError:
 
 
 def _decode(image: Image.Image, *, ours: bool) -> Decoded:
-    """Decode an image whose header was read; nothing of it is changed unless it is ours."""
+    """Decode an image whose header was read.
+
+    Args:
+        image: the image.
+        ours: whether the image may be changed; an image of the caller must not be.
+    """
     _check_size(*image.size)
-    # An MPO file is a JPEG photo with further views (depth, preview) behind it: the first one is the photo.
+    # An MPO file holds a JPEG photo and after it further views, such as depth or a preview. The first frame is the
+    # photo.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise PhotoError(f"it is animated or has pages ({frames} frames)", "extract the frames as images first")
     converted = _unusual(image)
     reduction = _reduction(image)
-    if ours:  # JPEG's decoder takes a part of the work and of the memory then
+    if ours:  # the JPEG decoder then decodes at a lower resolution, which saves work and memory
         image.draft(None, (image.width // reduction, image.height // reduction))
     if (left := _reduction(image)) > 1:
         averaged = _AVERAGED.get(image.mode, image.mode)
         image = (image if averaged == image.mode else image.convert(averaged)).reduce(left)
     if ours:
-        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large image is hundreds of megabytes
+        ImageOps.exif_transpose(image, in_place=True)  # a copy of a large image would take hundreds of megabytes
     else:
         image = ImageOps.exif_transpose(image)
     return Decoded(np.asarray(_to_rgb(image), dtype=np.uint8), reduction, converted)
 
 
 def _unusual(image: Image.Image) -> str | None:
-    """What the pixels of an image are called if they are not 8-bit RGB; before they are decoded."""
+    """Return the kind of an image's pixels, before they are decoded; None if they are 8-bit RGB."""
     if image.mode != "RGB":
         return image.mode
     if "transparency" in image.info:
         return "transparent"
     tiles = getattr(image, "tile", ())
-    return "16-bit" if any(";16" in str(tile[3]) for tile in tiles) else None  # Pillow takes 8 of them by itself
+    return "16-bit" if any(";16" in str(tile[3]) for tile in tiles) else None  # Pillow itself reduces these to 8 bits
 
 
-# Pillow does not average indices into a palette, nor bits, nor 16-bit integers: what they become before.
+# Pillow cannot average palette indices, single bits or 16-bit integers. Images of these modes are converted first.
 _AVERAGED = {"P": "RGBA", "PA": "RGBA", "1": "L", "I;16": "I", "I;16B": "I", "I;16L": "I"}
 
 
 def _reduction(image: Image.Image) -> int:
-    """The least of `REDUCTIONS` that brings an image below `MAX_DECODED`."""
+    """Return the smallest of `REDUCTIONS` that brings an image down to `MAX_DECODED` pixels."""
     return next(r for r in REDUCTIONS if image.width * image.height <= MAX_DECODED * r * r)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
-        # Pillow's own conversion clips everything above 255 to white.
+        # Pillow's own conversion would turn all values above 255 into white.
         values = np.asarray(image, dtype=np.float64)
         full = 65535.0 if image.mode.startswith("I") else max(float(values.max(initial=0.0)), 1e-12)
         return Image.fromarray((np.clip(values / full, 0, 1) * 255).round().astype(np.uint8)).convert("RGB")

@@ -1,4 +1,4 @@
-"""Photos to words: decoding, detection, attributes and prompts, in this order."""
+"""The face reader: from photos to descriptions, by decoding, detection, attributes and prompts, in this order."""
 
 import os
 import time
@@ -16,15 +16,15 @@ from .prompt import PromptStyle, write_prompts
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How photos are read, with nothing left open.
+    """The settings for reading photos, with a value for each of them.
 
     Attributes:
-        detection_threshold: lowest score of a face, 0..1.
-        min_face: faces whose shorter side has fewer pixels are not seen.
-        more_formats: read BMP, GIF, PPM and TIFF, too.
-        prompt_style: see `prompt.write_prompts`.
+        detection_threshold: the lowest score of a face, 0..1.
+        min_face: faces whose shorter side has fewer pixels than this are ignored.
+        more_formats: whether to read BMP, GIF, PPM and TIFF as well.
+        prompt_style: ``paper`` or ``natural``; see `write_prompts`.
         ignore: attributes that no prompt mentions.
-        attributes: used instead of what the networks would read; None is to read them.
+        attributes: attributes to use instead of those that the engines compute; None to compute them.
     """
 
     detection_threshold: float
@@ -36,24 +36,24 @@ class ReadingOptions:
 
 
 class FaceReader:
-    """Describes the biggest face of each photo.
+    """A reader that describes the biggest face of each photo.
 
     Args:
         engines: ``face_detector`` and, unless the options give attributes, ``face_attributes``, ``face_age`` and
             ``face_race``.
-        detector: what goes into the detection network, and what comes out.
-        options: how photos are read.
+        detector: the pre- and post-processing of the detection network.
+        options: the settings for reading photos.
     """
 
     def __init__(self, engines: EngineSource, detector: Detector, options: ReadingOptions) -> None:
         self._engines, self._detector, self.options = engines, detector, options
 
     def check(self) -> None:
-        """Make sure that there are all the engines that photos need.
+        """Check that there are all engines that photos need.
 
         Raises:
-            BundleError: one is missing.
-            BackendError: the device is not there.
+            BundleError: an engine is missing.
+            BackendError: the device is not available.
         """
         self._engines.require("face_detector", *(ATTRIBUTE_ROLES if self.options.attributes is None else ()))
 
@@ -61,12 +61,13 @@ class FaceReader:
         """Find the biggest face of a photo, read its attributes and write the prompts.
 
         Args:
-            photo: a file, a PIL image, or uint8 RGB (height, width, 3).
+            photo: the path of a file, a PIL image, or a uint8 array (height, width, 3), RGB.
 
         Raises:
             PhotoError: the photo cannot be read or shows no face.
             GenerationError: an engine returned NaN or infinity.
-            BundleError: an engine is missing, or not the one that was built.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
         """
         result = self.describe_all([photo])[0]
         if isinstance(result, PhotoError):
@@ -74,7 +75,19 @@ class FaceReader:
         return result
 
     def describe_all(self, photos: Sequence[PhotoSource]) -> list[Description | PhotoError]:
-        """`describe` for several photos, whose networks run as a batch; a photo that fails gives its error."""
+        """Describe several photos, which go through the engines as a batch; see `describe`.
+
+        Args:
+            photos: paths of files, PIL images, or uint8 arrays (height, width, 3), RGB.
+
+        Returns:
+            For each photo its description, or the error if this photo failed.
+
+        Raises:
+            GenerationError: an engine returned NaN or infinity.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
+        """
         results: dict[int, Description | PhotoError] = {}
         decoded: dict[int, Decoded] = {}
         seconds: dict[int, float] = {}
@@ -94,7 +107,7 @@ class FaceReader:
         return [results[i] for i in range(len(photos))]
 
     def describe_decoded(self, photos: Sequence[Decoded]) -> list[Description | PhotoError]:
-        """`describe_all` for photos that are in memory already, and whose names are not known."""
+        """Describe photos that are decoded already; the errors do not name the photos. See `describe_all`."""
         self.check()
         timer = StageTimer()
         with timer("detect"):
@@ -117,10 +130,10 @@ class FaceReader:
         return [results[i] for i in range(len(photos))]
 
     def describe_attributes(self) -> Description:
-        """What the options' attributes say, without any photo.
+        """Return the description that follows from the options' attributes, without a photo.
 
         Raises:
-            UsageError: there are none.
+            UsageError: the options hold no attributes.
         """
         if self.options.attributes is None:
             raise UsageError("nothing to describe", "there is neither a photo nor attributes", "give one of them")

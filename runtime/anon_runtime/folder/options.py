@@ -1,4 +1,4 @@
-"""The policy of a run over many photos."""
+"""The options of a run over many photos."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,16 +9,21 @@ from ..types import check_choice, check_integer, check_seed
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run does with its photos and its output folder, beside reading photos and generating images.
+    """The options of a run: all choices that do not concern the reading of photos or the generating of images.
 
     Attributes:
-        seed: a photo's own seed is made from this one and its content; see `identity.identify`.
-        batch_size: photos worked on at once; an image does not depend on it. `Defaults.batch_size` of a bundle's
-            manifest is what was measured to be fast.
-        no_face: whether a photo without a face is an ``error`` or to ``skip``; it never gives an image.
-        overwrite: do photos again, and replace whatever lies under their portraits' names.
-        max_failures: end the run when more photos have failed; None is never.
-        log_attributes: write what is read from faces into the journal.
+        seed: the run's seed, 0 .. 2**64 - 1. The seed of each photo is made from this seed and the photo's content; see
+            `anon_runtime.folder.identity.identify`.
+        batch_size: the number of photos that are processed together. An image does not depend on it, except for a last
+            digit if it is 1. The field ``batch_size`` of the manifest's `Defaults` is a value that was measured to be
+            fast.
+        no_face: whether a photo without a face is an ``error`` or is a photo to ``skip``; in both cases it gives no
+            portrait.
+        overwrite: whether to process photos again that are done, and to replace all files under the names of their
+            portraits.
+        max_failures: the run ends when more photos than this have failed; None means that it never ends for this
+            reason.
+        log_attributes: whether to write the attributes and the prompt of each photo into the journal.
 
     Raises:
         UsageError: a value is out of range.

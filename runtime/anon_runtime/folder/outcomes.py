@@ -1,4 +1,4 @@
-"""What becomes of a photo: its file in the output folder, its line in the journal, its record."""
+"""The outcome of each photo: its file in the output folder, its line in the journal, and its record."""
 
 import os
 from pathlib import Path
@@ -17,22 +17,26 @@ REPORT = "please report it"
 
 
 class Outcomes:
-    """Settles photos, one by one.
+    """The writer of outcomes: portraits, lines of the journal, and records.
 
     Args:
-        output: where portraits go.
-        options: of the run.
-        journal: of the output folder; without one, nothing is remembered.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+        journal: the journal of the output folder; None if no journal is kept.
     """
 
     def __init__(self, output: Output, options: RunOptions, journal: Notes | None) -> None:
         self._output, self._options, self._journal = output, options, journal
 
     def find(self, photo: Photo, identity: Identity) -> Record | None:
-        """The record of a photo whose portrait is there already; None if it has to be made.
+        """Return the record of a photo whose portrait exists already, or None if the portrait has to be generated.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
 
         Raises:
-            PhotoError: the portrait of another photo lies under its name.
+            PhotoError: the portrait of another photo has the name of this photo's portrait.
         """
         name = self._output.name(photo, identity)
         if self._journal is not None and self._journal.has(identity.pseudonym, name):
@@ -43,10 +47,18 @@ class Outcomes:
         return None
 
     def write(self, photo: Photo, identity: Identity, portrait: Portrait) -> tuple[Path, str]:
-        """Write a portrait; returns its name and its sha256.
+        """Write a portrait.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
+            portrait: the portrait of the photo.
+
+        Returns:
+            The name of the portrait, relative to the output folder, and the sha256 of its file.
 
         Raises:
-            PhotoError: its name is of no use, or taken by a file that no run wrote.
+            PhotoError: the name cannot be used, or a file that no run wrote has this name.
             OutputError: the folder cannot be written.
         """
         name = self._output.name(photo, identity)
@@ -57,13 +69,34 @@ class Outcomes:
     def succeed(
         self, photo: Photo, identity: Identity, portrait: Portrait, name: Path, sha256: str, seconds: dict[str, float]
     ) -> Record:
-        """The record of a portrait that was written."""
+        """Add a portrait that was written to the journal, and return its record.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
+            portrait: the portrait of the photo.
+            name: the name of the portrait, relative to the output folder.
+            sha256: the sha256 of its file.
+            seconds: the time of further stages, which is added to the portrait's own time.
+
+        Raises:
+            OutputError: the journal cannot be written.
+        """
         record = Record.of(portrait, str(photo.path), self._output.root / name, seconds)
         self._note(photo, identity, record, output=str(name), sha256=sha256)
         return record
 
     def fail(self, photo: Photo, identity: Identity | None, error: Exception) -> Record:
-        """The record of a photo that has no portrait; one that it had is removed."""
+        """Add a photo that has no portrait to the journal, and return its record; an earlier portrait of it is removed.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo; None if its content could not be read.
+            error: the reason of the failure.
+
+        Raises:
+            OutputError: the journal cannot be written, or the earlier portrait cannot be removed.
+        """
         stays = "" if self._clear(photo, identity) else "; the file under its portrait's name stays"
         name, journaled = str(photo.path), ""
         match error:
@@ -73,7 +106,7 @@ class Outcomes:
                 shown = AnonError(f"{name}: {error.what}", error.why, error.fix)
             case _:
                 shown = PhotoError(f"internal error ({type(error).__name__}: {error})", REPORT, name)
-                journaled = f"internal error ({type(error).__name__})"  # what a library says may hold the photo's name
+                journaled = f"internal error ({type(error).__name__})"  # a library's text may hold the photo's name
         skipped = isinstance(error, NoFaceError) and self._options.no_face == "skip"
         seed = identity.seed if identity else None
         record = Record(name, None, "skipped" if skipped else "error", f"{shown}{stays}", seed)
@@ -81,11 +114,11 @@ class Outcomes:
         return record
 
     def _clear(self, photo: Photo, identity: Identity | None) -> bool:
-        """See to it that no portrait lies under the name of a photo that has none; false if a file has to stay.
+        """Remove the earlier portrait of a photo that failed; return False if a file has to stay under its name.
 
-        What no run wrote stays, and the portrait of a photo in another place, and all where not even the photo's
-        content is known: a disk that fails in the night must not take portraits with it. Whoever only describes photos
-        has neither a journal nor a file for a portrait: nothing of theirs is removed.
+        A file stays if no run wrote it, or if it is the portrait of a photo in another place. All files stay if the
+        content of the photo is unknown, so that a disk that fails during a run does not cause the loss of portraits. A
+        run that only describes photos has neither a journal nor the name of a single portrait, and removes nothing.
         """
         if self._journal is None and self._output.file is None:
             return True
@@ -98,7 +131,7 @@ class Outcomes:
         if identity is None or not ours or self._is_of_another(photo, identity, name):
             return False
         if self._journal is not None and self._journal.has(identity.pseudonym, name):
-            return False  # a copy of the photo fared better
+            return False  # it is the portrait of an identical photo, which succeeded
         self._output.remove(name)
         return True
 
@@ -112,7 +145,10 @@ class Outcomes:
         return identify_source(place, self._options.seed)
 
     def _note(self, photo: Photo, identity: Identity | None, record: Record, **facts: str) -> None:
-        """The record's line in the journal: no attributes unless they were asked for, no names if those are hidden."""
+        """Add the line of a record to the journal.
+
+        The line has attributes only if the options ask for them, and has no names of photos if names are hidden.
+        """
         if self._journal is None:
             return
         entry: dict[str, Any] = {"id": identity.pseudonym if identity else None, "status": record.status, **facts}

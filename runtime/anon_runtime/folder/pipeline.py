@@ -1,7 +1,7 @@
-"""Many photos: a pipeline whose stages work at the same time, and one record a photo whatever happens to it.
+"""The pipeline of a folder run: its stages work at the same time, and each photo gives one record.
 
-Photos are read and decoded, described in words, and portraits generated and written, each stage on threads of its own.
-What fails, fails for one photo, unless no other could do better: a damaged bundle, a full disk.
+Photos are read and decoded, described, generated and written; each of these stages has its own threads. An error ends
+the work on one photo only, unless it concerns all photos, such as a damaged bundle or a full disk.
 """
 
 import threading
@@ -28,13 +28,20 @@ from .threads import in_background, in_order
 from .writer import Output
 
 T = TypeVar("T")
-MAX_ENGINE_FAILURES = 10  # in a row, each with a photo of its own; the next ones would fail, too
+MAX_ENGINE_FAILURES = 10  # photos in a row on which an engine fails, before the run ends
 READERS = 2  # threads; decoding a photo takes far less time than generating an image
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A photo in memory."""
+    """A decoded photo.
+
+    Attributes:
+        photo: the photo.
+        identity: the identity of the photo.
+        decoded: the pixels of the photo.
+        seconds: the time for reading and decoding it.
+    """
 
     photo: Photo
     identity: Identity
@@ -44,7 +51,13 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Described:
-    """A photo of which only words are left."""
+    """A photo that was described and whose pixels are no longer in memory.
+
+    Attributes:
+        photo: the photo.
+        identity: the identity of the photo.
+        description: the description of its biggest face.
+    """
 
     photo: Photo
     identity: Identity
@@ -53,7 +66,12 @@ class Described:
 
 @dataclass(frozen=True)
 class Tokenized:
-    """A described photo whose prompts are token windows."""
+    """A described photo whose request was tokenized.
+
+    Attributes:
+        described: the photo and its description.
+        request: the tokenized request.
+    """
 
     described: Described
     request: TokenizedRequest
@@ -61,7 +79,13 @@ class Tokenized:
 
 @dataclass(frozen=True)
 class Generated:
-    """A portrait that is not written yet."""
+    """A portrait that is not written yet.
+
+    Attributes:
+        photo: the photo.
+        identity: the identity of the photo.
+        portrait: the portrait of the photo.
+    """
 
     photo: Photo
     identity: Identity
@@ -69,23 +93,27 @@ class Generated:
 
 
 class Stop(Protocol):
-    """Something that says when to end, such as an event."""
+    """The interface of a request to stop, such as `threading.Event`."""
 
     def is_set(self) -> bool:
-        """Whether it is time."""
+        """Return whether the run is to stop."""
         ...
 
 
 class FolderRun:
-    """One run over many photos.
+    """A run over many photos in this process.
 
     Args:
         anonymizer: reads photos and generates portraits.
-        output: where portraits go.
-        options: of the run.
-        journal: of the output folder; without one, nothing is remembered.
-        stop: once its ``is_set`` is true, the run ends after the images that are being generated.
-        progress: called with evaluations done and in all, for the images at hand.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+        journal: the journal of the output folder; None if no journal is kept.
+        stop: when its ``is_set`` returns True, the run ends after the images that are being generated.
+        progress: a function that is called with the number of evaluations that are done and the number of all, for the
+            current batch of images.
+
+    Attributes:
+        timer: the time by stage.
     """
 
     def __init__(
@@ -101,14 +129,17 @@ class FolderRun:
         self._anonymizer, self._options, self._progress = anonymizer, options, progress
         self._outcomes = Outcomes(output, options, journal)
         self._stop = stop or threading.Event()
-        self._engine_failures: Counter[str] = Counter()  # in a row, by stage
+        self._engine_failures: Counter[str] = Counter()  # failures in a row, by stage
         self.timer = StageTimer()
 
     def records(self, photos: Iterable[Photo]) -> Iterator[Record]:
-        """Anonymize photos; yields what became of each, as it becomes known.
+        """Anonymize photos, and yield the record of each photo as soon as it is known.
+
+        Args:
+            photos: the photos.
 
         Raises:
-            AnonError: the run itself cannot go on (bundle, engines, output folder).
+            AnonError: the run cannot continue, for example because of the bundle, an engine or the output folder.
         """
         ahead = self._options.batch_size
         loaded = in_order(self._load, photos, threads=READERS, ahead=ahead)
@@ -122,7 +153,14 @@ class FolderRun:
                 stage.close()
 
     def descriptions(self, photos: Iterable[Photo]) -> Iterator[Record]:
-        """Only the first half of `records`: what the portraits would be generated from."""
+        """Describe photos without generating portraits, and yield the record of each photo.
+
+        Args:
+            photos: the photos.
+
+        Raises:
+            AnonError: the run cannot continue, for example because of the bundle or an engine.
+        """
         loaded = in_order(self._load, photos, threads=READERS, ahead=self._options.batch_size)
         for item in self._describe(loaded):
             if isinstance(item, Described):
@@ -131,7 +169,7 @@ class FolderRun:
                 yield item
 
     def _load(self, photo: Photo) -> Loaded | Record:
-        """Read and decode a photo, unless its portrait is there already."""
+        """Read and decode a photo, unless its portrait exists already."""
         start, identity = time.perf_counter(), None
         try:
             content = photo.read()
@@ -141,11 +179,11 @@ class FolderRun:
             decoded = decode_photo(content, more_formats=self._anonymizer.reader.options.more_formats)
             decoded.log_conversion(str(photo.path))
             return Loaded(photo, identity, decoded, time.perf_counter() - start)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with one photo, the others go on
+        except Exception as error:  # noqa: BLE001 - an error in one photo must not end the run
             return self._outcomes.fail(photo, identity, error)
 
     def _describe(self, loaded: Iterable[Loaded | Record]) -> Generator[Described | Record, None, None]:
-        """Photos to words, by batches; what failed before passes through."""
+        """Describe photos in batches; records of photos that failed or are done pass through."""
         for items in _batches(loaded, self._options.batch_size):
             yield from (item for item in items if isinstance(item, Record))
             with self.timer("describe"):
@@ -162,7 +200,7 @@ class FolderRun:
         return self._anonymizer.reader.describe_decoded([item.decoded for item in items])
 
     def _generate(self, described: Iterable[Described | Record]) -> Generator[Generated | Record, None, None]:
-        """Words to portraits, by batches of prompts that need equally many windows of text."""
+        """Generate portraits in batches of the same number of text windows; records pass through."""
         waiting: dict[int, list[Tokenized]] = {}
         for item in described:
             if self._stop.is_set():
@@ -196,13 +234,14 @@ class FolderRun:
     def _each(
         self, stage: str, items: Sequence[Any], work: Callable[[Sequence[Any]], Sequence[T]]
     ) -> Sequence[T | Exception]:
-        """Work on a batch; if that fails, on one after the other, so that one does not take the others down.
+        """Process a batch; if this fails, process its items one by one, so that one item cannot make the others fail.
 
-        Runtimes add up in another order where a batch holds one: a last digit, which is a byte now and then. Where
-        batches hold more, one that is alone is worked on twice, so that it comes out as it does among others.
+        Libraries add numbers in another order if a batch holds only one item. This changes last digits, and sometimes a
+        byte of the image. If batches hold more than one item, a single item is therefore processed twice in one batch,
+        so that its result is the same as in a larger batch.
 
         Raises:
-            AnonError: the fault is not the photos', or the engines have failed too often in a row.
+            AnonError: the error does not concern a photo or an engine, or an engine has failed too often in a row.
         """
         alone = len(items) == 1 and self._options.batch_size > 1
         try:
@@ -220,7 +259,7 @@ class FolderRun:
         return results
 
     def _write(self, item: Generated | Record) -> Record:
-        """Write a portrait, then its line in the journal; what failed before passes through."""
+        """Write a portrait and then its line in the journal; records pass through."""
         if isinstance(item, Record):
             return item
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""What Ray has to give: a cluster that runs already, or one of this machine's cores for as long as a run takes."""
+"""The connection to a Ray cluster: a running one, or a private one on this machine for the time of a run."""
 
 import logging
 import os
@@ -14,19 +14,19 @@ from typing import Any
 from ..anonymizer import Anonymizer
 from ..errors import UsageError, first_line
 
-LOCAL = "local"  # Ray's word for a cluster of this machine, which it starts
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # nothing is sent to Ray's makers
+LOCAL = "local"  # the address with which Ray starts a cluster on this machine
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # no usage data is sent to Ray's makers
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Actors that Ray can give.
+    """The actors that a Ray cluster has room for.
 
     Attributes:
-        load: opens the bundle in each actor.
-        actors: how many there is room for.
-        share: what each of them has, in words.
-        resources: the same for Ray.
+        load: a function that opens the bundle in each actor.
+        actors: the number of actors.
+        share: the resources of each actor, in words.
+        resources: the resources of each actor, as arguments for Ray.
     """
 
     load: Callable[[], Anonymizer]
@@ -39,13 +39,16 @@ class Cluster:
 def connect(
     address: str, load: Callable[[], Anonymizer], *, device: str, threads: int | None = None
 ) -> Iterator[Cluster]:
-    """A cluster that runs already, or with `LOCAL` one of this machine, which is gone afterwards with all its files.
+    """Connect to a Ray cluster, and disconnect at the end of the context.
+
+    With the address `LOCAL`, a private cluster is started on this machine; at the end, it is stopped and its files are
+    removed.
 
     Args:
-        address: of the cluster.
-        load: opens the bundle in each actor.
-        device: that the engines run on.
-        threads: of an engine; None is one for each core.
+        address: the address of the cluster, or `LOCAL`.
+        load: a function that opens the bundle in each actor.
+        device: the device that the engines run on.
+        threads: the number of threads of an engine; None means one for each core of the smallest machine.
 
     Raises:
         UsageError: Ray is not installed, there is no such cluster, or it has no room for an actor.
@@ -57,7 +60,7 @@ def connect(
     except ImportError:
         raise UsageError("`ray`", "Ray is not installed", "pip install 'anon-engines[ray]'") from None
     own: AbstractContextManager[dict[str, Any]] = _private() if address == LOCAL else nullcontext({})
-    # What Ray tells of actors that died goes to standard output otherwise, among the lines of --json.
+    # Ray would print messages about actors that died on standard output, between the lines of --json.
     with own as options, redirect_stdout(sys.stderr):
         try:
             _knock(address)
@@ -80,16 +83,16 @@ def connect(
 
 @contextmanager
 def _private() -> Iterator[dict[str, Any]]:
-    """Options for a Ray of our own, whose files nobody else can read, and which are gone afterwards."""
-    # Ray would keep one in the home directory. It remembers the first of a process.
+    """Return the options for a private Ray cluster; other users cannot read its files, which are removed at the end."""
+    # Without this variable, Ray would keep a token in the home directory. A process uses its first token until it ends.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with tempfile.TemporaryDirectory(prefix="anon-ray-", ignore_cleanup_errors=True) as folder:
-        # Ray lets everyone into the folder that it is given.
+        # Ray makes the folder that it is given readable for everyone, so it gets one inside our private folder.
         yield {"include_dashboard": False, "_temp_dir": f"{folder}/ray"}
 
 
 def _knock(address: str) -> None:
-    """Find out in seconds whether anyone listens at ``host:port``; Ray tries for minutes."""
+    """Check within seconds that a server listens at ``host:port``; Ray itself would try for minutes."""
     host, colon, port = address.rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host, int(port)), timeout=5).close()
@@ -97,7 +100,7 @@ def _knock(address: str) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Nothing on standard error: Ray's library writes there that it was told to be quiet, and no exception is lost."""
+    """Discard standard error, on which Ray's library writes notes; exceptions are still raised."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -112,7 +115,20 @@ def _silent() -> Iterator[None]:
 def find_room(
     load: Callable[[], Anonymizer], nodes: Sequence[Mapping[str, float]], *, device: str, threads: int | None
 ) -> Cluster:
-    """One actor a GPU, or one for as many cores as an engine has threads, or else one a machine."""
+    """Return the actors that the machines of a cluster have room for.
+
+    On GPUs, there is one actor for each GPU. On CPUs, there is one actor for each group of ``threads`` cores; without
+    ``threads``, a group has as many cores as the smallest machine.
+
+    Args:
+        load: a function that opens the bundle in each actor.
+        nodes: the resources of each machine, by Ray's names.
+        device: the device that the engines run on.
+        threads: the number of threads of an engine; None means one for each core of the smallest machine.
+
+    Raises:
+        UsageError: no machine has room for an actor.
+    """
     if device != "cpu":
         share, resources = "a GPU", {"num_gpus": 1.0}
         actors = sum(int(node.get("GPU", 0)) for node in nodes)

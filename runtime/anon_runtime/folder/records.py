@@ -1,4 +1,4 @@
-"""What became of a photo or a prompt."""
+"""The record of a run: the result for one photo or prompt."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,14 +11,19 @@ Status = Literal["ok", "done", "skipped", "error"]
 
 @dataclass(frozen=True)
 class Record:
-    """One photo or prompt; a line of what ``anon-run`` prints as JSON.
+    """The result for one photo or prompt; ``anon-run --json`` prints each record as a line of JSON.
 
     Attributes:
-        status: ``ok``, ``skipped``, ``error``, or ``done`` for what an earlier run did; only ``ok`` and ``done`` have
-            an output.
-        reason: why there is no output.
-        face: x, y, width, height in pixels of the upright photo.
-        seconds: time by stage, and ``total``.
+        input: the path or URL of the photo; None without a photo.
+        output: the path of the portrait; only records with the status ``ok`` or ``done`` have one.
+        status: ``ok``, ``skipped``, ``error``, or ``done`` if an earlier run wrote the portrait.
+        reason: why there is no portrait; None if there is one.
+        seed: the seed of the portrait; None if the photo could not be read.
+        prompt: the prompt of the portrait.
+        negative_prompt: the negative prompt of the portrait.
+        attributes: the attributes of the biggest face.
+        face: x, y, width and height of its box, in pixels of the upright photo.
+        seconds: the time by stage, and their sum as ``total``.
     """
 
     input: str | None
@@ -34,17 +39,30 @@ class Record:
 
     @classmethod
     def of(cls, p: Portrait, source: str | None, output: Path, seconds: dict[str, float]) -> Self:
-        """Of a portrait that was written; ``seconds`` are those beside its own."""
+        """Return the record of a portrait that was written.
+
+        Args:
+            p: the portrait.
+            source: the path or URL of the photo; None without a photo.
+            output: the path of the portrait.
+            seconds: the time of further stages, which is added to the portrait's own time.
+        """
         seconds = p.seconds | seconds
         seconds["total"] = sum(seconds.values())
         return cls(source, str(output), "ok", None, p.seed, p.prompt, p.negative_prompt, p.attributes, p.face, seconds)
 
     @classmethod
     def described(cls, d: Description, source: str | None, seed: int) -> Self:
-        """Of a photo that was only described."""
+        """Return the record of a photo, or of given attributes, that was only described.
+
+        Args:
+            d: the description.
+            source: the path or URL of the photo; None without a photo.
+            seed: the seed that a portrait would have.
+        """
         seconds = d.seconds | ({"total": sum(d.seconds.values())} if d.seconds else {})
         return cls(source, None, "ok", None, seed, d.prompt, d.negative_prompt, d.attributes, d.face, seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain JSON types, with seconds rounded to milliseconds."""
+        """Return the record in plain JSON types, with seconds rounded to milliseconds."""
         return asdict(self) | {"seconds": {stage: round(value, 3) for stage, value in self.seconds.items()}}

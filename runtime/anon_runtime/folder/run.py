@@ -1,4 +1,4 @@
-"""A run over many photos: what is checked before it, its journal, and which machines do the work."""
+"""A folder run from start to end: its checks, its journal, and the choice between this machine and a cluster."""
 
 import hashlib
 import json
@@ -27,30 +27,31 @@ from .writer import Output
 
 
 class Listener(Protocol):
-    """Whoever is told how a run goes."""
+    """The interface of an object that shows the progress of a run."""
 
     def bar(self, total: int) -> AbstractContextManager[None]:
-        """A block in which so many photos are worked on."""
+        """Return a context in which ``total`` photos are processed."""
         ...
 
     def evaluation(self, done: int, total: int) -> None:
-        """How far the images at hand are."""
+        """Show that ``done`` of ``total`` evaluations of the current batch are done."""
         ...
 
     def record(self, record: Record) -> None:
-        """What became of a photo."""
+        """Show the record of a photo."""
         ...
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of all photos.
+    """The summary of a run.
 
     Attributes:
-        counts: photos by status.
-        seconds: of the whole run.
-        stages: seconds by stage; stages work at the same time.
-        ended: why the run ended: all photos were done, it was told to stop, or too many failed.
+        counts: the number of photos by status.
+        seconds: the time of the whole run.
+        stages: the time by stage; since stages work at the same time, the sum may be larger than the time of the run.
+        ended: why the run ended: ``finished`` (all photos were processed), ``stopped`` (it was asked to stop), or
+            ``failures`` (too many photos failed).
     """
 
     counts: Counter[str]
@@ -61,13 +62,18 @@ class Summary:
 
 @dataclass(frozen=True)
 class Either:
-    """Set if one of two is."""
+    """A request to stop that is set if one of two others is set.
+
+    Attributes:
+        one: a request to stop.
+        other: another request to stop.
+    """
 
     one: Stop
     other: Stop
 
     def is_set(self) -> bool:
-        """Whether it is."""
+        """Return whether one of the two is set."""
         return self.one.is_set() or self.other.is_set()
 
 
@@ -81,28 +87,30 @@ def run_folder(
     stopping: AbstractContextManager[Stop],
     connected: AbstractContextManager[Cluster | None] | None = None,
 ) -> Summary:
-    """Anonymize photos.
+    """Anonymize photos and return a summary of the run.
 
     Args:
         anonymizer: reads photos and generates portraits.
-        photos: to work on.
-        output: where portraits go.
-        options: of the run.
-        listener: is told how it goes.
-        stopping: gives something whose ``is_set`` says when to end, after the images that are being generated.
-        connected: gives the cluster that does the work; None is this machine.
+        photos: the photos.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+        listener: shows the progress of the run.
+        stopping: a context that gives a request to stop. When its ``is_set`` returns True, the run ends after the
+            images that are being generated.
+        connected: a context that gives the cluster to run on; None means this machine.
 
     Raises:
-        AnonError: the run cannot go on.
+        AnonError: the run cannot continue.
     """
     check_run(anonymizer, output, options, elsewhere=connected is not None)
-    if output.rename == "hash":  # the order of lines and files would be that of the names
+    if output.rename == "hash":  # otherwise the order of lines and files would be that of the photos' names
         photos = secrets.SystemRandom().sample(photos, len(photos))
     counts: Counter[str] = Counter()
     enough = threading.Event()
     with ExitStack() as stack:
         cluster = stack.enter_context(connected or nullcontext())
-        # The cluster is gone before the journal is closed: no actor writes into a folder that is not locked any more.
+        # The cluster is shut down before the journal is closed, so that no actor writes into a folder that is not
+        # locked.
         with _journal(anonymizer, output, options) as journal, stopping as stop, stack.pop_all():
             run = _start(anonymizer, output, options, journal, Either(stop, enough), listener, cluster)
             start = time.perf_counter()
@@ -120,13 +128,16 @@ def run_folder(
 
 
 def check_run(anonymizer: Anonymizer, output: Output, options: RunOptions, *, elsewhere: bool = False) -> None:
-    """Make sure that a run can work before it leaves anything on disk.
+    """Check that a run can start, before it writes anything to disk.
 
     Args:
-        elsewhere: whether other machines do the work, whose devices are their own.
+        anonymizer: reads photos and generates portraits.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+        elsewhere: whether other machines do the work, so that the device of this machine does not matter.
 
     Raises:
-        AnonError: it cannot.
+        AnonError: the run cannot start.
     """
     anonymizer.check()
     if output.rename == "hash" and options.seed == 0:
@@ -135,7 +146,7 @@ def check_run(anonymizer: Anonymizer, output: Output, options: RunOptions, *, el
     if output.file is not None and not options.overwrite:
         output.check_free(output.file)
     if not elsewhere:
-        _ = anonymizer.engines["face_detector"]  # a device that is not there is no photo's fault
+        _ = anonymizer.engines["face_detector"]  # a missing device must be an error of the run and not of each photo
 
 
 def _start(
@@ -158,10 +169,10 @@ def _start(
 def _load_same(
     load: Callable[[], Anonymizer], output: Output, options: RunOptions, common: Mapping[str, Any]
 ) -> Anonymizer:
-    """Open a bundle on another machine, which has to generate the same images.
+    """Open a bundle on another machine, and check that it generates the same images there.
 
     Raises:
-        BundleError: it would not.
+        BundleError: it would generate other images.
     """
     anonymizer = load()
     own = describe_run(anonymizer, output, options)
@@ -175,7 +186,7 @@ def _load_same(
 
 @contextmanager
 def _journal(anonymizer: Anonymizer, output: Output, options: RunOptions) -> Iterator[Journal | None]:
-    """The journal of an output folder; a single file has none."""
+    """Open the journal of an output folder; a single file has no journal."""
     if output.file is not None:
         yield None
         return
@@ -186,15 +197,22 @@ def _journal(anonymizer: Anonymizer, output: Output, options: RunOptions) -> Ite
 
 
 def describe_run(anonymizer: Anonymizer, output: Output, options: RunOptions) -> dict[str, Any]:
-    """What the images of a folder have in common, in plain JSON types, but for what may be a secret."""
+    """Return the values that all images of a folder depend on, in plain JSON types and without secrets.
+
+    Args:
+        anonymizer: reads photos and generates portraits.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+    """
     from .. import __version__
 
     reading = asdict(anonymizer.reader.options)
     del reading["attributes"]
     settings = reading | asdict(anonymizer.generator.options) | {"no_face": options.no_face}
-    # Above one, an image does not depend on the size of its batch; of one, it differs by a last digit.
+    # An image does not depend on the batch size if it is above 1. With a batch size of 1, last digits differ.
     settings["batched"] = options.batch_size > 1
-    # Sums of large networks depend on both in their last digits, and they are the machine's if nobody says.
+    # The last digits of sums in large networks depend on the device and the number of threads. Both depend on the
+    # machine if the user has not chosen them.
     engines = anonymizer.engines
     settings |= {"device": engines.device, "threads": engines.threads}
     manifest = hashlib.sha256((engines.bundle.path / MANIFEST).read_bytes()).hexdigest()[:16]

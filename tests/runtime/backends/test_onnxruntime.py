@@ -46,7 +46,7 @@ class GpuLibrary:
         self.list_providers(monkeypatch)
         real = onnxruntime.InferenceSession
 
-        def session(path: str, providers: list, sess_options: object, **_: object) -> object:
+        def session(path: str, providers: list[Any], sess_options: object, **_: object) -> object:
             self.asked, self.tf32 = providers, os.environ.get("NVIDIA_TF32_OVERRIDE")
             made = real(path, sess_options, providers=["CPUExecutionProvider"])
             if works:
@@ -65,7 +65,7 @@ class GpuLibrary:
 @pytest.mark.parametrize("device", [None, "cuda", "tensorrt"])
 def test_a_silent_fallback_is_an_error(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str | None) -> None:
     GpuLibrary(monkeypatch, works=False)
-    with pytest.raises(BackendError, match="fell back to CPUExecutionProvider.*nvidia-smi.*`device` cpu"):
+    with pytest.raises(BackendError, match=r"fell back to CPUExecutionProvider.*nvidia-smi.*`device` cpu"):
         load_engine("onnxruntime", graph(demo_bundle), device)
 
 
@@ -75,11 +75,11 @@ def test_a_provider_that_does_not_start_is_an_error(
 ) -> None:
     """onnxruntime's own Python would print to standard output, among the lines of --json, and take the next one."""
     GpuLibrary.list_providers(monkeypatch)
-    start = onnxruntime.InferenceSession._create_inference_session
+    start = onnxruntime.InferenceSession._create_inference_session  # noqa: SLF001 - what its own fallback calls
 
     def start_on_cpu(session: Any, providers: list[Any] | None, *rest: Any) -> None:
         if "CPUExecutionProvider" not in str(providers and providers[0]):
-            session._fallback_providers = ["CPUExecutionProvider"]
+            session._fallback_providers = ["CPUExecutionProvider"]  # noqa: SLF001 - as its constructor does
             raise RuntimeError("libnvinfer.so.10: cannot open shared object file")
         start(session, providers, *rest)
 

@@ -306,7 +306,8 @@ def test_any_order_of_shapes_in_bounded_memory(load: Load, cuda: FakeCuda, count
         assert len(cuda.alive["executable"]) <= trt.KEPT
     del engine
     gc.collect()
-    assert not cuda.memory and not any(cuda.alive.values()), "all of it is given back with the engine"
+    assert not cuda.memory
+    assert not any(cuda.alive.values()), "all of it is given back with the engine"
 
 
 def test_the_shape_that_was_not_used_for_longest_goes(engine: Any, cuda: FakeCuda, network: FakeEngine) -> None:
@@ -382,7 +383,7 @@ def test_a_graph_that_fails_is_dropped(engine: Any, cuda: FakeCuda) -> None:
 
 def test_memory_that_is_not_there_is_named(load: Load, cuda: FakeCuda) -> None:
     cuda.failing = {"cudaMalloc"}
-    with pytest.raises(BackendError, match="Malloc.*out of memory.*smaller --batch-size"):
+    with pytest.raises(BackendError, match=r"Malloc.*out of memory.*smaller --batch-size"):
         load()
     gc.collect()
     assert not any(cuda.alive.values())
@@ -415,7 +416,7 @@ def test_a_plan_that_is_none_is_refused_with_tensorrts_reason(
 ) -> None:
     """The real library, which reads the file's head without a GPU."""
     (tmp_path / "model.plan").write_bytes(b"plan" * 100)
-    with pytest.raises(BackendError, match="cannot load it.*[Ss]erialization") as caught:
+    with pytest.raises(BackendError, match=r"cannot load it.*[Ss]erialization") as caught:
         trt.load(tmp_path / "model.plan", "tensorrt-rtx", Placement())
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
@@ -426,7 +427,7 @@ def test_a_machine_without_a_driver_is_named(tmp_path: Path) -> None:
     code, _ = runtime.cudaGetDeviceCount()
     if code == SUCCESS:
         pytest.skip("this machine has a GPU")
-    with pytest.raises(BackendError, match="CUDA.*nvidia-smi"):
+    with pytest.raises(BackendError, match=r"CUDA.*nvidia-smi"):
         load_engine("tensorrt-rtx", tmp_path / "model.plan")
 
 

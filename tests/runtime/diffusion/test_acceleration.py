@@ -38,7 +38,9 @@ def test_level_0_saves_nothing(demo_bundle: Path) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.sampled_from(SAMPLERS), st.integers(1, 50), st.floats(0, 20), st.floats(0, 20), st.integers(1, 6))
-def test_plans(demo_bundle: Path, sampler: str, steps: int, low: float, high: float, cache_interval: int) -> None:
+def test_choices_of_evaluations(
+    demo_bundle: Path, sampler: Sampler, steps: int, low: float, high: float, cache_interval: int
+) -> None:
     tables = schedule(demo_bundle, sampler, steps)
     plan = choose_evaluations(tables, Acceleration(guidance_interval=(low, high), cache_interval=cache_interval))
     assert [e.guided for e in plan] == [low <= s <= high for s in tables.sigmas / tables.alphas]
@@ -49,7 +51,8 @@ def test_plans(demo_bundle: Path, sampler: str, steps: int, low: float, high: fl
             kept, since = evaluation, 1
             continue
         since += 1
-        assert kept is not None and since <= cache_interval, "features are as old as the cache_interval at most"
+        assert kept is not None
+        assert since <= cache_interval, "features are never older than the interval"
         assert kept.guided or not evaluation.guided, "no features of the negative prompt"
     unguided = choose_evaluations(
         tables, Acceleration(guidance_interval=(low, high), cache_interval=cache_interval), guidance=False

@@ -87,18 +87,24 @@ def test_a_request_is_tokenized_once_and_carries_its_windows(anonymizer: Anonymi
     assert tokenized.negative is not None
     assert tokenized.windows == len(tokenized.positive) == len(tokenized.negative) > 1
     without = anonymizer.using(Settings(guidance_scale=1)).generator.tokenize(tokenized.request)
-    assert without.windows == 1 and without.negative is None, "a negative prompt that is not used costs nothing"
+    assert without.windows == 1
+    assert without.negative is None, "a negative prompt that is not used costs nothing"
 
 
 class MadeUpEngines(dict[str, Engine]):
-    """Engines that no bundle has: each image is gray, as bright as its prompt has tokens."""
+    """Engines that no bundle has: all images are gray."""
 
     def __init__(self) -> None:
-        super().__init__(
-            text_encoder=lambda inputs: {"last_hidden_state": np.asarray(inputs["input_ids"], np.float32)[..., None]},
-            unet=lambda inputs: {"out_sample": np.zeros_like(inputs["sample"])},
-            vae_decoder=lambda inputs: {"sample": np.zeros((len(inputs["latent_sample"]), 3, 8, 8), np.float32)},
-        )
+        def encode(inputs: Mapping[str, Array], /) -> Arrays:
+            return {"last_hidden_state": np.asarray(inputs["input_ids"], np.float32)[..., None]}
+
+        def predict(inputs: Mapping[str, Array], /) -> Arrays:
+            return {"out_sample": np.zeros_like(inputs["sample"])}
+
+        def decode(inputs: Mapping[str, Array], /) -> Arrays:
+            return {"sample": np.zeros((len(inputs["latent_sample"]), 3, 8, 8), np.float32)}
+
+        super().__init__(text_encoder=encode, unet=predict, vae_decoder=decode)
         self.verified = 0
         self.intact = True
 

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import numpy as np
 import pytest
 
@@ -6,6 +8,7 @@ from anon_runtime.backends.base import check_finite
 from anon_runtime.diffusion.acceleration import Evaluation
 from anon_runtime.diffusion.guidance import TextEmbeddings, make_denoiser
 from anon_runtime.errors import GenerationError
+from anon_runtime.types import Array, Arrays
 
 FULL = [Evaluation()]
 
@@ -31,14 +34,16 @@ class Mean:
         self.calls: list[int] = []
         self._add = add
 
-    def __call__(self, inputs: dict) -> dict:
+    def __call__(self, inputs: Mapping[str, Array], /) -> Arrays:
         self.calls.append(len(inputs["sample"]))
-        text = inputs["encoder_hidden_states"].mean((1, 2))[:, None, None, None].astype(np.float32)
-        deep = inputs.get("deep", text)
-        return {"out_sample": inputs["sample"] * 0 + deep + self._add, "deep": text}
+        states = np.asarray(inputs["encoder_hidden_states"], np.float32)
+        text = states.mean((1, 2))[:, None, None, None].astype(np.float32)
+        deep = np.asarray(inputs.get("deep", text), np.float32)
+        return {"out_sample": np.asarray(inputs["sample"], np.float32) * 0 + deep + self._add, "deep": text}
 
 
-SAMPLE, TEXT = np.ones((2, 4, 4, 4), np.float32), TextEmbeddings(np.full((2, 77, 8), 2.0), np.ones((2, 77, 8)))
+SAMPLE = np.ones((2, 4, 4, 4), np.float32)
+TEXT = TextEmbeddings(np.full((2, 77, 8), 2, np.float32), np.ones((2, 77, 8), np.float32))
 
 
 def test_the_formula_and_the_work() -> None:
@@ -49,7 +54,8 @@ def test_the_formula_and_the_work() -> None:
     make_denoiser(unet, None, TEXT, 7.5, np.ones(1), FULL, one_batch=False)(SAMPLE, 0)
     assert unet.calls == [4, 2, 2]
     alone = make_denoiser(unet, None, TextEmbeddings(TEXT.positive), 1.0, np.ones(1), FULL, one_batch=True)(SAMPLE, 0)
-    assert (alone == 2).all() and unet.calls == [4, 2, 2, 2], "without guidance an evaluation costs one sample"
+    assert (alone == 2).all()
+    assert unet.calls == [4, 2, 2, 2], "without guidance an evaluation costs one sample"
 
 
 @pytest.mark.parametrize("one_batch", [True, False])
@@ -69,5 +75,5 @@ def test_an_evaluation_that_reuses_features_takes_cached_features(one_batch: boo
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_check_finite(bad: float) -> None:
     check_finite(np.ones(3, np.float32), "unet", "at evaluation 3")
-    with pytest.raises(GenerationError, match="unet engine at evaluation 3.*no image"):
+    with pytest.raises(GenerationError, match=r"unet engine at evaluation 3.*no image"):
         check_finite(np.array([1, bad], np.float32), "unet", "at evaluation 3")

@@ -18,6 +18,7 @@ from anon_runtime.diffusion.text_encoder import (
 from anon_runtime.errors import BundleError
 from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.faces.prompt import write_prompts
+from anon_runtime.types import Attributes
 
 BEGIN, END = 49406, 49407
 words = st.lists(st.sampled_from([*CELEBA, ",", "34", "o'clock", "é", "naïve", "!?"]), max_size=90).map(" ".join)
@@ -72,7 +73,7 @@ def test_both_prompts_get_the_same_number_of_windows(anonymizer: Anonymizer, tok
 
 def test_the_papers_prompt_is_longer_than_a_window(tokenizer: ClipTokenizer) -> None:
     """The reason for windows: with every attribute absent, one window would drop more than half of them."""
-    attributes = {"Ethnic": "white", "Age": 34} | dict.fromkeys(CELEBA, 0.1)
+    attributes: Attributes = {"Ethnic": "white", "Age": 34, **dict.fromkeys(CELEBA, 0.1)}
     _, negative = write_prompts(attributes)
     assert len(split_windows(tokenizer, negative)) > 1
     cut = cut_phrases(tokenizer, negative)
@@ -112,5 +113,5 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     for text in ("{", "{}", '{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}'):
         path.write_text(text)
-        with pytest.raises(BundleError, match="tokenizer|marks"):
+        with pytest.raises(BundleError, match=r"tokenizer|marks"):
             ClipTokenizer.load(path)

@@ -1,4 +1,5 @@
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from anon_runtime.faces.attributes import (
     read_attributes,
 )
 from anon_runtime.faces.detection import Face
+from anon_runtime.types import Arrays
 
 LANDMARKS = np.array([[203, 98], [245, 100], [222, 122], [205, 140], [240, 142]], np.float32)
 FACE = Face((180.4, 58.2, 90.6, 118.0), 0.9, LANDMARKS)
@@ -34,7 +36,7 @@ def test_reads_everything(anonymizer: Anonymizer, astronaut: Path) -> None:
     assert found["Ethnic"] in ETHNICITIES
     assert isinstance(found["Age"], int)
     assert 0 <= found["Age"] <= 100
-    assert all(isinstance(found[k], float) and 0 <= found[k] <= 1 for k in CELEBA)
+    assert all(isinstance(found[k], float) and 0 <= float(found[k]) <= 1 for k in CELEBA)
 
 
 def test_a_batch_gives_what_each_photo_gives(anonymizer: Anonymizer, astronaut: Path) -> None:
@@ -45,17 +47,18 @@ def test_a_batch_gives_what_each_photo_gives(anonymizer: Anonymizer, astronaut: 
     for one, photo in zip(together, photos, strict=True):
         alone = read_attributes(engines, [photo], [FACE])[0]
         assert (one["Ethnic"], one["Age"]) == (alone["Ethnic"], alone["Age"])
-        np.testing.assert_allclose([one[k] for k in CELEBA], [alone[k] for k in CELEBA], atol=1e-6)
+        np.testing.assert_allclose([float(one[k]) for k in CELEBA], [float(alone[k]) for k in CELEBA], atol=1e-6)
 
 
 def test_expected_age_and_most_likely_ethnicity() -> None:
     ages, races = np.zeros((1, 101), np.float32), np.zeros((1, 6), np.float32)
     ages[0, 30], ages[0, 41], races[0, 4] = 0.5, 0.5, 1
-    engines = {
-        "face_attributes": lambda _: {"probabilities": np.linspace(0, 1, 40, dtype=np.float32)[None]},
-        "face_age": lambda _: {"age_probabilities": ages},
-        "face_race": lambda _: {"race_probabilities": races},
+    answers: dict[str, Arrays] = {
+        "face_attributes": {"probabilities": np.linspace(0, 1, 40, dtype=np.float32)[None]},
+        "face_age": {"age_probabilities": ages},
+        "face_race": {"race_probabilities": races},
     }
+    engines = {role: partial(lambda arrays, _: arrays, arrays) for role, arrays in answers.items()}
     found = read_attributes(engines, [np.zeros((300, 300, 3), np.uint8)], [FACE])[0]
     assert (found["Age"], found["Ethnic"]) == (35, "middle eastern")  # 35.5, cut as DeepFace's int() does
     assert (found["5_o_Clock_Shadow"], found["Young"]) == (0.0, 1.0)
@@ -96,7 +99,7 @@ GOOD = {"Ethnic": "white", "Age": 34, "Male": 0.2, "Smiling": 1, "Bald": 0.0}
         ({"Ethnic": 3}, "Ethnic"), ({"Male": None}, "Male"),
     ],
 )  # fmt: skip
-def test_attributes_without_meaning_are_refused(tmp_path: Path, change: dict, word: str) -> None:
+def test_attributes_without_meaning_are_refused(tmp_path: Path, change: dict[str, object], word: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(GOOD | change))
     with pytest.raises(UsageError, match=word):

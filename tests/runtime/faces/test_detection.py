@@ -9,6 +9,7 @@ from tests.conftest import pixels
 
 from anon_runtime import Anonymizer
 from anon_runtime.faces.detection import DETECTORS, Face, biggest_face, detect, prior_boxes, suppress
+from anon_runtime.types import Arrays, Box
 
 # Read off the photograph by eye: the astronaut's face, forehead to chin, ear to ear.
 ASTRONAUT_FACE = (170, 60, 110, 125)
@@ -18,7 +19,7 @@ def found(anonymizer: Anonymizer, photo: np.ndarray, threshold: float = 0.5) -> 
     return detect(anonymizer.engines["face_detector"], DETECTORS["centerface"], [photo], threshold)[0]
 
 
-def overlap(a: tuple, b: tuple) -> float:
+def overlap(a: Box, b: Box) -> float:
     """Intersection over union of two boxes (x, y, width, height)."""
     w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
@@ -81,7 +82,7 @@ boxes = st.lists(st.tuples(*[st.floats(0, 100)] * 2, *[st.floats(1, 50)] * 2, st
 
 
 @given(boxes)
-def test_suppression_keeps_the_best_of_each_cluster(found: list) -> None:
+def test_suppression_keeps_the_best_of_each_cluster(found: list[tuple[float, ...]]) -> None:
     table = np.array(found, np.float64).reshape(-1, 5)
     corners = np.column_stack([table[:, :2], table[:, :2] + table[:, 2:4]])
     kept = suppress(corners, table[:, 4], overlap=0.3)
@@ -148,7 +149,11 @@ def test_prior_boxes_by_hand() -> None:
 def test_retinaface_by_hand() -> None:
     """One certain prior, moved and grown by known amounts."""
     count = len(prior_boxes(64, 96))
-    outputs = {"boxes": np.zeros((count, 4)), "scores": np.zeros((count, 2)), "landmarks": np.zeros((count, 10))}
+    outputs: Arrays = {
+        "boxes": np.zeros((count, 4)),
+        "scores": np.zeros((count, 2)),
+        "landmarks": np.zeros((count, 10)),
+    }
     outputs["scores"][2] = [0.1, 0.9]
     outputs["boxes"][2] = [1, 2, np.log(2) / 0.2, 0]
     outputs["landmarks"][2, :2] = [-1, 1]
@@ -156,4 +161,4 @@ def test_retinaface_by_hand() -> None:
     # Centre (12, 4) moves by a tenth of the side 16 each unit; the width doubles.
     np.testing.assert_allclose(corners, [[13.6 - 16, 7.2 - 8, 13.6 + 16, 7.2 + 8]], atol=1e-4)
     np.testing.assert_allclose(landmarks[0, 0], [12 - 1.6, 4 + 1.6], atol=1e-4)
-    assert scores == np.float32([0.9])
+    np.testing.assert_array_equal(scores, np.array([0.9], np.float32))

@@ -1,3 +1,4 @@
+import hashlib
 import stat
 from pathlib import Path
 
@@ -18,8 +19,8 @@ SEEDS = st.integers(0, MAX_SEED)
 def quick_guesses() -> object:
     """scrypt at its least; a tenth of a second for each of hundreds of seeds would be a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        scrypt = identity.hashlib.scrypt
-        patch.setattr(identity.hashlib, "scrypt", lambda *a, **k: scrypt(*a, **k | {"n": 2}))
+        scrypt = hashlib.scrypt
+        patch.setattr(hashlib, "scrypt", lambda *a, **k: scrypt(*a, **k | {"n": 2}))
         identity.slow_hash.cache_clear()
         yield
     identity.slow_hash.cache_clear()
@@ -64,13 +65,19 @@ def test_seeds_of_other_libraries_are_pythons_afterwards() -> None:
 
 def test_every_guess_at_a_seed_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A photo, its pseudonym and its portrait's seed are what guesses could be tried on; so are marks."""
-    asked: list[dict] = []
-    monkeypatch.setattr(identity.hashlib, "scrypt", lambda *_, **parameters: asked.append(parameters) or bytes(32))
+    asked: list[dict[str, int]] = []
+
+    def note(*_: object, **parameters: int) -> bytes:
+        asked.append(parameters)
+        return bytes(32)
+
+    monkeypatch.setattr(hashlib, "scrypt", note)
     for seed in (1, 2):
         identity.slow_hash.cache_clear()
         identify(b"photo", seed), mark(bytes([seed]))
     identity.slow_hash.cache_clear()
-    assert len(asked) == 4 and all(128 * p["n"] * p["r"] * p["p"] >= 2**25 for p in asked), "32 MB each"
+    assert len(asked) == 4
+    assert all(128 * p["n"] * p["r"] * p["p"] >= 2**25 for p in asked), "32 MB each"
 
 
 def test_a_seed_file_is_made_once_for_its_owner(tmp_path: Path) -> None:

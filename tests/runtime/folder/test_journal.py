@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from anon_runtime.errors import OutputError, UsageError
-from anon_runtime.folder.journal import NAME, PRIVATE, Journal, Notes
+from anon_runtime.folder.discovery import PRIVATE
+from anon_runtime.folder.journal import NAME, Journal, Notes
 
 COMMON = {"steps": 15, "anon-run": "1"}
 SECRET = b"[20240417, null]"
@@ -63,7 +64,7 @@ def test_damage_elsewhere_is_told(tmp_path: Path) -> None:
     first, second, third = (tmp_path / NAME).read_text().splitlines()
     for text in (f"{first}\n{second[:-5]}\n{third}\n", f"{first}\n[]\n", f'{first}\n{{"status": "ok"}}\n'):
         (tmp_path / NAME).write_text(text)
-        with pytest.raises(UsageError, match="line 2.*`overwrite`"):
+        with pytest.raises(UsageError, match=r"line 2.*`overwrite`"):
             Journal(tmp_path, COMMON, SECRET)
         assert (tmp_path / NAME).read_text() == text
     strange = '{"run": 5}\n', '{"run": {"anon-run": "1"}, "seed": 7}\n'
@@ -76,7 +77,7 @@ def test_damage_elsewhere_is_told(tmp_path: Path) -> None:
 
 def test_other_settings_stop_the_run_and_overwrite_begins_anew(tmp_path: Path) -> None:
     write(tmp_path, "a")
-    with pytest.raises(UsageError, match="steps was 15 and is 20.*`overwrite`"):
+    with pytest.raises(UsageError, match=r"steps was 15 and is 20.*`overwrite`"):
         Journal(tmp_path, COMMON | {"steps": 20}, SECRET)
     with Journal(tmp_path, COMMON | {"steps": 20}, SECRET, overwrite=True) as journal:
         assert not journal.has("a", Path("a.png"))
@@ -150,9 +151,10 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None
     """/dev/full takes what is written into a buffer, and no more."""
     journal = Journal(tmp_path, COMMON, SECRET)
     journal.file.close()
-    journal.file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")
-    with pytest.raises(OutputError, match="No space left.*what is done is kept"):
+    journal.file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")  # type: ignore[assignment]
+    with pytest.raises(OutputError, match=r"No space left.*what is done is kept"):
         journal.add({"id": "a", "status": "error"})
+    journal.close()
 
 
 def test_the_seed_is_known_again_and_not_told(tmp_path: Path) -> None:
@@ -168,13 +170,14 @@ def test_the_seed_is_known_again_and_not_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the seed or `attributes` are others") as caught:
         Journal(tmp_path, COMMON, SECRET + b"1")
     assert "20240417" not in str(caught.value)
-    assert Journal(tmp_path, COMMON, SECRET).has("a", Path("a.png"))
+    with Journal(tmp_path, COMMON, SECRET) as journal:
+        assert journal.has("a", Path("a.png"))
 
 
 def test_the_seed_in_a_journal_of_an_early_version_is_not_repeated(tmp_path: Path) -> None:
     header = {"run": {"steps": 15, "anon-run": "0.1.0", "seed": 20240417}}
     (tmp_path / NAME).write_text(f"{json.dumps(header)}\n{json.dumps(ok('a'))}\n")
-    with pytest.raises(UsageError, match="anon-run was 0.1.0 and is 1;") as caught:
+    with pytest.raises(UsageError, match=r"anon-run was 0.1.0 and is 1;") as caught:
         Journal(tmp_path, COMMON, SECRET)
     assert "20240417" not in str(caught.value)
 

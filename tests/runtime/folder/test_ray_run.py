@@ -26,8 +26,8 @@ from anon_runtime import Anonymizer, Settings
 from anon_runtime.cli import main
 from anon_runtime.commands import run_photos
 from anon_runtime.errors import BackendError, BundleError, UsageError
-from anon_runtime.folder.discovery import Photo, find_photos
-from anon_runtime.folder.journal import ACTORS, NAME, PRIVATE, Journal
+from anon_runtime.folder.discovery import PRIVATE, Photo, find_photos
+from anon_runtime.folder.journal import ACTORS, NAME, Journal
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect, find_room
 from anon_runtime.folder.ray_run import DEATHS, Actor, Result
@@ -129,7 +129,8 @@ def test_an_actor_that_is_killed(
     thread = meanwhile(kill)
     assert run(cluster.load(), photos, out, connected=nullcontext(cluster), batch_size=2) == 0
     thread.join()
-    assert len(killed) == 2 and killed[1] < 14, "in mid-run"
+    assert len(killed) == 2
+    assert killed[1] < 14, "in mid-run"
     assert images(out) == undisturbed
     assert not (out / PRIVATE).exists()
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
@@ -200,7 +201,7 @@ def test_names_are_in_no_file_of_rays(cluster: Cluster, demo_bundle: Path, photo
     journal = (tmp_path / "out" / NAME).read_text()
     assert "john" not in journal
     assert "jane" not in journal
-    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    session = Path(ray._private.worker._global_node.get_session_dir_path())  # noqa: SLF001 - Ray has no public way
     assert session.parents[1].stat().st_mode & 0o777 == 0o700
     files = [path for path in session.rglob("*") if path.is_file()]
     logs = {path: path.read_bytes() for path in files}
@@ -263,7 +264,7 @@ def test_a_machine_with_another_bundle(cluster: Cluster, own_bundle: Path, photo
     manifest = own_bundle / "bundle.json"
     manifest.write_text(manifest.read_text() + "\n")
     other = replace(cluster, load=partial(Anonymizer.load, own_bundle, QUICK, threads=1, checksum=False))
-    with pytest.raises(BundleError, match="engines is .* here and .* there"):
+    with pytest.raises(BundleError, match=r"engines is .* here and .* there"):
         run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(other), batch_size=2)
     assert images(tmp_path / "out") == {}
 

@@ -3,6 +3,7 @@ import io
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from anon_runtime.errors import OutputError, PhotoError, UsageError
 from anon_runtime.folder.discovery import Photo
 from anon_runtime.folder.identity import Identity
-from anon_runtime.folder.writer import Output, encode, write_file
+from anon_runtime.folder.writer import ImageFormat, Output, encode, write_file
 
 
 def photo(path: str) -> Photo:
@@ -32,7 +33,7 @@ def test_names(tmp_path: Path) -> None:
     ("name", "format", "expected"),
     [("a.PNG", None, "png"), ("a.jpeg", None, "jpeg"), ("a.webp", "webp", "webp"), ("a.jpg", "jpeg", "jpeg")],
 )
-def test_a_single_file_says_its_format(tmp_path: Path, name: str, format: str | None, expected: str) -> None:
+def test_a_single_file_says_its_format(tmp_path: Path, name: str, format: ImageFormat | None, expected: str) -> None:
     out = Output.parse(tmp_path / name, format=format)
     assert (out.root, out.file, out.format) == (tmp_path, Path(name), expected)
     (tmp_path / name).mkdir()
@@ -42,7 +43,7 @@ def test_a_single_file_says_its_format(tmp_path: Path, name: str, format: str | 
 @pytest.mark.parametrize(
     ("out", "choices"), [("a.bmp", {}), ("a.tif", {}), ("a.png", {"format": "webp"}), ("a", {"suffix": "../b"})]
 )
-def test_outputs_that_cannot_be(out: str, choices: dict[str, str]) -> None:
+def test_outputs_that_cannot_be(out: str, choices: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Output.parse(Path(out), **choices)
 
@@ -67,7 +68,7 @@ def test_a_portrait_never_lands_on_a_photo_even_through_a_link(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-def test_files_carry_no_metadata(format: str) -> None:
+def test_files_carry_no_metadata(format: ImageFormat) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
     exif = Image.Exif()
     exif[0x010F] = "SecretCamera"
@@ -142,6 +143,7 @@ def test_removing_a_portrait(tmp_path: Path) -> None:
     assert not (tmp_path / "deep" / "a.png").exists()
     assert not output.remove(Path("deep/a.png"))
     assert not output.remove(Path("deep/a.png/b.png"))
-    assert not output.remove(Path("deep")) and (tmp_path / "deep").is_dir(), "a folder is no portrait"
+    assert not output.remove(Path("deep"))
+    assert (tmp_path / "deep").is_dir(), "a folder is no portrait"
     with pytest.raises(OutputError, match="cannot remove"):
         Output.parse(Path("/proc/self")).remove(Path("status"))
