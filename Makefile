@@ -11,7 +11,7 @@ PHOTO = $$($(BIN)/python -c 'from importlib.resources import files; print(files(
 SOURCES := $(shell find export runtime -name '*.py' -o -name '*.safetensors')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-packages lint hooks package bench clean
+.PHONY: help demo test test-fast test-packages lint docs hooks package bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,8 +56,13 @@ package: $(VENV)/.installed-dev $(DEMO) ## pack a release into dist/, and run th
 bench: $(VENV)/.installed-packages ## compare the demo engines' speed with PyTorch and other runtimes
 	$(BIN)/python -m benchmarks.throughput
 
+# With --quiet, mkdocs counts no warnings, and --strict would let them pass.
+docs: $(VENV)/.installed-docs ## build the documentation
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site/index.html"
+
 clean: ## remove the environments, the demo engines, their results and the packages
-	rm -rf $(VENV) $(FACER_VENV) engines/demo $(SHOWN) dist .coverage*
+	rm -rf $(VENV) $(FACER_VENV) engines/demo $(SHOWN) dist site .coverage*
 
 # A build of what is there already takes seconds, and says so.
 $(DEMO): $(SOURCES) pyproject.toml constraints.txt | $(VENV)/.installed-demo
@@ -70,6 +75,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed-demo: EXTRAS := cpu,export,demo
 $(VENV)/.installed-test: EXTRAS := cpu,test
+$(VENV)/.installed-docs: EXTRAS := docs
 $(VENV)/.installed-dev: EXTRAS := dev
 $(VENV)/.installed-packages: EXTRAS := openvino,tensorrt-rtx,ray,reference,bench,evaluate
 $(VENV)/.installed-packages: | $(VENV)/.installed-demo $(VENV)/.installed-test

@@ -1,1 +1,1 @@
-"""Stable Diffusion models and face networks -> bundles of engines. Needs torch; the bundles do not."""
+"""Stable Diffusion models and face networks -> bundles of engines. A build needs torch; the bundles do not."""

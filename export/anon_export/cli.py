@@ -1,4 +1,4 @@
-"""The command ``anon-export``: options to a plan, progress, errors to messages."""
+"""The command ``anon-export``: its options, its exit codes, and errors as one line."""
 
 import signal
 import sys
@@ -6,17 +6,19 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import click
 
-from anon_runtime import Anonymizer
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, in_flags
 
-from .build.options import BuildOptions
-from .build.packages import explain
+from .build.options import BuildOptions, FaceNetworks, TimestepSpacing
 from .console import Progress, show_build, show_bundle, show_plan, show_verification
+from .extras import explain_import_error
+from .graphs.options import Precision
+from .targets import TargetName
 from .targets.shapes import Range
 
 EPILOG = """\b
@@ -28,18 +30,24 @@ Examples:
   anon-export build realistic-vision --target tensorrt --precision fp16 --batch-size 1:4:8
                                                 for this machine's GPU
   anon-export build demo --dry-run              what would be built, and how large it is
-  anon-export verify engines/demo               compare a bundle with PyTorch's answers
+  anon-export verify engines/demo               compare a bundle with PyTorch's outputs
   anon-export inspect engines/demo              what a bundle holds
 
 \b
 Exit codes:
-  0  done
-  1  it could not be done, or an engine differs from PyTorch; the bundle that was there stays
+  0  the command has succeeded
+  1  it has failed, or an engine differs from PyTorch; an existing bundle is not changed
   2  wrong usage
-  130, 143  interrupted (Ctrl-C, SIGTERM); likewise
+  130, 143  interrupted (Ctrl-C, SIGTERM); an existing bundle is not changed
 """
+Device = Literal["cpu", "cuda", "tensorrt"]
 PATH: Any = click.Path(path_type=Path)
-PRECISIONS = click.Choice(("fp32", "fp16", "fp16-weights"))
+FOLDER: Any = click.Path(path_type=Path, file_okay=False)
+PRECISION = click.Choice(get_args(Precision))
+
+
+def _parse_range(_: click.Context, option: click.Parameter, value: str) -> Range:
+    return Range.parse(value, str(option.name))
 
 
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -48,100 +56,187 @@ def command() -> None:
     """Turn Stable Diffusion 1.5 models and face networks into bundles of engines for `anon-run`."""
 
 
-# fmt: off
 @command.command("build", epilog=EPILOG)
 @click.argument("model")
 @click.option("--name", help="Name of the bundle.  [default: the model's]")
-@click.option("--output", default=Path("engines"), show_default=True, type=click.Path(path_type=Path, file_okay=False),
-              help="Folder that bundles are put in. An unchanged part of the bundle that is there is not built again.")
-@click.option("--faces", type=click.Choice(("facer+deepface", "demo", "none")),
-              help="Face engines: the paper's, the demo's, or none for generating from prompts only.  "
-                   "[default: demo for demo, otherwise facer+deepface]")
-@click.option("--target", type=click.Choice(("onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")),
-              default="onnxruntime", show_default=True, help="What runs the engines.")
-@click.option("--precision", type=PRECISIONS, default="fp32", show_default=True,
-              help="Of text encoder and UNet; fp16-weights halves the files and computes in fp32. Face engines stay "
-                   "fp32.")
-@click.option("--vae-precision", type=PRECISIONS, default="fp32", show_default=True,
-              help="Of the VAE's decoder, which overflows in fp16 with the VAE of Stable Diffusion 1.5.")
+@click.option(
+    "--output",
+    default=Path("engines"),
+    show_default=True,
+    type=FOLDER,
+    help="Folder that bundles are put in. Unchanged parts of a bundle that exists there are not built again.",
+)
+@click.option(
+    "--faces",
+    type=click.Choice(get_args(FaceNetworks)),
+    help="Networks that read faces: the paper's, the demo's, or none for generating from prompts only.  "
+    "[default: demo for demo, otherwise facer+deepface]",
+)
+@click.option(
+    "--target",
+    type=click.Choice(get_args(TargetName)),
+    default="onnxruntime",
+    show_default=True,
+    help="Library that runs the engines.",
+)
+@click.option(
+    "--precision",
+    type=PRECISION,
+    default="fp32",
+    show_default=True,
+    help="Precision of text encoder and UNet; fp16-weights halves the files and computes in fp32. "
+    "Face engines stay fp32.",
+)
+@click.option(
+    "--vae-precision",
+    type=PRECISION,
+    default="fp32",
+    show_default=True,
+    help="Precision of the VAE's decoder. The VAE of Stable Diffusion 1.5 overflows in fp16.",
+)
 @click.option("--vae", metavar="MODEL", help="Use this VAE: a hub name, a folder or a .safetensors file.")
-@click.option("--revision", help="Commit, tag or branch of a MODEL that is named as owner/model; realistic-vision is "
-                                 "pinned to one.  [default: the main branch]")
-@click.option("--allow-pickle", is_flag=True,
-              help="Read weights that are Python pickles. They can run code: only for files whose maker you trust.")
+@click.option(
+    "--revision",
+    help="Commit, tag or branch of a MODEL that is named as owner/model; realistic-vision is pinned to a commit.  "
+    "[default: the main branch]",
+)
+@click.option(
+    "--allow-pickle",
+    is_flag=True,
+    help="Read weights that are Python pickles. They can run code: use this only if you trust their author.",
+)
 @click.option("--height", type=int, metavar="PIXELS", help="Height of the images.  [default: the model's]")
 @click.option("--width", type=int, metavar="PIXELS", help="Width of the images.  [default: the model's]")
 @click.option("--static", is_flag=True, help="Fix height and width in the graphs.")
-@click.option("--winograd/--no-winograd", default=None,
-              help="Write 3 x 3 convolutions with fewer multiplications: faster on processors, slower on GPUs, more "
-                   "memory.  [default: for arithmetic in fp32 with onnxruntime]")
-@click.option("--deepcache", is_flag=True,
-              help="Also build the part of the UNet that `anon-run --fast 2` needs; Optimum cannot open such a bundle.")
+@click.option(
+    "--winograd/--no-winograd",
+    default=None,
+    help="Write 3 x 3 convolutions with fewer multiplications. This is faster on processors and slower on GPUs, and "
+    "takes more memory.  [default: for arithmetic in fp32 with onnxruntime]",
+)
+@click.option(
+    "--deepcache",
+    is_flag=True,
+    help="Also build the part of the UNet that `anon-run --fast 2` needs. Optimum cannot open such a bundle.",
+)
 @click.option("--deep-reuse", is_flag=True, hidden=True)
-@click.option("--batch-size", default="1:1:4", show_default=True, metavar="[1:OPT:]MAX",
-              help="Images generated at once: the most frequent number and the highest; TensorRT's engines take no "
-                   "more.")
-@click.option("--text-windows", default="1:2:3", show_default=True, metavar="[1:OPT:]MAX",
-              help="Windows of 77 tokens that a prompt takes: the most frequent number and the highest; TensorRT's "
-                   "engines take no more.")
-@click.option("--gpu", metavar="SM", help="Architecture to build for, such as sm_89; only --target tensorrt-rtx can "
-                                          "build for a GPU that is elsewhere.  [default: this machine's; rtx: sm_89]")
-@click.option("--timestep-spacing", type=click.Choice(("linspace", "leading", "trailing")),
-              help="Override the spacing in the model's scheduler config.")
-@click.option("--dry-run", is_flag=True,
-              help="Print what would be built, with sizes, and build nothing. A model on the hub is downloaded for it.")
+@click.option(
+    "--batch-size",
+    callback=_parse_range,
+    default="1:1:4",
+    show_default=True,
+    metavar="[1:OPT:]MAX",
+    help="Images generated at once: the most frequent number and the highest. TensorRT's engines are fastest for the "
+    "first and refuse more than the second.",
+)
+@click.option(
+    "--text-windows",
+    callback=_parse_range,
+    default="1:2:3",
+    show_default=True,
+    metavar="[1:OPT:]MAX",
+    help="Windows of 77 tokens that a prompt takes: the most frequent number and the highest. TensorRT's engines are "
+    "fastest for the first and refuse more than the second.",
+)
+@click.option(
+    "--gpu",
+    metavar="SM",
+    help="GPU architecture to build for, such as sm_89. Only --target tensorrt-rtx can build for the GPU of another "
+    "machine.  [default: this machine's; rtx: sm_89]",
+)
+@click.option(
+    "--timestep-spacing",
+    type=click.Choice(get_args(TimestepSpacing)),
+    help="Override the spacing in the model's scheduler config.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print what would be built, with sizes, and build nothing. A model on the hub is downloaded for this.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bars and no summary.")
-# fmt: on
+@click.option("-q", "--quiet", is_flag=True, help="Print no progress and no summary.")
 def build_command(
-    quiet: bool, as_json: bool, dry_run: bool, name: str | None, faces: str | None, batch_size: str,
-    deepcache: bool, deep_reuse: bool, text_windows: str, **choices: Any,
-) -> None:  # fmt: skip
+    model: str,
+    name: str | None,
+    output: Path,
+    faces: FaceNetworks | None,
+    target: TargetName,
+    precision: Precision,
+    vae_precision: Precision,
+    vae: str | None,
+    revision: str | None,
+    allow_pickle: bool,
+    height: int | None,
+    width: int | None,
+    static: bool,
+    winograd: bool | None,
+    deepcache: bool,
+    deep_reuse: bool,
+    batch_size: Range,
+    text_windows: Range,
+    gpu: str | None,
+    timestep_spacing: TimestepSpacing | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
     """Build a bundle from MODEL.
 
     MODEL is `demo`, `realistic-vision`, a name on the Hugging Face hub such as owner/model, a folder in diffusers'
-    layout, or a checkpoint file. The build ends by comparing every engine with PyTorch and an image with diffusers';
-    where they differ, it fails and the bundle that was there stays.
+    layout, or a checkpoint file. The build ends by comparing every engine with PyTorch and an image with diffusers'.
+    If they differ, the build fails, and an existing bundle is not changed.
     """
-    from .build.builder import build, prepare
+    from .build.builder import build
+    from .build.plan import prepare
 
     if deep_reuse:
         click.echo("anon-export: --deep-reuse is called --deepcache now; version 0.4 will not know it", err=True)
-
-    model: str = choices["model"]
-    # Paths come from the user's shell; a name such as "." would put the bundle in the wrong place.
-    name = name or (Path(model).resolve().stem if Path(model).is_file() else Path(model).resolve().name)
-    if not name or Path(name).name != name or name.startswith("."):
-        raise click.UsageError(f"--name {name!r} is not a plain folder name; hidden folders are for builds at work")
-    plan = BuildOptions(
-        name=name, deepcache=deepcache or deep_reuse, faces=faces or ("demo" if model == "demo" else "facer+deepface"),
-        batch_size=Range.parse(batch_size, "--batch-size"), text_windows=Range.parse(text_windows, "--text-windows"),
-        **choices,
-    )  # fmt: skip
+    options = BuildOptions(
+        model=model,
+        name=name,
+        output=output,
+        faces=faces,
+        target=target,
+        precision=precision,
+        vae_precision=vae_precision,
+        timestep_spacing=timestep_spacing,
+        vae=vae,
+        revision=revision,
+        allow_pickle=allow_pickle,
+        height=height,
+        width=width,
+        static=static,
+        winograd=winograd,
+        deepcache=deepcache or deep_reuse,
+        batch_size=batch_size,
+        text_windows=text_windows,
+        gpu=gpu,
+    )
     if dry_run:
         with tempfile.TemporaryDirectory() as scratch:
-            show_plan(prepare(plan, Path(scratch)), as_json=as_json)
+            show_plan(prepare(options, Path(scratch)), as_json=as_json)
         return
     with Progress(quiet=quiet) as progress:
-        bundle = build(plan, progress.report)
+        bundle = build(options, progress.report)
     show_build(bundle, progress.states, as_json=as_json, quiet=quiet)
 
 
 @command.command("verify")
 @click.argument("bundle", type=PATH)
-@click.option("--device", type=click.Choice(("cpu", "cuda", "tensorrt")), help="What the engines run on.")
+@click.option("--device", type=click.Choice(get_args(Device)), help="Device that runs the engines.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was measured as JSON.")
-def verify_command(bundle: Path, device: str | None, as_json: bool) -> None:
-    """Compare BUNDLE's engines with the answers that PyTorch gave when it was built.
+def verify_command(bundle: Path, device: Device | None, as_json: bool) -> None:
+    """Compare BUNDLE's engines with the outputs that PyTorch computed when the bundle was built.
 
-    A bundle carries the inputs, PyTorch's outputs and an image by diffusers, so neither torch nor the model is needed:
-    run it on the machine that the engines are for.
+    A bundle carries the inputs, PyTorch's outputs and an image by diffusers, so that neither torch nor the model is
+    needed. Run this command on the machine that the engines were built for.
     """
     from .build.verify import verify
 
     opened = Bundle.open(bundle)
-    with Progress(quiet=as_json) as progress:
-        measured = verify(Anonymizer(opened, device=device), lambda role: progress.report("verification", role))
+    with Progress(quiet=as_json) as progress, Engines(opened, device=device) as engines:
+        measured = verify(engines, lambda role: progress.report("verification", role))
     show_verification(opened.manifest, measured, as_json=as_json)
 
 
@@ -149,17 +244,26 @@ def verify_command(bundle: Path, device: str | None, as_json: bool) -> None:
 @click.argument("bundle", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifest as JSON.")
 def inspect_command(bundle: Path, as_json: bool) -> None:
-    """Show what BUNDLE holds, after checking its files."""
+    """Check BUNDLE's files and show what it holds."""
     show_bundle(Bundle.open(bundle).manifest, as_json=as_json)
 
 
+# How messages of the library, which name settings, show them to users of the command.
+FLAGS = {
+    str(option.name): max(option.opts, key=len)
+    for subcommand in command.commands.values()
+    for option in subcommand.params
+    if isinstance(option, click.Option)
+}
+
+
 class _Stopped(BaseException):
-    """A signal that ends the program, on its way through the blocks that clear up."""
+    """A signal that ends the program, after the open blocks have cleaned up."""
 
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the block, unless whoever started the program wants them ignored."""
+    """End the block at Ctrl-C and SIGTERM, unless the program was started with these signals ignored."""
 
     def stop(number: int, _frame: object) -> None:
         raise _Stopped(128 + number)
@@ -174,18 +278,22 @@ def _stoppable() -> Iterator[None]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: an error that was foreseen becomes one line and an exit code."""
+    """Entry point: an expected error becomes one line and an exit code."""
     try:
         with _stoppable():
             command(arguments)
     except AnonError as error:
-        _fail(f"error: {error}", error.exit_code)
+        _fail_with(error)
     except Exception as error:
-        if (explained := explain(error)) is None:
+        if (explained := explain_import_error(error)) is None:
             raise
-        _fail(f"error: {explained}", explained.exit_code)
+        _fail_with(explained)
     except _Stopped as stop:
         _fail("interrupted", stop.args[0])
+
+
+def _fail_with(error: AnonError) -> NoReturn:
+    _fail(f"error: {in_flags(str(error), FLAGS)}", error.exit_code)
 
 
 def _fail(message: str, code: int) -> NoReturn:

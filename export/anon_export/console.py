@@ -1,4 +1,4 @@
-"""What ``anon-export`` prints: progress on standard error, results for people or as JSON."""
+"""The output of ``anon-export``: progress on standard error, results as text or as JSON."""
 
 import json
 import sys
@@ -13,18 +13,18 @@ from tqdm import tqdm
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import Manifest, Verification
 
-from .build.plan import BuildPlan, estimate
+from .build.plan import BuildPlan
 from .disk import free_space, gigabytes
 
-# A build's exports are single calls of a library: their bars can only tell how long they have been at it.
+# A component's progress in steps. A step is one call of a library, which reports no progress of its own.
 STAGES = {"unchanged": 3, "exporting": 0, "checking the graph": 1, "converting": 2}
 
 
 class Progress:
-    """One bar a component on a terminal, one line a component otherwise.
+    """Shows one progress bar for each component on a terminal, and otherwise one line.
 
     Attributes:
-        states: what became of each component: ``unchanged``, or the seconds that it took.
+        states: the outcome of each component: ``unchanged``, or the seconds that it took.
     """
 
     def __init__(self, *, quiet: bool) -> None:
@@ -40,7 +40,7 @@ class Progress:
         self._finish(done=kind is None)
 
     def report(self, component: str, state: str) -> None:
-        """A component enters a state."""
+        """Show that a component has a new state."""
         if component != self._name:
             self._finish(done=True)
             self._name, self._start = component, time.perf_counter()
@@ -64,39 +64,42 @@ class Progress:
             self._bar = None
 
 
-def show_plan(work: BuildPlan, *, as_json: bool) -> None:
-    """What a build would do (see `build.prepare`)."""
-    plan, generator = work.plan, work.generator
+def show_plan(plan: BuildPlan, *, as_json: bool) -> None:
+    """Show what a build would do."""
+    target, generator = plan.options.target, plan.generator
     components: dict[str, dict[str, Any]] = {
         step.component.name: {
-            "action": "keep" if step.kept else "build",
+            "action": step.action,
             "precision": step.component.precision,
-            "bytes": estimate(step, plan.target),
+            "bytes": step.estimate(target),
             "key": step.key,
         }
-        for step in work.steps
+        for step in plan.steps
     }
-    free = free_space(plan.output)
+    free = free_space(plan.options.output)
     if as_json:
         result: dict[str, Any] = {
             "bundle": str(plan.folder),
-            "target": plan.target,
-            "gpu": work.gpu,
+            "target": target,
+            "gpu": plan.gpu,
             "components": components,
+            "unchanged": plan.unchanged,
+            "bytes": plan.size,
+            "free_bytes": free,
+            "source": asdict(plan.source),
         }
-        result |= {"unchanged": work.unchanged, "bytes": work.size, "free_bytes": free, "source": asdict(work.source)}
         click.echo(json.dumps(result, indent=2))
         return
-    where = f"{plan.target}, {work.gpu}" if work.gpu else plan.target
-    click.echo(f"{plan.folder} from {work.source.model}, for {where}, {generator.width} x {generator.height} images")
+    where = f"{target}, {plan.gpu}" if plan.gpu else target
+    click.echo(f"{plan.folder} from {plan.source.model}, for {where}, {generator.width} x {generator.height} images")
     for name, facts in components.items():
         click.echo(f"  {facts['action']:<6}{name:<18}{facts['precision']:<13}about {gigabytes(facts['bytes'])}")
-    state = "nothing to do" if work.unchanged else f"about {gigabytes(work.size)} to write"
+    state = "nothing to do" if plan.unchanged else f"about {gigabytes(plan.size)} to write"
     click.echo(f"{state}, {gigabytes(free)} free")
 
 
 def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool, quiet: bool) -> None:
-    """What a build did."""
+    """Show what a build did."""
     manifest = bundle.manifest
     if as_json:
         measured = asdict(manifest.verification) if manifest.verification else None
@@ -121,7 +124,7 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
 
 
 def show_verification(manifest: Manifest, measured: Verification, *, as_json: bool) -> None:
-    """How far each engine is from PyTorch."""
+    """Show the differences of each engine from PyTorch."""
     if as_json:
         click.echo(json.dumps(asdict(measured), indent=2))
         return
@@ -132,7 +135,7 @@ def show_verification(manifest: Manifest, measured: Verification, *, as_json: bo
 
 
 def show_bundle(manifest: Manifest, *, as_json: bool) -> None:
-    """What a bundle holds."""
+    """Show what a bundle holds."""
     if as_json:
         click.echo(manifest.to_json(), nl=False)
         return
@@ -158,5 +161,5 @@ def show_bundle(manifest: Manifest, *, as_json: bool) -> None:
 
 
 def size(manifest: Manifest) -> int:
-    """Bytes of a bundle's files."""
+    """The size of a bundle's files in bytes."""
     return sum(record.size for record in manifest.files.values())

@@ -1,4 +1,4 @@
-"""Room on the disk, looked for before it is needed."""
+"""Free space on a disk, checked before it is needed."""
 
 import shutil
 from pathlib import Path
@@ -24,5 +24,5 @@ def check_space(folder: Path, needed: int, purpose: str) -> None:
 
 
 def gigabytes(size: int) -> str:
-    """A number of bytes for people."""
+    """A number of bytes as people read it."""
     return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

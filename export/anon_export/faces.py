@@ -1,4 +1,4 @@
-"""facer's and DeepFace's networks -> face engines, with weights loaded by the packages' own code."""
+"""facer's and DeepFace's networks as components of a bundle. The packages' own code loads their weights."""
 
 import os
 import shutil
@@ -21,18 +21,25 @@ from anon_runtime.bundle.manifest import EngineSpec
 from anon_runtime.errors import AnonError
 from anon_runtime.faces.attributes import ETHNICITIES
 
-from .build.components import Component
-from .graphs.checks import CHECK, merge_checks, write_check
-from .graphs.export import describe, export_graph, save_graph, seeded, strip_metadata
+from .component import Component
+from .graphs.export import engine_spec, export_graph, save_graph, seeded_normal, strip_metadata
 from .graphs.merge import merge_graphs
+from .graphs.reference_outputs import REFERENCE_OUTPUTS, merge_reference_outputs, write_reference_outputs
 from .models.loading import loaded_by
 
-AGAIN = "delete the file and download it again"
+DOWNLOAD_AGAIN = "delete the file and download it again"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights: the names it may have, its size in MB, its address, and the folder it is looked for in."""
+    """A file of weights.
+
+    Attributes:
+        names: the names that the file may have.
+        megabytes: its size.
+        address: of the folder on the web that holds it.
+        folder: the folder on this machine that it is looked for in.
+    """
 
     names: tuple[str, ...]
     megabytes: int
@@ -64,10 +71,10 @@ WEIGHTS = {
 
 
 def find_weights() -> dict[str, Path]:
-    """The files of weights, by what they are for.
+    """The files of weights, by the network that they belong to.
 
     Raises:
-        AnonError: lists all that are missing, before any long work.
+        AnonError: lists all missing files, before any long work.
     """
     found = {role: path for role, weights in WEIGHTS.items() if (path := weights.find())}
     missing = [
@@ -76,13 +83,15 @@ def find_weights() -> dict[str, Path]:
         if role not in found
     ]
     if missing:
-        fix = "download them to these folders, or build with `--faces demo` or `--faces none`"
+        fix = "download them to these folders, or build with `faces` demo or `faces` none"
         raise AnonError("the face engines", f"missing weights: {'; '.join(missing)}", fix)
     return found
 
 
 class Detector(nn.Module):
     """RetinaFace: ``image`` (n, 3, height, width) RGB 0..255 -> ``boxes``, ``scores``, ``landmarks`` of every prior."""
+
+    mean: Tensor
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -138,36 +147,38 @@ def face_components() -> list[Component]:
         return Component(f"faces/{name}", roles, material, size, "fp32", export)
 
     return [
-        component("detector", ("detector",), ("face_detector",), _build_detector),
-        component("attributes", ("attributes",), ("face_attributes",), _build_attributes),
-        component("demography", ("age", "race"), ("face_age", "face_race"), _build_demography),
+        component("detector", ("detector",), ("face_detector",), export_detector),
+        component("attributes", ("attributes",), ("face_attributes",), export_attributes),
+        component("demography", ("age", "race"), ("face_age", "face_race"), export_demography),
     ]
 
 
-def _build_detector(folder: Path) -> dict[str, EngineSpec]:
-    with cpu_only(), loaded_by("facer", "facer's weights", AGAIN):
+def export_detector(folder: Path) -> dict[str, EngineSpec]:
+    """Export facer's RetinaFace."""
+    with cpu_only(), loaded_by("facer", "facer's weights", DOWNLOAD_AGAIN):
         from facer.face_detection import RetinaFaceDetector
 
         net = RetinaFaceDetector("mobilenet", model_path=str(WEIGHTS["detector"].find())).net
-    inputs = {"image": seeded(2, 3, 320, 256).sigmoid() * 255}
+    inputs = {"image": seeded_normal(2, 3, 320, 256).sigmoid() * 255}
     axes = {"image": {0: "batch", 2: "height", 3: "width"}}
     outputs: Sequence[str] = ("boxes", "scores", "landmarks")
     spec = export_graph(Detector(net), inputs, axes, outputs, folder / "model.onnx")
     return {"face_detector": replace(spec, signature="retinaface")}
 
 
-def _build_attributes(folder: Path) -> dict[str, EngineSpec]:
-    with cpu_only(), loaded_by("facer", "facer's weights", AGAIN):
+def export_attributes(folder: Path) -> dict[str, EngineSpec]:
+    """Export facer's FaRL with the CelebA head."""
+    with cpu_only(), loaded_by("facer", "facer's weights", DOWNLOAD_AGAIN):
         from facer.face_attribute import FaRLFaceAttribute
 
         net = FaRLFaceAttribute("celeba/224", model_path=str(WEIGHTS["attributes"].find())).net
-    inputs, axes = {"image": seeded(2, 3, 224, 224)}, {"image": {0: "batch"}}
+    inputs, axes = {"image": seeded_normal(2, 3, 224, 224)}, {"image": {0: "batch"}}
     return {"face_attributes": export_graph(Attributes(net), inputs, axes, ("probabilities",), folder / "model.onnx")}
 
 
 @contextmanager
 def cpu_only() -> Iterator[None]:
-    """facer moves modules to a GPU and loads tensors where they were saved; graphs are traced on the CPU."""
+    """Keep facer on the CPU, where graphs are traced: it would move modules to a GPU and load tensors there."""
     load = partial(torch.load, map_location="cpu", weights_only=True)
 
     def load_on_cpu(path: Any, **_: Any) -> Any:
@@ -177,8 +188,8 @@ def cpu_only() -> Iterator[None]:
         yield
 
 
-def _build_demography(folder: Path) -> dict[str, EngineSpec]:
-    """One engine for age and ethnicity if their networks begin with the same layers, otherwise two."""
+def export_demography(folder: Path) -> dict[str, EngineSpec]:
+    """One engine for age and ethnicity if their networks begin with the same layers, otherwise two engines."""
     paths = {role: folder / role / "model.onnx" for role in ("age", "race")}
     classes = {"age": 101, "race": len(ETHNICITIES)}
     specs = {role: _export_deepface(role, path, classes[role]) for role, path in paths.items()}
@@ -187,10 +198,10 @@ def _build_demography(folder: Path) -> dict[str, EngineSpec]:
         return {f"face_{role}": spec for role, spec in specs.items()}
     path = folder / "model.onnx"
     save_graph(shared, path)
-    merge_checks([old.with_name(CHECK) for old in paths.values()], folder / CHECK)
+    merge_reference_outputs([old.with_name(REFERENCE_OUTPUTS) for old in paths.values()], folder / REFERENCE_OUTPUTS)
     for old in paths.values():
         shutil.rmtree(old.parent)
-    spec = describe(shared, path)
+    spec = engine_spec(shared, path)
     return {"face_age": spec, "face_race": spec}
 
 
@@ -198,26 +209,26 @@ def _export_deepface(role: str, path: Path, classes: int) -> EngineSpec:
     weights = WEIGHTS[role].find()
     output = f"{role}_probabilities"
     if weights is not None and weights.suffix == ".onnx":
-        return _adopt_graph(weights, path, output, classes)
+        return convert_deepface_graph(weights, path, output, classes)
     os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "pytorch")
-    with loaded_by("DeepFace", "DeepFace's weights", AGAIN):
+    with loaded_by("DeepFace", "DeepFace's weights", DOWNLOAD_AGAIN):
         from deepface.models.demography.pytorch import Age, Race
 
         net = {"age": Age, "race": Race}[role].load_model()
-    return export_graph(ChannelsLast(net), _faces(), {"image": {0: "batch"}}, (output,), path)
+    return export_graph(ChannelsLast(net), _example_faces(), {"image": {0: "batch"}}, (output,), path)
 
 
-def _faces() -> dict[str, Tensor]:
-    return {"image": seeded(2, 224, 224, 3).sigmoid()}
+def _example_faces() -> dict[str, Tensor]:
+    return {"image": seeded_normal(2, 224, 224, 3).sigmoid()}
 
 
-def _adopt_graph(source: Path, path: Path, output: str, classes: int) -> EngineSpec:
-    """DeepFace's own ONNX file, with our names and a free batch.
+def convert_deepface_graph(source: Path, path: Path, output: str, classes: int) -> EngineSpec:
+    """Write DeepFace's own ONNX file with this project's names and a free batch.
 
     Raises:
         AnonError: it does not map (n, 224, 224, 3) to (n, classes).
     """
-    with loaded_by("DeepFace", "DeepFace's weights", AGAIN):
+    with loaded_by("DeepFace", "DeepFace's weights", DOWNLOAD_AGAIN):
         model = onnx.load(source)
         rename = {model.graph.input[0].name: "image", model.graph.output[0].name: output}
         for node in model.graph.node:
@@ -228,11 +239,11 @@ def _adopt_graph(source: Path, path: Path, output: str, classes: int) -> EngineS
             value.type.tensor_type.shape.dim[0].dim_param = "batch"
         strip_metadata(model)
         save_graph(model, path)
-        inputs = {"image": _faces()["image"].numpy()}
-        answers = load_engine("onnxruntime", path, "cpu")(inputs)
-    write_check(path.with_name(CHECK), inputs, answers)
-    shape = answers[output].shape
+        inputs = {"image": _example_faces()["image"].numpy()}
+        outputs = load_engine("onnxruntime", path, "cpu")(inputs)
+    write_reference_outputs(path.with_name(REFERENCE_OUTPUTS), inputs, outputs)
+    shape = outputs[output].shape
     if shape != (2, classes):
         why = f"two images give {list(shape)} instead of [2, {classes}]"
         raise AnonError(str(source), why, "use the .pth file of the same name, or delete and download it again")
-    return describe(model, path)
+    return engine_spec(model, path)

@@ -1,7 +1,7 @@
 """diffusers' schedulers -> baked sampler tables.
 
-Every number comes out of diffusers' own scheduler objects or is computed with the same torch operations in the same
-order, so that the runtime, which only reads them, follows diffusers to the last bit.
+Every number is read from diffusers' own scheduler objects or computed with the same torch operations in the same
+order. The runtime only reads them, and so agrees with diffusers to the last bit.
 """
 
 import math
@@ -13,11 +13,13 @@ import diffusers
 import numpy as np
 import torch
 from diffusers import DPMSolverMultistepScheduler, DPMSolverSDEScheduler
+from numpy.typing import NDArray
 
-from anon_runtime.diffusion.schedule import SAMPLERS, TABLE_FIELDS, Schedule, evaluations
+from anon_runtime.diffusion.schedule import TABLE_FIELDS, Schedule, evaluations
 from anon_runtime.errors import AnonError
+from anon_runtime.types import SAMPLERS, Sampler
 
-from .models.sources import read_json
+from .models.model import read_json
 
 MAX_STEPS = 50
 
@@ -36,11 +38,11 @@ def load_config(folder: Path) -> Mapping[str, Any]:
     return config
 
 
-def make_scheduler(config: Mapping[str, Any], sampler: str, timestep_spacing: str | None = None) -> Any:
-    """The diffusers scheduler that a sampler reproduces, made from a model's scheduler config as a user would.
+def make_scheduler(config: Mapping[str, Any], sampler: Sampler, timestep_spacing: str | None = None) -> Any:
+    """The diffusers scheduler that a sampler reproduces, made from a model's scheduler config as users make it.
 
     Raises:
-        AnonError: the config asks for something that the samplers do not do.
+        AnonError: the config asks for something that the samplers do not support.
     """
     override = {} if timestep_spacing is None else {"timestep_spacing": timestep_spacing}
     if sampler == "dpmpp_sde":
@@ -61,7 +63,7 @@ def _require(config: Mapping[str, Any], key: str, allowed: tuple[Any, ...]) -> N
         raise AnonError("the model's scheduler config", why, "use a Stable Diffusion 1.5 model")
 
 
-def bake_schedule(scheduler: Any, sampler: str, steps: int) -> Schedule:
+def bake_schedule(scheduler: Any, sampler: Sampler, steps: int) -> Schedule:
     """Tables of one sampler and number of steps (see `anon_runtime.diffusion.schedule.Schedule`)."""
     scheduler.set_timesteps(steps)
     bake = _bake_dpmpp_sde if sampler == "dpmpp_sde" else _bake_dpmpp_2m_sde
@@ -128,17 +130,17 @@ def _ends_first_order(scheduler: Any, k: int) -> bool:
 
 
 def _alpha_sigma_lambda(scheduler: Any, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    alpha, scaled = scheduler._sigma_to_alpha_sigma_t(sigma)
+    alpha, scaled = scheduler._sigma_to_alpha_sigma_t(sigma)  # noqa: SLF001 (its own arithmetic, to the last bit)
     return alpha, scaled, torch.log(alpha) - torch.log(scaled)
 
 
 def write_tables(config: Mapping[str, Any], path: Path, timestep_spacing: str | None = None) -> str:
     """Bake all samplers for 1 to 50 steps into one file; returns the timestep spacing that was used."""
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, NDArray[np.generic]] = {}
     spacing = ""
     for sampler in SAMPLERS:
         scheduler = make_scheduler(config, sampler, timestep_spacing)
-        # The file's reader needs one spacing; it is decided by the paper's sampler.
+        # The manifest records one spacing: that of the paper's sampler, which is the first one.
         spacing = spacing or scheduler.config.timestep_spacing
         schedules = [bake_schedule(scheduler, sampler, steps) for steps in range(1, MAX_STEPS + 1)]
         for name in TABLE_FIELDS:
@@ -148,7 +150,8 @@ def write_tables(config: Mapping[str, Any], path: Path, timestep_spacing: str | 
     return spacing
 
 
-def _pad(rows: list[np.ndarray]) -> np.ndarray:
+def _pad(rows: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+    """Schedules of different lengths as one array, filled up with zeros."""
     if rows[0].ndim == 0:
         return np.array(rows)
     width = max(len(row) for row in rows)

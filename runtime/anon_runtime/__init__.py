@@ -1,6 +1,6 @@
-"""A lean runtime that turns photographs of people into portraits of people who do not exist.
+"""A lean runtime that turns photos of people into portraits of people who do not exist.
 
-Needs numpy, Pillow, tokenizers and one engine backend; never torch, tensorflow, diffusers or transformers.
+It needs numpy, Pillow, tokenizers and one engine backend, and never torch, tensorflow, diffusers or transformers.
 """
 
 from .anonymizer import Anonymizer

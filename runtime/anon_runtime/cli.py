@@ -1,10 +1,10 @@
-"""The command ``anon-run``: options to settings, results to files, errors to messages and exit codes."""
+"""The command ``anon-run``: its options, and the conversion of errors into messages and exit codes."""
 
 import logging
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,38 +12,36 @@ from typing import Any
 import click
 
 from .anonymizer import Anonymizer
+from .command_line import CommandLine
+from .commands import INTERRUPTED, describe_photos, run_photos, run_request
 from .console import Reporter, logging_to_stderr
 from .diffusion.acceleration import FAST_LEVELS
-from .diffusion.schedule import SAMPLERS
-from .errors import AnonError, UsageError
-from .faces.attributes import load_attributes
+from .errors import AnonError, UsageError, in_flags
 from .faces.prompt import STYLES
 from .folder.discovery import find_photos
-from .folder.identity import MAX_SEED, read_seed
+from .folder.identity import read_seed
 from .folder.ray_cluster import LOCAL, connect
 from .folder.remote import is_url
-from .folder.run import INTERRUPTED, describe_photos, run_photos, run_request
-from .folder.writer import ENDINGS, Output
-from .settings import Settings
-from .types import Request
+from .folder.writer import ENDINGS
+from .types import MAX_SEED, SAMPLERS, Request
 
 EPILOG = """\b
 Examples:
   anon-run portrait.jpg -o out/                 one photo, out/portrait.png
-  anon-run photos/ -r -o out/                   a folder with all folders in it; the same
-                                                command goes on after an interruption
-  find . -name "*.jpg" | anon-run - -o out/     the photos of a list
-  anon-run "photos/*.jpg" -o out/ --json        a JSON line each
+  anon-run photos/ -r -o out/                   a folder with all folders in it; after an
+                                                interruption, run the same command again
+  find . -name "*.jpg" | anon-run - -o out/     the photos in a list
+  anon-run "photos/*.jpg" -o out/ --json        one JSON line for each photo
   anon-run s3://bucket/photos -r -o /mnt/out --ray 10.0.0.1:6379
                                                 on all machines of a Ray cluster
-  anon-run photo.jpg --prompt-only              what would be generated
+  anon-run photo.jpg --prompt-only              only the attributes and the prompt
   anon-run --prompt "portrait of a woman" --seed 7 -o out.png
-                                                the generator alone
+                                                an image from a prompt, without a photo
 
 \b
 Exit codes:
   0  no photo failed (with --no-face skip, some may have been skipped)
-  1  the run could not go on (engines, output folder, --max-failures)
+  1  the run could not continue (engines, output folder, --max-failures)
   2  wrong usage
   3  one or more photos failed; the others are done
   130  interrupted; what was generated is kept
@@ -52,13 +50,16 @@ PATH: Any = click.Path(path_type=Path)
 log = logging.getLogger(__name__)
 
 
-class PathOrUrl(click.ParamType):
-    """A path, or the text of a URL or of a lone dash, which a path would spoil."""
+class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
+    """A parameter type for paths and URLs.
+
+    A URL or a single dash is returned as text, because a path would change it.
+    """
 
     name = "path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path | str:
-        """Tell one from the other."""
+        """Return a path, or the text of a URL or a single dash."""
         if str(value) == "":
             self.fail("it is empty", param, ctx)
         return str(value) if is_url(str(value)) or value == "-" else Path(value)
@@ -67,158 +68,175 @@ class PathOrUrl(click.ParamType):
 # fmt: off
 @click.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("inputs", nargs=-1, type=PathOrUrl(), metavar="[INPUT]...")
-@click.option("-o", "--output", "out", type=PathOrUrl(), metavar="OUT",
-              help="Folder for the portraits and their journal, or a .png, .jpg or .webp file for a single one.")
+@click.option("-o", "--output", type=PathOrUrl(), metavar="OUT",
+              help="The folder for the portraits and their journal, or a .png, .jpg or .webp file for one portrait.")
 @click.option("-r", "--recursive", is_flag=True,
-              help="Look into the folders of a folder, too; OUT gets the same tree.")
-@click.option("--format", "image_format", type=click.Choice(tuple(ENDINGS)), help="Of portraits.  [default: png]")
-@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True, help="Of JPEG and WebP.")
-@click.option("--suffix", default="", metavar="TEXT", help="Put between a photo's name and the ending.")
+              help="Search the folders inside a folder as well; OUT gets the same tree of folders.")
+@click.option("--format", type=click.Choice(tuple(ENDINGS)), help="The file format of the portraits.  [default: png]")
+@click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True,
+              help="The quality of JPEG and WebP files.")
+@click.option("--suffix", default="", metavar="TEXT",
+              help="Text to add to the name of each portrait, before the ending.")
 @click.option("--rename", type=click.Choice(("none", "hash")), default="none", show_default=True,
-              help="Name portraits like their photos, or by pseudonyms made from the photo's content and a secret seed "
-                   "(see --seed-file); then no name of a photo is in the journal, either.")
+              help="Name each portrait like its photo (none), or by a pseudonym made from the photo's content and a "
+                   "secret seed (hash; see --seed-file). With hash, the journal has no names of photos either.")
 @click.option("--overwrite", is_flag=True,
-              help="Do the photos again, and replace whatever lies under their portraits' names. In a folder, what "
-                   "earlier runs made of other photos counts as done no more.")
-@click.option("--max-failures", type=click.IntRange(0), metavar="N", help="End the run when more photos have failed.")
+              help="Process photos again that are done, and replace all files that have the names of their "
+                   "portraits. In a folder, photos of earlier runs no longer count as done.")
+@click.option("--max-failures", type=click.IntRange(0), metavar="N",
+              help="End the run when more than N photos have failed.")
 @click.option("--log-attributes", is_flag=True,
-              help="Write what is read from faces into the journal; it is personal data.")
+              help="Write the attributes and the prompt of each face into the journal. They are personal data.")
 @click.option("--engines", default=Path("engines/demo"), show_default=True, type=PATH,
-              help="The bundle to use, made by `anon-export build`.")
+              help="The folder of the bundle, made by `anon-export build`.")
 @click.option("--checksum/--no-checksum", default=True,
-              help="Compare the engines' files with their sha256, or only with their sizes, which starts faster.")
+              help="Compare the sha256 of the bundle's files, or only their sizes, which starts faster.")
 @click.option("--device", type=click.Choice(("cpu", "cuda", "tensorrt")),
-              help="What the engines run on; never replaced by another one.  "
+              help="The device that the engines run on. It is never replaced by another one.  "
                    "[default: the GPU if onnxruntime-gpu is installed, else the CPU; tensorrt for its own bundles]")
-@click.option("--prompt", help="Generate this prompt; no photo and no face engines are needed.")
-@click.option("--negative-prompt", help="What to avoid; only with --prompt.")
+@click.option("--prompt", help="Generate an image from this prompt; no photo and no face engines are needed.")
+@click.option("--negative-prompt", help="What the image does not show; only with --prompt.")
 @click.option("--seed", type=click.IntRange(0, MAX_SEED), envvar="ANON_RUN_SEED", show_envvar=True,
-              help="A photo's own seed is made from this one and its content, whatever its name and place; "
-                   "--prompt takes it as it is. Others on the machine can see a command's options.  [default: 0]")
+              help="The seed of the run. The seed of each photo is made from it and the photo's content, and does not "
+                   "depend on the photo's name or folder; --prompt uses it directly. Other users of the machine "
+                   "can see the options of a command.  [default: 0]")
 @click.option("--seed-file", type=PATH, metavar="FILE",
-              help="Read --seed from this file; if there is none, make it, with a secret seed in it. Keep it, and keep "
-                   "it away from the portraits: whoever has it and a photo can find the photo's portrait.")
-@click.option("--steps", type=click.IntRange(1), help="Steps of the sampler.  [default: the bundle's, 15]")
+              help="Read the seed from this file; if there is no such file, create it with a secret seed. Keep the "
+                   "file, but not in the same place as the portraits: a person who has it and a photo can find the "
+                   "photo's portrait.")
+@click.option("--steps", type=click.IntRange(1),
+              help="The number of steps of the sampler.  [default: the bundle's, 15]")
 @click.option("--guidance-scale", type=float,
               help="How closely to follow the prompt; 1 turns guidance off.  [default: the bundle's, 7.5]")
-@click.option("--sampler", type=click.Choice(SAMPLERS), help="[default: the bundle's, dpmpp_sde]")
+@click.option("--sampler", type=click.Choice(SAMPLERS), help="The sampler.  [default: the bundle's, dpmpp_sde]")
 @click.option("--fast", type=click.IntRange(0, len(FAST_LEVELS) - 1), default=0, show_default=True,
-              help="Other images of nearly the same worth for less of the UNet's time at full size (AUC: demo): "
-                   "1 is 1.2 times less (attribute AUC 0.884, exact 0.889), 2 is 1.8 times (0.889; needs a bundle "
-                   "built with --deepcache), 3 is 2.5 times (0.881). 0 is exact.")
+              help="The level of fast mode. 0 is exact (attribute AUC 0.889). The other levels generate other images "
+                   "of nearly the same quality: the UNet's work is 1.2 times as fast with 1 (AUC 0.884), 1.8 times as "
+                   "fast with 2 (AUC 0.889; needs a bundle built with --deepcache), and 2.5 times as fast with 3 "
+                   "(AUC 0.881). The speeds are of the full-size UNet, the AUCs of the demo.")
 @click.option("--batch-size", type=click.IntRange(1),
-              help="Photos worked on at once; an image does not depend on it.  [default: the bundle's]")
+              help="The number of photos that are processed together. Images do not depend on it, except for last "
+                   "digits if it is 1.  [default: the bundle's]")
 @click.option("--threads", type=click.IntRange(1),
-              help="Of an engine on the CPU; an image depends on it in its last digit.  [default: one for each core]")
-@click.option("--ray", "address", is_flag=False, flag_value=LOCAL, metavar="[ADDRESS]",
-              help="Spread the run over a Ray cluster, with one engine for each GPU, or for as many cores as --threads "
-                   "says; without ADDRESS over this machine.  Put it last, or write --ray=ADDRESS.")
+              help="The number of threads of an engine on the CPU. The last digits of an image depend on it.  "
+                   "[default: one for each core]")
+@click.option("--ray", is_flag=False, flag_value=LOCAL, metavar="[ADDRESS]",
+              help="Run on a Ray cluster, with one actor for each GPU, or for each group of as many cores as --threads "
+                   "says. Without ADDRESS, run on this machine.  Put this option last, or write --ray=ADDRESS.")
 @click.option("--prompt-truncate", is_flag=True, help="Cut prompts at 77 tokens, as diffusers does.")
 @click.option("--prompt-style", type=click.Choice(STYLES), default="paper", show_default=True,
-              help="Write labels as the paper does (Wavy_Hair) or as words (wavy hair).")
-@click.option("--ignore", metavar="A,B", default="", help="Attributes that no prompt mentions: Attractive,Young")
-@click.option("--attributes", "attributes_file", type=PATH, metavar="FILE.json",
-              help="Use these attributes (the `attributes` object of --json) instead of reading the face; "
-                   "may stand without a photo.")
-@click.option("--prompt-only", is_flag=True, help="Print what is read from the photos, and generate nothing.")
-@click.option("--more-formats", is_flag=True, help="Read BMP, GIF, PPM and TIFF, too.")
+              help="Write the labels of attributes as in the paper (Wavy_Hair) or as words (wavy hair).")
+@click.option("--ignore", metavar="A,B", default="",
+              help="Attributes that no prompt mentions, for example Attractive,Young.")
+@click.option("--attributes", type=PATH, metavar="FILE.json",
+              help="Use the attributes in this file (the `attributes` object of --json) instead of those of the face. "
+                   "No photo is needed then.")
+@click.option("--prompt-only", is_flag=True,
+              help="Print the attributes and the prompt of each photo, and generate nothing.")
+@click.option("--more-formats", is_flag=True, help="Read BMP, GIF, PPM and TIFF as well.")
 @click.option("--no-face", type=click.Choice(("error", "skip")), default="error", show_default=True,
-              help="Whether a photo without a face counts as failed; it never gives an image.")
+              help="Count a photo without a face as failed (error) or as skipped (skip). It never gives a portrait.")
 @click.option("--min-face", type=click.IntRange(0), default=0, metavar="PIXELS",
-              help="Faces with a shorter side below this are not seen.")
+              help="Ignore faces whose shorter side has fewer pixels.")
 @click.option("--detection-threshold", type=float,
-              help="Lowest score of a face, 0 to 1.  [default: the detector's own]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON line a photo on standard output.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no notes; errors still show.")
+              help="The lowest score of a face, between 0 and 1.  [default: the detector's]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each photo on standard output.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only errors: no progress bar and no notes.")
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
-def command(
-    inputs: tuple[Path | str, ...], out: Path | str | None, recursive: bool, image_format: str | None, quality: int,
-    suffix: str, rename: str, overwrite: bool, max_failures: int | None, log_attributes: bool, engines: Path,
-    checksum: bool, device: str | None, prompt: str | None, negative_prompt: str | None, fast: int, ignore: str,
-    attributes_file: Path | None, prompt_only: bool, address: str | None, as_json: bool, quiet: bool,
-    seed: int | None, seed_file: Path | None, **choices: Any,
-) -> None:
+def command(**options: Any) -> None:
     """Turn photos of people into portraits of people who do not exist.
 
     INPUT is a photo, a folder of photos, a pattern in quotes, a URL such as s3://bucket/folder, or - for a list of
-    names on standard input. The biggest face of each photo is described in words, and a new portrait is generated from
-    the words. No pixel of a photo reaches an output.
+    names on standard input. The biggest face of each photo is described by attributes and a prompt, and a new portrait
+    is generated from the prompt. No pixel of a photo reaches an output.
     """
     # fmt: on
-    if bool(inputs or attributes_file) == (prompt is not None):
-        raise click.UsageError("name photos or --attributes, or give a --prompt, and not both")
-    if negative_prompt is not None and prompt is None:
-        raise click.UsageError("--negative-prompt goes with --prompt; a photo writes its own")
-    if prompt_only and prompt is not None:
-        raise click.UsageError("--prompt-only shows what is read from photos; it does not go with --prompt")
-    if (out is None) != prompt_only:
-        raise click.UsageError("give --output, or --prompt-only to generate nothing, and not both")
-    if address is not None and not (inputs and out):
-        raise click.UsageError("--ray spreads photos over machines: name photos and --output, and put --ray last")
-    if isinstance(out, str):
-        raise UsageError(f"output {out}", "it has to be a folder or a file", "name a path, or mount the bucket")
-    if rename == "hash" and not inputs:
-        raise click.UsageError("--rename hash hides names of photos; name some")
-    names = tuple(name.strip() for name in ignore.split(",") if name.strip())
-    attributes = load_attributes(attributes_file) if attributes_file else None
-    reporter = Reporter(as_json=as_json, quiet=quiet)
-    with logging_to_stderr(quiet=quiet):
-        choices |= {"seed": _choose_seed(seed, seed_file, out), "ignore": names, "attributes": attributes}
-        settings = Settings(acceleration=FAST_LEVELS[fast], **choices)
-        photos = list(find_photos(inputs, recursive=recursive, avoid=out, listed=sys.stdin.buffer))
-        load = partial(Anonymizer.load, engines, settings, checksum=checksum, device=device)
-        if out is None:
-            sys.exit(describe_photos(load(), photos, as_json=as_json))
-        output = Output.parse(out, format=image_format, quality=quality, suffix=suffix, rename=rename)
-        output.check(photos)
-        if output.file is not None and (suffix or rename != "none" or log_attributes):
-            raise click.UsageError("--suffix, --rename and --log-attributes are for a folder; --output names a file")
-        if photos:
-            anonymizer = load()
-            code = run_photos(
-                anonymizer, photos, output, reporter,
-                overwrite=overwrite, max_failures=max_failures, log_attributes=log_attributes,
-                connected=None if address is None else connect(address, load, anonymizer),
-            )  # fmt: skip
-        else:
-            request = None if prompt is None else Request(prompt, negative_prompt or "", settings.seed)
-            name = attributes_file.name if attributes_file else "portrait"
-            code = run_request(load(), request, output, name, reporter, overwrite=overwrite)
-    sys.exit(code)
+    chosen = CommandLine(**options)
+    chosen.check()
+    with logging_to_stderr(quiet=chosen.quiet, flags=FLAGS):
+        sys.exit(execute(chosen, Reporter(as_json=chosen.as_json, quiet=chosen.quiet, flags=FLAGS)))
 
 
-def _choose_seed(seed: int | None, file: Path | None, out: Path | None) -> int:
-    """The seed of a run, from where it is kept."""
+# The options by the Python names of the settings, because errors of the library name settings.
+FLAGS: Mapping[str, str] = {str(param.name): max(param.opts, key=len) for param in command.params if param.opts}
+
+
+def execute(chosen: CommandLine, reporter: Reporter) -> int:
+    """Do what a command line asks for.
+
+    Args:
+        chosen: the values of the options.
+        reporter: reports the progress and the records.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        AnonError: it cannot be done.
+    """
+    settings, seed = chosen.settings, _choose_seed(chosen)
+    photos = list(
+        find_photos(chosen.inputs, recursive=chosen.recursive, avoid=chosen.folder, listed=sys.stdin.buffer)
+    )
+    load = partial(
+        Anonymizer.load,
+        chosen.engines,
+        settings,
+        device=chosen.device,
+        threads=chosen.threads,
+        checksum=chosen.checksum,
+    )
+    output = None if chosen.folder is None else chosen.place(chosen.folder, photos)
+    with load() as anonymizer:
+        options = chosen.options(seed, anonymizer.engines.bundle.manifest.defaults)
+        if output is None:
+            return describe_photos(anonymizer, photos, options, reporter)
+        if not photos:
+            request = None if chosen.prompt is None else Request(chosen.prompt, chosen.negative_prompt or "", seed)
+            name = chosen.attributes.name if chosen.attributes else "portrait"
+            return run_request(anonymizer, request, output, name, options, reporter)
+        connected = None
+        if chosen.ray is not None:
+            device = anonymizer.engines.device
+            connected = connect(chosen.ray, load, device=device, threads=chosen.threads)
+        return run_photos(anonymizer, photos, output, options, reporter, connected=connected)
+
+
+def _choose_seed(chosen: CommandLine) -> int:
+    """Return the seed of the run, from the option or from the seed file, which is created if it is missing."""
+    file, folder = chosen.seed_file, chosen.folder
     if file is None:
-        return seed or 0
-    if seed is not None:
-        raise click.UsageError("give --seed (or ANON_RUN_SEED) or --seed-file, and not both")
-    if out is not None and file.resolve().is_relative_to(out.resolve()):
+        return chosen.seed or 0
+    if folder is not None and file.resolve().is_relative_to(folder.resolve()):
         why = "it would lie among the portraits, and tell whose they are"
         raise UsageError(f"seed file {file}", why, "keep it somewhere else")
-    found, made = read_seed(file)
+    seed, made = read_seed(file)
     if made:
         log.info("made a secret seed in %s; keep it, and keep it away from the portraits", file)
-    return found
+    return seed
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: errors and Ctrl-C become one line and an exit code."""
-    warnings.filterwarnings("ignore", module="PIL")  # of photos that are damaged a little, and decoded all the same
+    """Run the command; this is the entry point, which turns errors and Ctrl-C into one line and an exit code.
+
+    Args:
+        arguments: the arguments of the command; None means those of the process.
+    """
+    warnings.filterwarnings("ignore", module="PIL")  # about slightly damaged photos, which are decoded nevertheless
     try:
         sys.exit(command(arguments, standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except AnonError as error:
-        click.echo(f"anon-run: error: {error}", err=True)
+        click.echo(f"anon-run: error: {in_flags(str(error), FLAGS)}", err=True)
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("anon-run: interrupted; what was generated is kept", err=True)
         sys.exit(INTERRUPTED)
     except SystemExit:
         raise
-    except BaseException as error:  # a panic of a native extension is no Exception
+    except BaseException as error:  # noqa: BLE001 - a panic of a native extension is not an Exception
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}, line {place.lineno}"
         click.echo(f"anon-run: internal error ({type(error).__name__} in {where}: {error}); please report it", err=True)

@@ -1,4 +1,4 @@
-"""What a user sees of a run: the progress bar, the log on stderr, and results on stdout."""
+"""The output of a run for its user: the progress bar, the log on standard error, and results on standard output."""
 
 import json
 import logging
@@ -7,51 +7,62 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from .errors import OutputError
-from .folder.pipeline import Record
+from .errors import OutputError, in_flags
+from .folder.records import Record
+from .folder.run import Summary
 
 log = logging.getLogger(__name__)
-LOG_EVERY = 30.0  # seconds between lines on progress where there is no terminal
+LOG_EVERY = 30.0  # seconds between lines about the progress if there is no terminal
 
 
 class Reporter:
-    """Tells how a run goes: a bar on a terminal, a line now and then in a log; with ``as_json`` records on stdout."""
+    """The reporter of a run.
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
-        self._as_json, self._quiet, self._stdout = as_json, quiet, sys.stdout
+    It shows a progress bar on a terminal, and otherwise logs a line about the progress from time to time.
+
+    Args:
+        as_json: whether to print records as JSON on standard output.
+        quiet: whether to hide the progress bar.
+        flags: the options of the command line by the names of the settings, for messages.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool, flags: Mapping[str, str]) -> None:
+        self._as_json, self._quiet, self._flags, self._stdout = as_json, quiet, flags, sys.stdout
         self._bar: tqdm[Any] | None = None
-        self._failed = 0
+        self._done = self._total = self._failed = 0
         self._start = self._told = time.monotonic()
 
     @contextmanager
     def bar(self, total: int) -> Iterator[None]:
-        """Show progress of so many photos."""
+        """Show the progress of ``total`` photos during a ``with`` block."""
         hidden = self._quiet or not sys.stderr.isatty()
         self._start = self._told = time.monotonic()
         loggers = [logging.getLogger(__package__)]
         with tqdm(total=total, unit="photo", disable=hidden, dynamic_ncols=True) as bar, logging_redirect_tqdm(loggers):
             self._bar, self._done, self._total = bar, 0, total
             yield
+        self._bar = None
 
     def evaluation(self, done: int, total: int) -> None:
-        """A progress callback: what the denoiser is at."""
-        assert self._bar is not None
-        self._bar.set_postfix_str(f"evaluation {done} of {total}")
+        """Show the evaluations of the current images that are done; this is a progress callback."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"evaluation {done} of {total}")
 
     def record(self, record: Record) -> None:
-        """Tell what became of a photo."""
-        assert self._bar is not None
+        """Report the record of a photo."""
         self._done += 1
         self._failed += record.status == "error"
-        _log_failure(record)
+        self._log_failure(record)
         if self._as_json:
-            _print_json(record.to_dict(), self._stdout)
+            self._print_json(record)
+        if self._bar is None:
+            return
         self._bar.update(1)
         now = time.monotonic()
         if self._bar.disable and now - self._told > LOG_EVERY:
@@ -60,34 +71,43 @@ class Reporter:
             counts = f"{self._done} of {self._total} photos, {self._failed} failed"
             log.info("%s, %.2f a second, %s left", counts, rate, left)
 
-    def summary(self, counts: Mapping[str, int], seconds: float, stages: Mapping[str, float], out: Path) -> None:
-        """Tell what became of all photos, and where the time went."""
+    def summary(self, summary: Summary, out: Path) -> None:
+        """Log the number of photos by status and the time by stage."""
+        counts, seconds = summary.counts, summary.seconds
         titles = {"ok": "ok", "done": "done before", "skipped": "skipped", "error": "failed"}
         told = ", ".join(f"{counts[status]} {title}" for status, title in titles.items() if counts[status])
         log.info("%s, in %s", told or "nothing to do", out)
         if counts["ok"]:
-            work = ", ".join(f"{stage} {value:.1f} s" for stage, value in stages.items())
+            work = ", ".join(f"{stage} {value:.1f} s" for stage, value in summary.stages.items())
             log.info("%.1f s, %.2f photos a second; of it %s", seconds, counts["ok"] / seconds, work)
 
+    def description(self, record: Record) -> None:
+        """Print the description of a photo; as JSON, the record without ``output``."""
+        self._log_failure(record)
+        if self._as_json:
+            self._print_json(record, leave_out="output")
+        elif record.status == "ok":
+            _print_description(record)
 
-def show_description(record: Record, as_json: bool) -> None:
-    """Print what was read from a photo; with ``as_json`` the usual line, without ``output``."""
-    _log_failure(record)
-    if as_json:
-        line = record.to_dict()
-        del line["output"]
-        _print_json(line)
-    elif record.status == "ok":
-        _print_description(record)
+    def _log_failure(self, record: Record) -> None:
+        reason = _printable(in_flags(record.reason or "", self._flags))
+        if record.status == "skipped":
+            log.info("skipped %s", reason)
+        elif record.status == "error":
+            log.error("%s", reason)
 
-
-def _print_json(line: Mapping[str, Any], file: TextIO | None = None) -> None:
-    try:
-        click.echo(json.dumps(line, allow_nan=False), file)  # in ASCII: names of files need not be UTF-8
-    except BrokenPipeError:
-        raise  # whoever read it has had enough
-    except OSError as error:
-        raise OutputError("standard output", error.strerror or str(error), "make room, or write to a file") from None
+    def _print_json(self, record: Record, leave_out: str = "") -> None:
+        line = {key: value for key, value in record.to_dict().items() if key != leave_out}
+        if record.reason is not None:
+            line["reason"] = in_flags(record.reason, self._flags)
+        try:
+            click.echo(json.dumps(line, allow_nan=False), self._stdout)  # in ASCII, as names may not be valid UTF-8
+        except BrokenPipeError:
+            raise  # the reader of the output has ended
+        except OSError as error:
+            raise OutputError(
+                "standard output", error.strerror or str(error), "make room, or write to a file"
+            ) from None
 
 
 def _print_description(record: Record) -> None:
@@ -109,24 +129,33 @@ def _print_description(record: Record) -> None:
     click.echo()
 
 
-def _log_failure(record: Record) -> None:
-    if record.status == "skipped":
-        log.info("skipped %s", _printable(record.reason))
-    elif record.status == "error":
-        log.error("%s", _printable(record.reason))
-
-
-def _printable(text: str | None) -> str:
-    """One line, whatever bytes a file's name is made of."""
-    shown = (text or "").encode("utf-8", "backslashreplace").decode()
+def _printable(text: str) -> str:
+    """Return a text on one line of printable characters, even if a file's name contains other bytes."""
+    shown = text.encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
 
 
+class _InFlags(logging.Formatter):
+    """A formatter that shows the settings that a message names as options of the command line."""
+
+    def __init__(self, flags: Mapping[str, str]) -> None:
+        super().__init__("anon-run: %(message)s")
+        self._flags = flags
+
+    def format(self, record: logging.LogRecord) -> str:
+        return in_flags(super().format(record), self._flags)
+
+
 @contextmanager
-def logging_to_stderr(*, quiet: bool) -> Iterator[None]:
-    """Messages of this package go to stderr, plain."""
+def logging_to_stderr(*, quiet: bool, flags: Mapping[str, str]) -> Iterator[None]:
+    """Write the messages of this package to standard error during a ``with`` block.
+
+    Args:
+        quiet: whether to write only errors.
+        flags: the options of the command line by the names of the settings.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("anon-run: %(message)s"))
+    handler.setFormatter(_InFlags(flags))
     logger = logging.getLogger(__package__)
     logger.addHandler(handler)
     logger.setLevel(logging.ERROR if quiet else logging.INFO)

@@ -1,93 +1,145 @@
-"""The choices of a run: one field for every option of ``anon-run``."""
+"""The settings that users choose, and the resolved settings that follow from them for one bundle before work begins."""
 
 import math
 from dataclasses import dataclass
 
+from .bundle.manifest import Manifest
 from .diffusion.acceleration import FAST_LEVELS, Acceleration
-from .diffusion.schedule import SAMPLERS
-from .errors import UsageError
-from .faces.attributes import CELEBA, Attributes, check_attributes
-from .faces.prompt import STYLES
-from .folder.identity import check_number, check_seed
-
-_NUMBERS: dict[str, type] = {
-    "steps": int, "guidance_scale": float, "batch_size": int, "threads": int, "detection_threshold": float,
-    "min_face": int,
-}  # fmt: skip
+from .diffusion.generator import SamplingOptions
+from .errors import BundleError, UsageError
+from .faces.attributes import CELEBA, check_attributes
+from .faces.detection import DETECTORS, Detector
+from .faces.prompt import STYLES, PromptStyle
+from .faces.reader import ReadingOptions
+from .types import SAMPLERS, Attributes, Sampler, check_choice, check_float, check_integer
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What to generate; None means the bundle's default.
+    """The settings for reading photos and generating images; None stands for the bundle's default.
 
     Attributes:
-        seed: 0 .. 2**64 - 1; the same seed, attributes and engines give the same image.
-        steps: of the sampler, from 1 to what the bundle's tables cover.
-        guidance_scale: 1 turns guidance off and halves the work.
-        sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
-        acceleration: what evaluations may leave out; one of `acceleration.FAST_LEVELS`, of which the first is exact.
-        batch_size: images generated at once; an image does not depend on it.
-        threads: of engines on the CPU; an image depends on it in its last digit, so that a folder keeps to one number.
-        prompt_truncate: cut prompts at 77 tokens, as diffusers does, instead of reading all of them.
-        prompt_style: ``paper`` or ``natural``; see `prompt.write_prompts`.
+        steps: the number of steps of the sampler, from 1 to the number that the bundle has tables for.
+        guidance_scale: the scale of guidance, 1 or more; 1 turns guidance off and halves the work.
+        sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``; None means the sampler of the acceleration, or else the bundle's.
+        acceleration: the level of fast mode, one of `FAST_LEVELS`; the first one is exact.
+        prompt_truncate: whether to cut prompts at 77 tokens, as diffusers does, instead of using all tokens.
+        prompt_style: ``paper`` or ``natural``; see `anon_runtime.faces.prompt.write_prompts`.
         ignore: attributes that no prompt mentions.
-        attributes: used instead of what the networks would read from a face; see `attributes.check_attributes`.
-        detection_threshold: lowest score of a face, 0..1; None is the detector's own.
-        min_face: faces whose shorter side has fewer pixels are not seen.
-        more_formats: read BMP, GIF, PPM and TIFF, too; see `images.FORMATS`.
-        no_face: whether a photo without a face is an ``error`` or to ``skip``; it never gives an image.
+        attributes: attributes to use instead of those that the engines compute; see
+            `anon_runtime.faces.attributes.check_attributes`.
+        detection_threshold: the lowest score of a face, between 0 and 1; None means the default of the detector.
+        min_face: faces whose shorter side has fewer pixels than this are ignored.
+        more_formats: whether to read BMP, GIF, PPM and TIFF as well; see `anon_runtime.faces.decoding`.
 
     Raises:
         UsageError: a value is out of range.
     """
 
-    seed: int = 0
     steps: int | None = None
     guidance_scale: float | None = None
-    sampler: str | None = None
+    sampler: Sampler | None = None
     acceleration: Acceleration = FAST_LEVELS[0]
-    batch_size: int | None = None
-    threads: int | None = None
     prompt_truncate: bool = False
-    prompt_style: str = "paper"
+    prompt_style: PromptStyle = "paper"
     ignore: tuple[str, ...] = ()
     attributes: Attributes | None = None
     detection_threshold: float | None = None
     min_face: int = 0
-    no_face: str = "error"
     more_formats: bool = False
 
     def __post_init__(self) -> None:
-        for name, kind in _NUMBERS.items():
-            if getattr(self, name) is not None or name == "min_face":
-                object.__setattr__(self, name, check_number(name, getattr(self, name), kind))
-        # Of its own, whatever becomes of what was given.
-        object.__setattr__(self, "ignore", tuple(self.ignore))
-        object.__setattr__(self, "seed", check_seed(self.seed))
+        # Numbers of any library become Python's own numbers. Collections are copied, because their owner may change
+        # them.
+        checked = {"ignore": tuple(self.ignore), "min_face": check_integer("min_face", self.min_face)}
+        if self.steps is not None:
+            checked["steps"] = check_integer("steps", self.steps)
+        if self.guidance_scale is not None:
+            checked["guidance_scale"] = check_float("guidance_scale", self.guidance_scale)
+        if self.detection_threshold is not None:
+            checked["detection_threshold"] = check_float("detection_threshold", self.detection_threshold)
+        if self.attributes is not None:
+            checked["attributes"] = check_attributes(self.attributes, "attributes")
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        self._check_generation()
+        self._check_reading()
+
+    def _check_generation(self) -> None:
         if self.steps is not None and self.steps < 1:
             raise UsageError(f"{self.steps} steps", "an image needs at least one", "use 1 or more")
         if self.guidance_scale is not None and not (math.isfinite(self.guidance_scale) and self.guidance_scale >= 1):
             why = "guidance is a finite number of at least 1"
             raise UsageError(f"guidance scale {self.guidance_scale}", why, "use 1 for none, 7.5 for the paper's way")
         if self.sampler is not None:
-            _choice("sampler", self.sampler, SAMPLERS)
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch size {self.batch_size}", "a batch holds at least one", "use 1 or more")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"{self.threads} threads", "engines need at least one", "use 1 or more")
-        _choice("prompt style", self.prompt_style, STYLES)
-        _choice("no_face", self.no_face, ("error", "skip"))
+            check_choice("sampler", self.sampler, SAMPLERS)
+
+    def _check_reading(self) -> None:
+        check_choice("prompt style", self.prompt_style, STYLES)
         for name in self.ignore:
-            _choice("attribute to ignore", name, tuple(n for n in CELEBA if n != "Male"))
-        if self.attributes is not None:
-            object.__setattr__(self, "attributes", check_attributes(self.attributes, "attributes"))
+            check_choice("attribute to ignore", name, tuple(n for n in CELEBA if n != "Male"))
         if self.min_face < 0:
             raise UsageError(f"smallest face of {self.min_face} pixels", "it is negative", "use 0 or more")
         if self.detection_threshold is not None and not 0 < self.detection_threshold < 1:
             why = "a score lies between 0 and 1"
             raise UsageError(f"detection threshold {self.detection_threshold}", why, "use a value such as 0.5")
 
+    def resolve(self, manifest: Manifest) -> "ResolvedSettings":
+        """Return these settings with the defaults of a bundle and of its face detector for all values that are None.
 
-def _choice(what: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise UsageError(f"{what} {value!r}", "there is no such choice", f"use one of: {', '.join(allowed)}")
+        Args:
+            manifest: the manifest of the bundle.
+
+        Raises:
+            BundleError: this runtime does not know the bundle's face detector.
+        """
+        defaults = manifest.defaults
+        detector = find_detector(manifest)
+        return ResolvedSettings(
+            ReadingOptions(
+                detector.threshold if self.detection_threshold is None else self.detection_threshold,
+                self.min_face,
+                self.more_formats,
+                self.prompt_style,
+                self.ignore,
+                self.attributes,
+            ),
+            SamplingOptions(
+                self.sampler or self.acceleration.sampler or defaults.sampler,
+                defaults.steps if self.steps is None else self.steps,
+                defaults.guidance_scale if self.guidance_scale is None else self.guidance_scale,
+                self.acceleration,
+                self.prompt_truncate,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class ResolvedSettings:
+    """The settings for one bundle, with a value for each of them.
+
+    Attributes:
+        reading: the settings for reading photos.
+        sampling: the settings for generating images.
+    """
+
+    reading: ReadingOptions
+    sampling: SamplingOptions
+
+
+def find_detector(manifest: Manifest) -> Detector:
+    """Return the pre- and post-processing of a bundle's face detector; any one for a bundle without face engines.
+
+    Args:
+        manifest: the manifest of the bundle.
+
+    Raises:
+        BundleError: this runtime does not know the face detector.
+    """
+    if "face_detector" not in manifest.engines:
+        return DETECTORS["centerface"]
+    signature = manifest.engines["face_detector"].signature
+    if signature not in DETECTORS:
+        why = f"this runtime does not know its face detector, {signature!r}"
+        raise BundleError(f"bundle {manifest.name}", why, f"build it for one of: {', '.join(DETECTORS)}")
+    return DETECTORS[signature]

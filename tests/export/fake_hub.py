@@ -22,7 +22,8 @@ class FakeHub:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.requests, self.damaged = folder, [], set[str]()
+        self.folder, self.damaged = folder, set[str]()
+        self.requests: list[str] = []
         self.token: str | None = None
         self.address = ""
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def run(*arguments: object, environment: dict[str, str] | None = None) -> subpro
     return result
 
 
-def lines(result: subprocess.CompletedProcess[str]) -> list[dict]:
+def lines(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -37,12 +38,15 @@ def test_the_astronaut(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> No
     assert [r.returncode for r in results] == [0, 0, 0]
     (line,) = lines(results[0])
     assert list(line) == FIELDS
-    assert line["status"] == "ok" and line["reason"] is None
+    assert line["status"] == "ok"
+    assert line["reason"] is None
     assert line["seed"] == identify(astronaut.read_bytes(), 7).seed
     header = json.loads((tmp_path / "a" / "journal.jsonl").read_text().splitlines()[0])
-    assert "seed" not in header["run"] and 7 not in header["run"].values()
+    assert "seed" not in header["run"]
+    assert 7 not in header["run"].values()
     x, y, w, h = line["face"]
-    assert 0 <= x < x + w <= 512 and 0 <= y < y + h <= 512
+    assert 0 <= x < x + w <= 512
+    assert 0 <= y < y + h <= 512
     assert list(line["attributes"]) == ["Ethnic", "Age", *CELEBA]
     assert all(0 <= line["attributes"][name] <= 1 for name in CELEBA)
     assert line["prompt"].startswith(f"closeup portrait photo of a {line['attributes']['Ethnic']} ")
@@ -60,20 +64,27 @@ def test_a_secret_seed_comes_from_a_file_or_the_environment(demo_bundle: Path, a
     secret, out = tmp_path / "secret", tmp_path / "out"
     common = [astronaut, "--engines", demo_bundle, "--json", "--steps", 1]
     first = run(*common, "--rename", "hash", "-o", out, "--seed-file", secret)
-    assert first.returncode == 0 and f"made a secret seed in {secret}" in first.stderr
+    assert first.returncode == 0
+    assert f"made a secret seed in {secret}" in first.stderr
     seed = secret.read_text().strip()
     for text in (first.stdout, first.stderr, (out / "journal.jsonl").read_text()):
         assert seed not in text
     again = run(*common, "--rename", "hash", "-o", out, "--seed-file", secret)
-    assert lines(again)[0]["status"] == "done" and "made" not in again.stderr
+    assert lines(again)[0]["status"] == "done"
+    assert "made" not in again.stderr
     other = run(*common, "-o", tmp_path / "other", environment={"ANON_RUN_SEED": seed})
     assert lines(other)[0]["seed"] == lines(first)[0]["seed"]
     refused = run(*common, "-o", tmp_path / "other", "--seed-file", secret, environment={"ANON_RUN_SEED": seed})
-    assert refused.returncode == 2 and "not both" in refused.stderr
+    assert refused.returncode == 2
+    assert "not both" in refused.stderr
     inside = run(*common, "-o", out, "--seed-file", out / "secret")
-    assert inside.returncode == 2 and "among the portraits" in inside.stderr and not (out / "secret").exists()
+    assert inside.returncode == 2
+    assert "among the portraits" in inside.stderr
+    assert not (out / "secret").exists()
     known = run(*common, "--rename", "hash", "-o", tmp_path / "known")
-    assert known.returncode == 2 and "--seed-file" in known.stderr and not (tmp_path / "known").exists()
+    assert known.returncode == 2
+    assert "--seed-file" in known.stderr
+    assert not (tmp_path / "known").exists()
 
 
 @pytest.mark.parametrize("moment", ["find_photos", "describe_photos", "Anonymizer.load", "run_request", "run_photos"])
@@ -87,9 +98,10 @@ def test_ctrl_c_at_any_moment_is_130_and_one_line(
     photo, out = str(astronaut), ["-o", str(tmp_path / "a")]
     special = {"describe_photos": [photo, "--prompt-only"], "run_request": ["--prompt", "a", *out]}
     arguments = special.get(moment, [photo, *out])
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"anon_runtime.cli.{moment}", interrupt)
-        cli.main([*arguments, *common])
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*arguments, *common])
     assert caught.value.code == 130
     assert capsys.readouterr().err.strip() == "anon-run: interrupted; what was generated is kept"
 
@@ -101,12 +113,15 @@ def test_a_surprise_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise surprise
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as caught:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "run_photos", fail)
-        cli.main([str(astronaut), "-o", str(tmp_path / "a"), "--engines", str(demo_bundle)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(astronaut), "-o", str(tmp_path / "a"), "--engines", str(demo_bundle)])
     assert caught.value.code == 1
     message = capsys.readouterr().err
-    assert message.count("\n") == 1 and type(surprise).__name__ in message and "test_cli.py, line" in message
+    assert message.count("\n") == 1
+    assert type(surprise).__name__ in message
+    assert "test_cli.py, line" in message
 
 
 def test_standard_output_that_is_full(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
@@ -115,7 +130,8 @@ def test_standard_output_that_is_full(demo_bundle: Path, astronaut: Path, tmp_pa
     for more in (["-o", str(tmp_path / "out")], ["--prompt-only"]):
         with Path("/dev/full").open("w") as full:
             result = subprocess.run([*command, *more], stdout=full, stderr=subprocess.PIPE, text=True)
-        assert result.returncode == 1 and "standard output: No space left" in result.stderr
+        assert result.returncode == 1
+        assert "standard output: No space left" in result.stderr
         assert "Traceback" not in result.stderr
 
 
@@ -129,14 +145,17 @@ def test_a_file_is_not_replaced_without_a_word(demo_bundle: Path, astronaut: Pat
     file, folder = ["-o", tmp_path / "b.jpg"], ["-o", tmp_path / "out"]
     for arguments in ([astronaut, *file], [*prompt, *file], [*prompt, *folder], [*attributes, *folder]):
         result = run(*arguments, *common)
-        assert result.returncode == 2 and "--overwrite" in result.stderr
+        assert result.returncode == 2
+        assert "--overwrite" in result.stderr
     assert {path.read_bytes() for path in tmp_path.rglob("*.[jp][pn]g")} == {b"precious"}
     assert run("--prompt", "a", "-o", tmp_path / "b.jpg", *common, "--overwrite").returncode == 0
 
 
 def test_messages_go_to_stderr_and_quiet_is_quiet(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
     result = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1)
-    assert result.stdout == "" and f"1 ok, in {tmp_path}" in result.stderr and "generate" in result.stderr
+    assert result.stdout == ""
+    assert f"1 ok, in {tmp_path}" in result.stderr
+    assert "generate" in result.stderr
     again = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1)
     assert f"1 done before, in {tmp_path}" in again.stderr
     quiet = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1, "-q", "--overwrite")
@@ -193,7 +212,8 @@ def test_bad_photos_fail_one_by_one_and_the_others_are_done(
     for path, why in bad.items():
         record = found[str(path)]
         assert (record["status"], record["output"]) == ("error", None)
-        assert why in record["reason"] and f"anon-run: {record['reason']}" in messages
+        assert why in record["reason"]
+        assert f"anon-run: {record['reason']}" in messages
         assert record["reason"].count(";") >= 1, "says what to do"
     assert found[str(astronaut)]["status"] == "ok"
     assert {p.name for p in out.iterdir()} == {"astronaut.png", "journal.jsonl"}, "no other portrait"
@@ -203,7 +223,7 @@ def test_bad_photos_fail_one_by_one_and_the_others_are_done(
 def test_unusual_photos_come_out_without_an_original_pixel(
     demo_bundle: Path, astronaut: Path, tmp_path: Path, mode: str
 ) -> None:
-    photo = Image.open(astronaut)
+    photo: Image.Image = Image.open(astronaut)
     if mode == "16-bit":
         photo = Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 257)
     else:
@@ -232,7 +252,8 @@ def test_unwritable_output(demo_bundle: Path, astronaut: Path, tmp_path: Path) -
     for out in (tmp_path / "file" / "out", tmp_path / "file", Path("/proc/nowhere")):
         result = run(astronaut, "--engines", demo_bundle, "-o", out, "--steps", 1)
         assert result.returncode == 1
-        assert result.stderr.count("\n") == 1 and "output folder" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert "output folder" in result.stderr
     assert (tmp_path / "file").read_text() == "here first"
 
 
@@ -240,7 +261,9 @@ def test_damaged_bundles(own_bundle: Path, astronaut: Path, tmp_path: Path) -> N
     def fails(word: str) -> None:
         result = run(astronaut, "--engines", own_bundle, "-o", tmp_path / "out")
         assert result.returncode == 1
-        assert result.stderr.count("\n") == 1 and word in result.stderr and "build" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert word in result.stderr
+        assert "build" in result.stderr
 
     unet = own_bundle / "unet" / "model.onnx"
     unet.write_bytes(unet.read_bytes()[:-1] + b"?")
@@ -297,7 +320,8 @@ def test_wrong_usage(demo_bundle: Path, tmp_path: Path, arguments: list[str], wo
     command = [sys.executable, "-c", code, str(tmp_path), *arguments, "--engines", str(demo_bundle)]
     result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert result.returncode == 2, result.stderr
-    assert word in result.stderr and "Traceback" not in result.stderr
+    assert word in result.stderr
+    assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -314,10 +338,14 @@ def test_prompt_only_prints_what_is_read(demo_bundle: Path, astronaut: Path, cof
     assert result.returncode == 3
     good, bad = lines(result)
     assert list(good) == [field for field in FIELDS if field != "output"] == list(bad)
-    assert good["status"] == "ok" and good["prompt"].startswith("closeup portrait photo of a ")
-    assert bad["status"] == "error" and "no face" in bad["reason"]
+    assert good["status"] == "ok"
+    assert good["prompt"].startswith("closeup portrait photo of a ")
+    assert bad["status"] == "error"
+    assert "no face" in bad["reason"]
     text = run(astronaut, *common, "--prompt-style", "natural", "--ignore", "Young, Attractive").stdout
-    assert " year old " in text and "_" not in text.split("prompt:")[1] and "young" not in text.split("prompt:")[1]
+    assert " year old " in text
+    assert "_" not in text.split("prompt:")[1]
+    assert "young" not in text.split("prompt:")[1]
 
 
 def test_attributes_can_be_given(demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path) -> None:
@@ -334,10 +362,12 @@ def test_attributes_can_be_given(demo_bundle: Path, astronaut: Path, coffee: Pat
     assert (again["prompt"], again["negative_prompt"]) == (photo["prompt"], photo["negative_prompt"])
     assert Path(again["output"]).read_bytes() == Path(photo["output"]).read_bytes()
     (given,) = lines(run(astronaut, "--attributes", tmp_path / "own.json", *common, "-o", tmp_path / "own.png"))
-    assert given["prompt"] == "closeup portrait photo of a asian 70 woman, Smiling , " and given["face"]
+    assert given["prompt"] == "closeup portrait photo of a asian 70 woman, Smiling , "
+    assert given["face"]
     assert given["negative_prompt"] == " Bald , "
     nobody = run(coffee, "--attributes", tmp_path / "own.json", *common, "-o", tmp_path / "no.png")
-    assert nobody.returncode == 3 and not (tmp_path / "no.png").exists(), "a photo must show a face all the same"
+    assert nobody.returncode == 3
+    assert not (tmp_path / "no.png").exists(), "a photo must show a face all the same"
 
 
 def test_photos_without_a_face_can_be_skipped(demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path) -> None:
@@ -348,7 +378,8 @@ def test_photos_without_a_face_can_be_skipped(demo_bundle: Path, astronaut: Path
     assert "1 ok, 1 skipped" in result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"astronaut.png", "journal.jsonl"}
     small = run(astronaut, *common, "--min-face", 200, "--overwrite")
-    assert small.returncode == 3 and "200 pixels or more" in lines(small)[0]["reason"]
+    assert small.returncode == 3
+    assert "200 pixels or more" in lines(small)[0]["reason"]
 
 
 def test_a_batch_of_photos_gives_what_each_alone_gives(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:

@@ -47,12 +47,16 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 def test_any_manifest_is_read_or_refused(demo_bundle: Path, data: st.DataObject) -> None:
     good = json.loads((demo_bundle / MANIFEST).read_text())
     text = json.dumps(replaced(good, data.draw(st.sampled_from(places(good))), data.draw(JSON)))
+    refused = None
     try:
         manifest = Manifest.from_json(text, "x")
+    except BundleError as error:
+        refused = error
+    if refused is None:
         assert all(size > 0 for size in manifest.generator.latent_shape[:1])
         assert Manifest.from_json(manifest.to_json(), "x") == manifest or "NaN" in text
-    except BundleError as error:
-        assert "\n" not in error.what
+    else:
+        assert "\n" not in refused.what
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "\udcff", "9" * 5000])
@@ -74,11 +78,16 @@ def test_json_that_breaks_parsers(tmp_path: Path, text: str) -> None:
 )
 def test_any_attribute_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:  # fmt: skip
     (tmp_path / "a.json").write_bytes(content)
+    refused = None
     try:
         found = load_attributes(tmp_path / "a.json")
-        assert isinstance(found["Age"], int) and 0 <= float(found["Male"]) <= 1
     except UsageError as error:
-        assert str(tmp_path) in error.what
+        refused = error
+    if refused is None:
+        assert isinstance(found["Age"], int)
+        assert 0 <= float(found["Male"]) <= 1
+    else:
+        assert str(tmp_path) in refused.what
 
 
 @pytest.mark.parametrize("field", [("tables", "path"), ("tokenizer",), ("engines", "unet", "path")])
@@ -123,7 +132,8 @@ def test_no_pickle_is_opened(own_bundle: Path, tmp_path: Path, monkeypatch: pyte
         tables.write_bytes(content)
         with pytest.raises(BundleError, match="not a table file"):
             load_schedule(tables, "dpmpp_sde", 15)
-    np.savez(tables, **{"dpmpp_sde.timesteps": np.array([Harmful()], dtype=object)})
+    arrays: dict[str, Any] = {"dpmpp_sde.timesteps": np.array([Harmful()], dtype=object)}
+    np.savez(tables, **arrays)
     with pytest.raises(BundleError, match="not a table file"):
         load_schedule(tables, "dpmpp_sde", 15)
     assert not (tmp_path / "harm").exists()

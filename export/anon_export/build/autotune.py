@@ -1,4 +1,4 @@
-"""What this machine does fastest: measured once, when a bundle is built, and kept as its defaults."""
+"""Autotuning: how this machine runs a UNet fastest, measured once per build and kept as the bundle's defaults."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,21 +6,25 @@ from statistics import median
 
 import numpy as np
 
-from anon_runtime.backends.base import Engine
 from anon_runtime.bundle.manifest import Defaults, EngineSpec
 from anon_runtime.diffusion.text_encoder import WINDOW
+from anon_runtime.types import Engine
 
 TURNS = 5
 BATCHES = (2, 4, 8, 16)
-WORTH = 0.95  # a larger batch has to bring an image's time below this share
+WORTH = 0.95  # a larger batch has to reduce the time per image to this share
 
 
 def autotune(unet: Engine, spec: EngineSpec, latent_shape: Sequence[int]) -> Defaults:
-    """How a UNet is best called on this machine.
+    """Measure how a UNet is called fastest on this machine.
 
-    Guidance may run as one call of two samples or as two calls of one; images may be generated one by one or together.
-    The numbers are the same. A network that takes more than a second is bound by its arithmetic, which all ways have in
-    common, and one call reads its weights once: it is not measured, and images are generated one by one.
+    Guidance can run as one call with two samples or as two calls with one, and images can be generated one by one or
+    in batches. The results are the same. A network that takes more than a second per call is limited by its
+    arithmetic, which is the same for all of these: it is not measured, and images are generated one by one.
+
+    Args:
+        unet, spec: the engine and its entry in the manifest.
+        latent_shape: channels, height and width of an image's latents.
     """
     width = next(int(tensor.shape[-1]) for tensor in spec.inputs if tensor.name == "encoder_hidden_states")
 
@@ -43,18 +47,18 @@ def autotune(unet: Engine, spec: EngineSpec, latent_shape: Sequence[int]) -> Def
 
 
 def best_batch(seconds: Callable[[int], float]) -> int:
-    """The smallest number of images from which on more of them gain nothing worth waiting for.
+    """The smallest batch beyond which larger ones save too little time per image.
 
     Args:
-        seconds: of one call for so many images.
+        seconds: the duration of one call for a number of images.
     """
 
-    def each(count: int) -> float:
+    def per_image(count: int) -> float:
         return median(seconds(count) / count for _ in range(TURNS))
 
-    best, fastest = 1, each(1)
+    best, fastest = 1, per_image(1)
     for count in BATCHES:
-        if (now := each(count)) > WORTH * fastest:
+        if (now := per_image(count)) > WORTH * fastest:
             break
         best, fastest = count, now
     return best

@@ -1,69 +1,53 @@
-"""What to build: the user's choices, and what follows from them before anything is made."""
+"""The user's choices for a build, one field for each option of ``anon-export build``."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from anon_runtime.bundle.manifest import GeneratorSpec
 from anon_runtime.errors import UsageError
 
-from ..models.sources import ALIASES, Model
-from ..targets import TARGETS
+from ..graphs.options import GraphOptions, Precision
+from ..models.sources import ALIASES
+from ..targets import TARGETS, TargetName
 from ..targets.shapes import Range, Shapes
 
-# SD 1.5 takes the paper's prompts in up to three windows of 77 tokens.
-BATCH, WINDOWS = Range(1, 1, 4), Range(1, 2, 3)
-
-
-@dataclass(frozen=True)
-class GraphOptions:
-    """How a graph is written.
-
-    Attributes:
-        precision: ``fp32``, ``fp16``, or ``fp16-weights``: weights in half precision, arithmetic in full.
-        static: with the height and width of the latents fixed.
-        fused: with attention as onnxruntime's own operator.
-        winograd: with fewer multiplications in convolutions; see `winograd`.
-        deep: of the UNet, with its deep features as an output, and a second graph with them as an input.
-    """
-
-    precision: str = "fp32"
-    static: bool = False
-    fused: bool = False
-    winograd: bool = False
-    deep: bool = False
+FaceNetworks = Literal["facer+deepface", "demo", "none"]
+TimestepSpacing = Literal["linspace", "leading", "trailing"]
+# Stable Diffusion 1.5 takes the paper's prompts in up to three windows of 77 tokens.
+BATCH_SIZE, TEXT_WINDOWS = Range(1, 1, 4), Range(1, 2, 3)
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """One field for every option of ``anon-export build``.
+    """What to build and where to put it.
 
     Attributes:
         model: ``demo``, an alias, a hub name, a folder in diffusers' layout, or a checkpoint file.
-        name: of the bundle.
+        name: of the bundle; None is the model's name.
         output: the folder that bundles are put in.
-        faces: ``demo``, ``facer+deepface`` or ``none``.
-        target: what runs the engines; one of `targets.TARGETS`.
-        precision: of the text encoder and the UNet; see `GraphOptions`. Face engines stay fp32.
-        vae_precision: of the VAE's decoder, which overflows in half precision with the VAE of Stable Diffusion 1.5.
+        faces: the networks that read faces; None is ``demo`` for the demo model and ``facer+deepface`` for others.
+        target: the library that runs the engines.
+        precision: of the text encoder and the UNet. Face engines stay fp32.
+        vae_precision: of the VAE's decoder. The VAE of Stable Diffusion 1.5 overflows in fp16.
         timestep_spacing: overrides the one in the model's scheduler config.
-        vae, revision, allow_pickle: see `sources.find_model`.
+        vae, revision, allow_pickle: see `models.sources.find_model`.
         height, width: of the images, in pixels; None is the model's own.
         static: fix the height and width of the latents in the graphs.
-        winograd: write convolutions in Winograd's form; None is where it is faster: for onnxruntime's arithmetic in
-            fp32.
-        deepcache: build what the runtime needs to reuse deep features, see `anon_runtime.diffusion.acceleration`.
+        winograd: write convolutions with fewer multiplications; None is where this is faster: for onnxruntime's
+            arithmetic in fp32.
+        deepcache: build what the runtime needs for DeepCache, see `anon_runtime.diffusion.acceleration`.
         batch_size, text_windows: the ranges that TensorRT's engines are built for.
-        gpu: the architecture that they are built for, such as ``sm_89``.
+        gpu: the architecture that TensorRT's engines are built for, such as ``sm_89``.
     """
 
     model: str
-    name: str
-    output: Path
-    faces: str
-    target: str = "onnxruntime"
-    precision: str = "fp32"
-    vae_precision: str = "fp32"
-    timestep_spacing: str | None = None
+    name: str | None = None
+    output: Path = Path("engines")
+    faces: FaceNetworks | None = None
+    target: TargetName = "onnxruntime"
+    precision: Precision = "fp32"
+    vae_precision: Precision = "fp32"
+    timestep_spacing: TimestepSpacing | None = None
     vae: str | None = None
     revision: str | None = None
     allow_pickle: bool = False
@@ -72,76 +56,83 @@ class BuildOptions:
     static: bool = False
     winograd: bool | None = None
     deepcache: bool = False
-    batch_size: Range = BATCH
-    text_windows: Range = WINDOWS
+    batch_size: Range = BATCH_SIZE
+    text_windows: Range = TEXT_WINDOWS
     gpu: str | None = None
 
-    def check(self) -> None:
-        """Refuse choices that would have no effect.
-
-        Raises:
-            UsageError: names the option.
-        """
-        own_gpu = self.target in ("tensorrt", "tensorrt-rtx")
-        if self.revision is not None and self.model in ALIASES:
-            why = f"{self.model} is pinned to one"
-            fix = f"leave it out, or name the model by its place on the hub, {ALIASES[self.model][0][0]}"
-            raise UsageError(f"--revision {self.revision}", why, fix)
-        if self.revision is not None and (self.model == "demo" or Path(self.model).expanduser().exists()):
-            fix = "leave it out, or name a model on the hub such as owner/model"
-            raise UsageError(f"--revision {self.revision}", f"{self.model} is not on the hub", fix)
-        if self.gpu is not None and not own_gpu:
-            fix = "leave it out, or choose --target tensorrt or tensorrt-rtx"
-            raise UsageError(f"--gpu {self.gpu}", f"engines for {self.target} are for no particular GPU", fix)
-        if self.deepcache and own_gpu:
-            raise UsageError("--deepcache", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
-        if self.winograd and not any(form.winograd for form in self.forms.values()):
-            why, fix = "it is for arithmetic in fp32", "leave it out, or leave one of the precisions at fp32"
-            raise UsageError("--winograd", why, fix)
+    @property
+    def bundle_name(self) -> str:
+        """The bundle's name: the chosen one, or that of the model's folder, file or hub name."""
+        path = Path(self.model).resolve()  # "." is a folder with a name as well
+        return self.name or (path.stem if path.is_file() else path.name)
 
     @property
     def folder(self) -> Path:
         """Where the bundle goes."""
-        return self.output / self.name
+        return self.output / self.bundle_name
 
     @property
-    def forms(self) -> dict[str, GraphOptions]:
+    def face_networks(self) -> FaceNetworks:
+        """The networks that read faces, with the default filled in."""
+        return self.faces or ("demo" if self.model == "demo" else "facer+deepface")
+
+    @property
+    def graph_options(self) -> dict[str, GraphOptions]:
         """How the generator's graphs are written, by role."""
-        ours, one_size = self.target == "onnxruntime", TARGETS[self.target].one_size
-        wanted = ours if self.winograd is None else self.winograd
-        precisions = {"text_encoder": self.precision, "unet": self.precision, "vae_decoder": self.vae_precision}
+        for_onnxruntime = self.target == "onnxruntime"
+        winograd = for_onnxruntime if self.winograd is None else self.winograd
+        precisions: dict[str, Precision] = {
+            "text_encoder": self.precision,
+            "unet": self.precision,
+            "vae_decoder": self.vae_precision,
+        }
         return {
             role: GraphOptions(
                 precision,
-                self.static or one_size,
-                fused=ours,
-                winograd=wanted and precision != "fp16" and role != "text_encoder",
-                deep=self.deepcache and role == "unet",
-            )  # fmt: skip
+                static=self.static or TARGETS[self.target].one_size,
+                fused_attention=for_onnxruntime,
+                winograd=winograd and precision != "fp16" and role != "text_encoder",
+                deepcache=self.deepcache and role == "unet",
+            )
             for role, precision in precisions.items()
         }
 
-    def generator(self, model: Model) -> GeneratorSpec:
-        """The facts that the runtime needs, from the model's configs.
-
-        Raises:
-            UsageError: the height or width does not suit the model.
-        """
-        unet, vae = model.config("unet"), model.config("vae")
-        size = unet.get("sample_size", 64)
-        rows, columns = (size, size) if isinstance(size, int) else size
-        factor = 2 ** (len(vae.get("block_out_channels", (0,))) - 1)
-        multiple = factor * 2 ** (len(unet.get("block_out_channels", (0,) * 4)) - 1)
-        for option, side in {"--height": self.height, "--width": self.width}.items():
-            if side is not None and (side < multiple or side % multiple):
-                why = "the model halves images evenly only down from multiples of it"
-                raise UsageError(f"{option} {side}", why, f"use a multiple of {multiple}")
-        generator = GeneratorSpec(
-            rows * factor, columns * factor, unet.get("in_channels", 4), factor, vae.get("scaling_factor", 0.18215)
-        )
-        return replace(generator, height=self.height or generator.height, width=self.width or generator.width)
-
     @property
     def shapes(self) -> Shapes:
-        """What the engines are asked for."""
+        """The batches and prompts that the engines are built for."""
         return Shapes(self.batch_size, self.text_windows)
+
+    def check(self) -> None:
+        """Refuse choices that are invalid or would have no effect.
+
+        Raises:
+            UsageError: names the option.
+        """
+        self._check_name()
+        self._check_revision()
+        for_gpu = self.target in ("tensorrt", "tensorrt-rtx")
+        if self.gpu is not None and not for_gpu:
+            why, fix = f"engines for {self.target} are for no particular GPU", "tensorrt or tensorrt-rtx"
+            raise UsageError(f"`gpu` {self.gpu}", why, f"leave it out, or choose `target` {fix}")
+        if self.deepcache and for_gpu:
+            raise UsageError("`deepcache`", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
+        if self.winograd and not any(options.winograd for options in self.graph_options.values()):
+            why, fix = "it is for arithmetic in fp32", "leave it out, or leave one of the precisions at fp32"
+            raise UsageError("`winograd`", why, fix)
+
+    def _check_name(self) -> None:
+        name = self.bundle_name
+        if not name or Path(name).name != name or name.startswith("."):
+            why = "it is not a plain folder name; hidden folders are for unfinished builds"
+            raise UsageError(f"`name` {name!r}", why, "choose a name without slashes that does not begin with a dot")
+
+    def _check_revision(self) -> None:
+        if self.revision is None:
+            return
+        what = f"`revision` {self.revision}"
+        if self.model in ALIASES:
+            fix = f"leave it out, or name the model by its place on the hub, {ALIASES[self.model][0][0]}"
+            raise UsageError(what, f"{self.model} is pinned to one", fix)
+        if self.model == "demo" or Path(self.model).expanduser().exists():
+            fix = "leave it out, or name a model on the hub such as owner/model"
+            raise UsageError(what, f"{self.model} is not on the hub", fix)

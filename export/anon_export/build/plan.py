@@ -1,52 +1,71 @@
-"""What a plan means on this machine: which parts of a bundle are kept, which are made, and from what."""
+"""The plan of a build: what its options mean on this machine, which components are kept, and which are built."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.integrity import find_damages, sha256_all
 from anon_runtime.bundle.manifest import GeneratorSpec, Source
 from anon_runtime.errors import BundleError
-from anon_runtime.bundle.integrity import find_damages, sha256_all
 
-from . import verify
-from .components import Component, generator_components
-from .keys import bundle_code, digest, engine_code, image_code
-from .packages import check_packages
-from .options import BuildOptions
-from ..models.sources import Model, find_model
+from ..component import Component
+from ..generator import generator_components, generator_spec
+from ..models.model import Model
+from ..models.sources import find_model
+from ..targets import TARGETS, TargetName
+from .cache_keys import bundle_code, component_key, digest, engine_code, image_code
+from .options import BuildOptions, FaceNetworks
+from .requirements import check_requirements
 from .staging import check_place
-from ..targets import TARGETS
+from .verify import REFERENCE_IMAGE, REQUEST, SETTINGS, read_image_key
 
 TOOLS = ("anon-engines", "diffusers", "onnx", "onnxscript", "torch", "torchsde", "transformers")
 
 
 @dataclass(frozen=True)
 class BuildStep:
-    """A component of a plan, its key, and the files of the old bundle that make it unnecessary to build."""
+    """One component, its key, and the files of the old bundle that replace its build."""
 
     component: Component
     key: str
     kept: tuple[str, ...] = ()
 
+    @property
+    def action(self) -> Literal["keep", "build"]:
+        """What happens to the component."""
+        return "keep" if self.kept else "build"
+
+    def estimate(self, target: TargetName) -> int:
+        """Bytes that the component's engines take, approximately. Converting one also needs room for its graph."""
+        share = 1.0 if self.component.precision == "fp32" else 0.5
+        return int(self.component.size * share * (1 if target == "onnxruntime" else 2))
+
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """A plan with all that is known before anything is built.
+    """The options of a build with everything that is known before anything is built.
 
     Attributes:
+        options: the user's choices.
+        folder: where the bundle goes.
+        model, source: the model on this disk, and its record for the manifest.
+        generator: facts about the model that the runtime needs.
+        steps: one for each component.
+        tools: names and versions of the packages that take part.
         key: of the whole bundle.
-        copied: sha256 over the model's files that are copied as they are.
+        copied: sha256 over the model's files that are copied unchanged.
         old: the bundle that is there already, if any.
         damaged: its files that are not as they were built.
-        gpu: the architecture that the engines are for.
+        gpu: the architecture that the engines are for; None if they run on any processor.
         pipeline: loads diffusers' pipeline of the model, and keeps it until its cache is cleared.
     """
 
-    plan: BuildOptions
+    options: BuildOptions
+    folder: Path
     model: Model
     source: Source
     generator: GeneratorSpec
@@ -64,86 +83,104 @@ class BuildPlan:
         """Whether the bundle that is there already is the one that would be built."""
         return self.old is not None and not self.damaged and self.old.manifest.key == self.key
 
+    @property
+    def size(self) -> int:
+        """Bytes of the engines that are to be built, approximately."""
+        return sum(step.estimate(self.options.target) for step in self.steps if not step.kept)
+
     def image_key(self, timestep_spacing: str) -> str:
         """sha256 over everything that the image by diffusers depends on."""
         steps = [step.key for step in self.steps if step.component.name in ("text_encoder", "unet", "vae_decoder")]
-        asked = [repr(verify.REQUEST), repr(verify.SETTINGS), timestep_spacing, vars(self.generator)]
-        return digest([*steps, *asked, self.copied, image_code()])
+        settings = [repr(REQUEST), repr(SETTINGS), timestep_spacing, vars(self.generator)]
+        return digest([*steps, *settings, self.copied, image_code()])
 
     def keeps_image(self, timestep_spacing: str) -> bool:
-        """Whether diffusers would generate the image that the old bundle carries."""
-        if self.old is None or verify.IMAGE in self.damaged:
+        """Whether the old bundle holds the image that diffusers would generate."""
+        if self.old is None or REFERENCE_IMAGE in self.damaged:
             return False
-        return verify.read_image_key(self.old.path) == self.image_key(timestep_spacing)
-
-    @property
-    def size(self) -> int:
-        """Bytes that the engines to be built will take, about; converting one needs room for its graph as well."""
-        return sum(estimate(step, self.plan.target) for step in self.steps if not step.kept)
+        return read_image_key(self.old.path) == self.image_key(timestep_spacing)
 
 
-def estimate(step: BuildStep, target: str) -> int:
-    """Bytes that a component will take, about."""
-    share = 1.0 if step.component.precision == "fp32" else 0.5
-    return int(step.component.size * share * (1 if target == "onnxruntime" else 2))
+def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
+    """Find out everything that can be known of a build before anything is built.
 
-
-def prepare(plan: BuildOptions, scratch: Path) -> BuildPlan:
-    """All that can be known of a build before anything is built: what is kept, and what is made.
+    Args:
+        options: what to build.
+        scratch: a folder for files that the model lacks. It has to exist as long as the plan is used.
 
     Raises:
-        AnonError: the plan cannot be carried out.
+        AnonError: the build is not possible.
     """
-    plan.check()
-    check_packages(plan)
-    check_place(plan.folder)
-    target = TARGETS[plan.target]
-    gpu = target.architecture(plan.gpu)
-    faces = _face_components(plan)
-    model = (
-        _find_demo(scratch, plan)
-        if plan.model == "demo"
-        else find_model(plan.model, scratch, vae=plan.vae, revision=plan.revision, allow_pickle=plan.allow_pickle)
-    )
-    source, generator = model.source(), plan.generator(model)
+    options.check()
+    check_requirements(options)
+    check_place(options.folder)
+    target = TARGETS[options.target]
+    gpu = target.architecture(options.gpu)
+    faces = _face_components(options.face_networks)  # what they lack is noticed before the model is downloaded
+    model = _find_model(options, scratch)
+    source, generator = model.source(), generator_spec(model, options.height, options.width)
     tools = {tool: version(tool) for tool in TOOLS} | target.tools()
-    ranges = str(plan.shapes) if gpu else ""
-    common = {"target": plan.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": engine_code()}
-    pipeline = cache(lambda: _load(model))
-    components = [*generator_components(model, source, pipeline, generator.latent_shape, plan.forms), *faces]
-    old = _read(plan.folder)
+    pipeline = cache(lambda: _load_pipeline(model))
+    components = [
+        *generator_components(model, source, pipeline, generator.latent_shape, options.graph_options),
+        *faces,
+    ]
+    ranges = str(options.shapes) if gpu else ""
+    common = {"target": options.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": engine_code()}
+    old = _read_bundle(options.folder)
     damaged = find_damages(old.path, old.manifest.files) if old is not None else {}
-    steps = tuple(_step(component, component.key(common), old, damaged) for component in components)
+    steps = tuple(_step(component, component_key(component, common), old, damaged) for component in components)
     copied = digest(sorted(sha256_all(model.copied).values()))
-    rest = [plan.name, plan.timestep_spacing, copied, vars(generator), vars(source), bundle_code()]
-    key = digest([*(step.key for step in steps), *rest])
-    return BuildPlan(plan, model, source, generator, steps, tools, key, copied, old, damaged, gpu, pipeline)
+    rest = [options.bundle_name, options.timestep_spacing, copied, vars(generator), vars(source), bundle_code()]
+    return BuildPlan(
+        options=options,
+        folder=options.folder,
+        model=model,
+        source=source,
+        generator=generator,
+        steps=steps,
+        tools=tools,
+        key=digest([*(step.key for step in steps), *rest]),
+        copied=copied,
+        old=old,
+        damaged=damaged,
+        gpu=gpu,
+        pipeline=pipeline,
+    )
 
 
-def _find_demo(scratch: Path, plan: BuildOptions) -> Model:
+def _find_model(options: BuildOptions, scratch: Path) -> Model:
+    if options.model != "demo":
+        return find_model(
+            options.model,
+            scratch,
+            vae=options.vae,
+            revision=options.revision,
+            allow_pickle=options.allow_pickle,
+        )
     from ..demo.weights import write_demo
 
     write_demo(scratch / "demo")
-    return find_model(str(scratch / "demo"), scratch, vae=plan.vae, allow_pickle=plan.allow_pickle)
+    return find_model(str(scratch / "demo"), scratch, vae=options.vae, allow_pickle=options.allow_pickle)
 
 
-def _load(model: Model) -> Any:
+def _load_pipeline(model: Model) -> Any:
     from ..models.loading import load_pipeline
 
     return load_pipeline(model)
 
 
-def _face_components(plan: BuildOptions) -> list[Component]:
-    if plan.faces == "none":
+def _face_components(networks: FaceNetworks) -> list[Component]:
+    if networks == "none":
         return []
-    if plan.faces == "demo":
+    if networks == "demo":
         from ..demo.faces import face_components
     else:
         from ..faces import face_components
     return face_components()
 
 
-def _read(folder: Path) -> Bundle | None:
+def _read_bundle(folder: Path) -> Bundle | None:
     """The bundle that is there already; None if there is none that can be read."""
     try:
         return Bundle.read(folder)

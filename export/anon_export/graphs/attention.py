@@ -1,7 +1,7 @@
-"""Attention as one operator.
+"""Attention as one operator of onnxruntime.
 
-diffusers computes attention in a processor that its networks call. The one here names onnxruntime's fused operator to
-the exporter, which would spell attention out.
+diffusers computes attention in a processor object that its networks call. The processor here exports attention as
+onnxruntime's fused operator. The exporter alone would write it as many separate operators.
 """
 
 from collections.abc import Iterator
@@ -26,16 +26,20 @@ def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """
     if torch.onnx.is_in_onnx_export():
         fused: Tensor = torch.onnx.ops.symbolic(
-            "com.microsoft::MultiHeadAttention", (query, key, value), {"num_heads": heads}, dtype=query.dtype,
-            shape=query.shape, version=1,
-        )  # fmt: skip
+            "com.microsoft::MultiHeadAttention",
+            (query, key, value),
+            {"num_heads": heads},
+            dtype=query.dtype,
+            shape=query.shape,
+            version=1,
+        )
         return fused
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     return functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class Processor:
-    """The arithmetic of diffusers' ``AttnProcessor2_0``, with `attention` in its middle."""
+    """The arithmetic of diffusers' ``AttnProcessor2_0`` around `attention`."""
 
     def __call__(
         self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, *_: Any, **__: Any
@@ -53,12 +57,13 @@ class Processor:
             hidden_states = hidden_states.transpose(1, 2).reshape(shape)
         if attn.residual_connection:
             hidden_states = hidden_states + residual
-        return hidden_states / attn.rescale_output_factor
+        scaled: Tensor = hidden_states / attn.rescale_output_factor
+        return scaled
 
 
 @contextmanager
 def fused_attention(model: Any) -> Iterator[None]:
-    """A UNet or autoencoder whose attention is exported as one operator while the block lasts."""
+    """Export the attention of a UNet or autoencoder as one operator while the block lasts."""
     processors = model.attn_processors
     model.set_attn_processor(Processor())
     try:

@@ -1,7 +1,7 @@
-"""Weights stored in half precision, arithmetic in full: half the file, and no overflow.
+"""Weights stored in half precision, with arithmetic in single precision: half the file size, and no overflow.
 
-A runtime that computes what depends on constants alone when it loads a graph, as onnxruntime and OpenVINO do, widens
-the weights then.
+onnxruntime and OpenVINO evaluate the parts of a graph that depend only on constants when they load it. They convert
+the weights to single precision then.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ SMALLEST = 1024  # values; smaller tensors gain nothing
 
 
 def store_as_fp16(model: onnx.ModelProto) -> int:
-    """Store large fp32 weights as fp16, as far as it reaches, each with a node that widens it; returns how many.
+    """Store large fp32 weights as fp16, each with a node that casts it back to fp32; returns their number.
 
     Args:
         model: with its weights in memory; changed in place.
@@ -20,7 +20,7 @@ def store_as_fp16(model: onnx.ModelProto) -> int:
     graph, casts = model.graph, []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor) if tensor.data_type == TensorProto.FLOAT else np.empty(0)
-        # The mask of CLIP's attention is made of fp32's lowest number: what half precision cannot say stays as it is.
+        # Values beyond fp16 stay fp32, such as the mask of CLIP's attention, which holds the lowest number of fp32.
         if values.size < SMALLEST or np.abs(values).max() > np.finfo(np.float16).max:
             continue
         wide, narrow = tensor.name, f"{tensor.name}.half"

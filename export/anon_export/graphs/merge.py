@@ -1,4 +1,4 @@
-"""Two graphs that begin alike -> one graph that computes what they have in common once."""
+"""Two graphs that begin with the same layers -> one graph that computes these layers once."""
 
 import hashlib
 from typing import Any
@@ -9,13 +9,13 @@ import onnx
 def merge_graphs(
     first: onnx.ModelProto, second: onnx.ModelProto, *, at_least: tuple[str, int]
 ) -> onnx.ModelProto | None:
-    """One graph with the outputs of two that have the same single input, in which equal computations are done once.
+    """Merge two graphs with the same single input into one that does equal computations once.
 
-    Nodes are equal if they do the same with equal inputs; weights are equal if all their bytes are.
+    Nodes are equal if they apply the same operator to equal inputs. Weights are equal if all their bytes are.
 
     Args:
-        first, second: graphs; ``first`` is changed and returned.
-        at_least: the type and number of nodes that must turn out equal, or None is returned.
+        first, second: graphs; both are changed, and ``first`` is returned.
+        at_least: the type and number of nodes that have to be equal; otherwise None is returned.
     """
     graph = first.graph
     renamed = {second.graph.input[0].name: graph.input[0].name}

@@ -1,14 +1,14 @@
 """3 x 3 convolutions with fewer multiplications: Winograd's F(m x m, 3 x 3) written in standard ONNX operators.
 
-A convolution multiplies each output pixel by nine weights for each pair of channels. Winograd's way (Lavin and Gray,
-2016) cuts the input into overlapping tiles of (m + 2) x (m + 2) pixels, brings tiles and weights into a domain in which
-the convolution is a product, and gets m x m pixels of output from (m + 2) ** 2 products: 2.25 times fewer for m = 2, 4
-times fewer for m = 4. Here both transforms are small convolutions, and the products a batch of matrix multiplications,
-which every runtime does at its full rate. The weights are transformed when the graph is built, and grow by
-(m + 2) ** 2 / 9.
+A convolution needs nine multiplications for each output pixel and pair of channels. Winograd's algorithm (Lavin and
+Gray, 2016) cuts the input into overlapping tiles of (m + 2) x (m + 2) pixels, transforms tiles and weights into a
+domain in which the convolution is a product, and computes m x m pixels of output from (m + 2) ** 2 products: 2.25 times
+fewer multiplications for m = 2, and 4 times fewer for m = 4. Here both transforms of the image are small convolutions,
+and the products are a batch of matrix multiplications, which every runtime does at its full rate. The weights are
+transformed when the graph is built, which makes them (m + 2) ** 2 / 9 times as large.
 
-Rounding errors grow with m. They depend on the points at which the polynomials behind the transforms are evaluated;
-those of `POINTS` were the best of ten choices: a third of the largest error of the usual 0, 1, -1, 2, -2.
+Rounding errors grow with m. They depend on the points at which the polynomials behind the transforms are evaluated. The
+points in `POINTS` were the best of ten choices: their largest error is a third of that of the usual 0, 1, -1, 2, -2.
 """
 
 import math
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from math import prod
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,23 +25,23 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from sympy import sympify
 
-# Of the finite ones; the last point is infinity.
+# The finite points by m. The last point is always infinity.
 POINTS = {
     2: (Fraction(0), Fraction(1), Fraction(-1)),
     4: (Fraction(0), Fraction(3, 4), Fraction(-3, 4), Fraction(3, 2), Fraction(-3, 2)),
 }
-# With fewer channels the transforms cost more than the multiplications that they save: since those stay as they are,
-# the demo's UNet takes a tenth less time, and its VAE decoder half.
+# With fewer channels, the transforms cost more than the multiplications that they save. Leaving these convolutions as
+# they are made the demo's UNet a tenth faster, and halved the time of its VAE decoder.
 FEWEST_CHANNELS = 128
-# Tiles of a large image are larger than the processor's caches, and many times larger than the image itself: it is
-# cut into so many bands of rows, as far as its height allows, that are worked on one after the other.
+# The tiles of a large image exceed the processor's caches. It is therefore cut into up to this many bands of rows,
+# which are processed one after the other.
 MOST_BANDS = 8
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Transforms:
-    """The matrices of F(m, 3) in one dimension: ``output @ ((weights @ g) * (tile @ d))`` is what g makes of a tile d.
+    """The matrices of F(m, 3) in one dimension: tile d convolved with g is ``output @ ((weights @ g) * (tile @ d))``.
 
     Attributes:
         tile: (m + 2, m + 2).
@@ -85,17 +86,17 @@ def transform_weights(weights: NDArray[np.float32], m: int) -> NDArray[np.float3
 
 
 def use_winograd(model: onnx.ModelProto, smallest: Mapping[str, int]) -> int:
-    """Replace 3 x 3 convolutions of stride 1 by Winograd's form, where tiles fit; returns how many.
+    """Replace 3 x 3 convolutions of stride 1 by Winograd's algorithm where tiles fit; returns their number.
 
     Args:
         model: as the exporter wrote it, with its weights in memory; changed in place.
-        smallest: value of each free dimension of which all that it can have are multiples. Tiles have to fit into the
-            height and width that a convolution has there, and so fit into all others.
+        smallest: a value of each free dimension; all other values are multiples of it. Tiles that fit into the height
+            and width of a convolution at these values fit at all others, too.
     """
     sizes = _sizes(model.graph, smallest)
     graph = model.graph
     weights = {tensor.name: tensor for tensor in graph.initializer}
-    # Weights that are stored in half precision are widened by a node each.
+    # Weights that are stored in half precision reach the convolution through a Cast node.
     weights |= {n.output[0]: weights[n.input[0]] for n in graph.node if n.op_type == "Cast" and n.input[0] in weights}
     nodes: list[onnx.NodeProto] = []
     count = 0
@@ -108,7 +109,7 @@ def use_winograd(model: onnx.ModelProto, smallest: Mapping[str, int]) -> int:
         rewriter = _Rewriter(graph, node, [numpy_helper.to_array(weights[name]) for name in node.input[1:]])
         nodes += rewriter.rewrite(m, _bands(sizes[node.input[0]][0] // m))
     used = {name for node in nodes for name in node.input} | {output.name for output in graph.output}
-    nodes = [node for node in nodes if set(node.output) & used]  # but for what widened the weights
+    nodes = [node for node in nodes if set(node.output) & used]  # without the Cast nodes that nothing uses any more
     del graph.node[:]
     graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
@@ -119,7 +120,7 @@ def use_winograd(model: onnx.ModelProto, smallest: Mapping[str, int]) -> int:
 
 
 def _sizes(graph: onnx.GraphProto, free: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Height and width of every value with four dimensions; the exporter writes them as formulas of the free ones."""
+    """Height and width of every value with four dimensions. The exporter writes them as formulas of free dimensions."""
     found = {}
     for value in (*graph.input, *graph.value_info):
         dims = value.type.tensor_type.shape.dim
@@ -129,10 +130,8 @@ def _sizes(graph: onnx.GraphProto, free: Mapping[str, int]) -> dict[str, tuple[i
     return found
 
 
-def _tile(
-    node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto], sizes: Mapping[str, tuple[int, int]]
-) -> int:  # fmt: skip
-    """The largest m for a node; 0 where Winograd is of no use."""
+def _tile(node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto], sizes: Mapping[str, tuple[int, int]]) -> int:
+    """The largest m for a node; 0 where Winograd's algorithm does not apply or does not pay."""
     if node.op_type != "Conv" or node.input[0] not in sizes or node.input[1] not in weights:
         return 0
     kernel = weights[node.input[1]]
@@ -152,12 +151,12 @@ def _tile(
 
 
 def _bands(tile_rows: int) -> int:
-    """Into how many bands an image is cut whose rows of tiles are so many, or a multiple: of two rows or more."""
+    """The number of bands for an image with this number of rows of tiles or a multiple; a band has two rows or more."""
     return math.gcd(tile_rows // 2 or 1, MOST_BANDS)
 
 
 class _Rewriter:
-    """Makes the nodes that do what one convolution does; their constants go into the graph."""
+    """Makes the nodes that replace one convolution. Their constants go into the graph."""
 
     def __init__(self, graph: onnx.GraphProto, node: onnx.NodeProto, constants: list[NDArray[np.floating]]) -> None:
         self.graph, self.image, self.name = graph, node.input[0], node.output[0]
@@ -165,9 +164,9 @@ class _Rewriter:
         self.nodes: list[onnx.NodeProto] = []
 
     def rewrite(self, m: int, bands: int) -> list[onnx.NodeProto]:
-        """The convolution with tiles of m x m pixels, in so many bands of rows."""
+        """The convolution with tiles of m x m pixels, in a number of bands of rows."""
         weights = self._transformed(m)
-        # Every channel of every image is an image of its own: one convolution with stride m transforms all tiles.
+        # Each channel of each image becomes an image of one channel: one convolution of stride m transforms all tiles.
         alone = self._add("Reshape", [self.image, self._shape(-1, 1, 0, 0)], "alone")
         if bands == 1:
             self._band(alone, weights, m, "", (1, 1))
@@ -181,27 +180,27 @@ class _Rewriter:
         return self.nodes
 
     def _slices(self, alone: str, bands: int) -> list[str]:
-        """Bands of rows, each with the rows beside it that its tiles reach into."""
+        """Bands of rows, each with the neighbouring rows that its tiles overlap."""
         rows = self._add("Shape", [alone], "rows", start=2, end=3)
         height = self._add("Div", [rows, self._shape(bands)], "height")
         found = []
         for i in range(bands):
             edges = [self._add("Mul", [height, self._shape(i + side)], f"edge.{i}.{side}") for side in range(2)]
             first = self._add("Sub", [edges[0], self._shape(1)], f"first.{i}") if i else edges[0]
-            last = self._add("Add", [edges[1], self._shape(1)], f"last.{i}")  # beyond the end, it is the end
+            last = self._add("Add", [edges[1], self._shape(1)], f"last.{i}")  # Slice clips it at the end
             found.append(self._add("Slice", [alone, first, last, self._shape(2)], f"slice.{i}"))
         return found
 
     def _band(self, alone: str, weights: str, m: int, suffix: str, edges: tuple[int, int]) -> str:
         """One band: (images * channels, 1, rows, columns) -> (images * outputs, 1, rows, columns).
 
-        ``edges`` says how many rows of zeros go above and below.
+        ``edges`` holds the number of rows of zeros above and below.
         """
         k, c, area, t = len(self.weights), self.weights.shape[1], (m + 2) ** 2, make_transforms(m)
         tile = np.kron(t.tile, t.tile).reshape(area, 1, m + 2, m + 2).astype(np.float32)
         output = np.kron(t.output, t.output).reshape(m * m, area, 1, 1).astype(np.float32)
 
-        def add(kind: str, inputs: list[str], result: str, **attributes: object) -> str:
+        def add(kind: str, inputs: list[str], result: str, **attributes: Any) -> str:
             return self._add(kind, inputs, result + suffix, **attributes)
 
         pads = [edges[0], 1, edges[1], 1]
@@ -226,7 +225,7 @@ class _Rewriter:
         return last
 
     def _transformed(self, m: int) -> str:
-        """The weights in Winograd's domain; of those in half precision, computed when the graph is loaded."""
+        """The weights in Winograd's domain. Those in half precision are transformed when the graph is loaded."""
         k, c, t = len(self.weights), self.weights.shape[1], make_transforms(m)
         if self.weights.dtype != np.float16:
             return self._constant("weights", transform_weights(self.weights, m), shared=False)
@@ -237,7 +236,7 @@ class _Rewriter:
         return self._add("Reshape", [domain, self._shape((m + 2) ** 2, k, c)], "weights")
 
     def _constant(self, key: str, value: NDArray[np.generic], *, shared: bool = True) -> str:
-        """An initializer; those that do not depend on the weights are there once for all convolutions."""
+        """An initializer. All convolutions share those that do not depend on the weights."""
         key = f"winograd.{key}" if shared else f"{self.name}.{key}"
         if all(tensor.name != key for tensor in self.graph.initializer):
             self.graph.initializer.append(numpy_helper.from_array(value, key))
@@ -246,7 +245,7 @@ class _Rewriter:
     def _shape(self, *dims: int) -> str:
         return self._constant(f"shape.{'_'.join(map(str, dims))}", np.array(dims, np.int64))
 
-    def _add(self, kind: str, inputs: list[str], result: str, **attributes: object) -> str:
+    def _add(self, kind: str, inputs: list[str], result: str, **attributes: Any) -> str:
         last = f"{self.name}.{result}"
         self.nodes.append(helper.make_node(kind, inputs, [last], f"{self.name}.{kind}.{len(self.nodes)}", **attributes))
         return last

@@ -1,11 +1,10 @@
-"""The Hugging Face hub: downloads into its own cache, as ``HF_HOME``, ``HF_HUB_OFFLINE`` and tokens say."""
+"""Downloads from the Hugging Face hub into its own cache; ``HF_HOME``, ``HF_HUB_OFFLINE`` and tokens are honoured."""
 
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from anon_runtime.backends.base import first_line
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, first_line
 
 from ..disk import check_space
 
@@ -38,12 +37,12 @@ def fetch(repository: str, revision: str | None, choose: Choose) -> tuple[Path, 
         commit = str(info.sha)
         absent = [n for n in wanted if not isinstance(try_to_load_from_cache(repository, n, revision=commit), str)]
         check_space(Path(constants.HF_HUB_CACHE), sum(sizes[name] for name in absent), f"downloading {repository}")
-        # By the revision's own name, so that it is found under it offline.
+        # By the name of the revision, so that the snapshot is found under this name offline.
         folder = Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
         return folder, folder.name
     except AnonError:
         raise
-    except Exception as error:  # of huggingface_hub, of its HTTP library, or of the network.
+    except Exception as error:  # noqa: BLE001 (those of the hub, its HTTP library and the network share no base class)
         raise AnonError(named, f"it cannot be downloaded ({_reason(error)})", _fix(error)) from None
 
 
@@ -52,7 +51,7 @@ def _fetch_offline(repository: str, revision: str | None, choose: Choose, named:
 
     try:
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-    except Exception:
+    except Exception:  # noqa: BLE001 (the hub raises several unrelated classes for a revision that is not cached)
         why = "HF_HUB_OFFLINE is set, and this revision was never downloaded here"
         raise AnonError(named, why, "unset HF_HUB_OFFLINE, or name a revision that is in the cache") from None
     choose([path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()])
@@ -75,7 +74,7 @@ def _fix(error: Exception) -> str:
 
 
 def check_digest(path: Path, digest: str) -> None:
-    """Compare a file's sha256 with the one that the hub's cache names it by, if it lies in that cache.
+    """Compare a file's sha256 with the name that it has in the hub's cache, if it lies there.
 
     Raises:
         AnonError: the file is damaged.

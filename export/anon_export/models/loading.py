@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from anon_runtime.backends.base import first_line
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, first_line
 
-from ..build.packages import explain
-from .sources import Model, Weights, find_model
+from ..extras import explain_import_error
+from .model import Model, Weights
+from .sources import find_model
 
 FIX = "check that the files are intact and of Stable Diffusion 1.5's shape"
 
@@ -25,7 +25,7 @@ def load_pipeline(model: Model) -> Any:
     from diffusers import StableDiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
 
-    # It draws a bar of its own and warns about the absent safety checker.
+    # diffusers shows its own progress bar and warns about the absent safety checker.
     diffusers_logging.disable_progress_bar()
     diffusers_logging.set_verbosity_error()
     folder = model.folders["unet"].parent
@@ -33,13 +33,24 @@ def load_pipeline(model: Model) -> Any:
     with loaded_by("diffusers", f"model {model.name}", FIX):
         if model.checkpoint is not None:
             return StableDiffusionPipeline.from_single_file(
-                str(model.checkpoint), config=str(folder), local_files_only=True, safety_checker=None,
-                feature_extractor=None, requires_safety_checker=False, **extra,
-            )  # fmt: skip
+                str(model.checkpoint),
+                config=str(folder),
+                local_files_only=True,
+                safety_checker=None,
+                feature_extractor=None,
+                requires_safety_checker=False,
+                **extra,
+            )
         return StableDiffusionPipeline.from_pretrained(
-            folder, safety_checker=None, feature_extractor=None, requires_safety_checker=False, local_files_only=True,
-            variant=model.weights["unet"].variant, use_safetensors=_safe(*model.weights.values()), **extra,
-        ).to(torch.float32)  # fmt: skip
+            folder,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            local_files_only=True,
+            variant=model.weights["unet"].variant,
+            use_safetensors=_safe(*model.weights.values()),
+            **extra,
+        ).to(torch.float32)
 
 
 def load_model(folder: Path) -> Any:
@@ -60,13 +71,13 @@ def _load_vae(model: Model) -> Any:
 
 
 def _safe(*weights: Weights) -> bool | None:
-    """None lets diffusers take a pickle; `sources` has refused it if that is not wanted."""
+    """diffusers' ``use_safetensors``: None allows pickles, which `sources` has refused unless they were allowed."""
     return all(path.suffix == ".safetensors" for part in weights for path in part.paths) or None
 
 
 @contextmanager
 def loaded_by(package: str, what: str, fix: str) -> Iterator[None]:
-    """Packages raise anything on a damaged or foreign file; it becomes one message.
+    """Turn the errors that a package raises for a damaged or foreign file into one message.
 
     Raises:
         AnonError: about ``what``, with the fix; or about a package that cannot be imported.
@@ -75,6 +86,6 @@ def loaded_by(package: str, what: str, fix: str) -> Iterator[None]:
         yield
     except AnonError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (the errors of torch, diffusers and safetensors share no base class)
         why = f"{package} cannot load it ({first_line(error)})"
-        raise explain(error) or AnonError(what, why, fix) from None
+        raise explain_import_error(error) or AnonError(what, why, fix) from None

@@ -1,4 +1,4 @@
-"""Checkpoints in one file, as Stable Diffusion was first released: what they are, and the configs that they lack."""
+"""Checkpoints in one file, as Stable Diffusion was first released: which kinds are accepted, and their configs."""
 
 import json
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from typing import Any
 
 from anon_runtime.errors import AnonError
 
-from ..graphs.tensors import read_shapes
+from .tensor_shapes import read_shapes
 
 SCHEDULER = {
     "_class_name": "PNDMScheduler", "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear",
     "num_train_timesteps": 1000, "skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1,
 }  # fmt: skip
-# The sizes of Stable Diffusion 1.5; what is not said here is the default of diffusers' and transformers' classes.
+# The configs of Stable Diffusion 1.5, without what is the default of diffusers' and transformers' classes.
 CONFIGS: dict[str, dict[str, Any]] = {
     "model_index.json": {
         "_class_name": "StableDiffusionPipeline", "feature_extractor": [None, None], "safety_checker": [None, None],
@@ -38,9 +38,9 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "layers_per_block": 2, "latent_channels": 4, "scaling_factor": 0.18215,
     },
 }  # fmt: skip
-# What the names of a part's tensors begin with.
+# The names of a part's tensors begin with these prefixes.
 PREFIXES = {"text_encoder": "cond_stage_model.", "unet": "model.diffusion_model.", "vae": "first_stage_model."}
-# A tensor that only one kind of checkpoint has, and that kind.
+# The kind of a checkpoint by the beginning of a tensor's name that only this kind has.
 FIRST_CONVOLUTION = "model.diffusion_model.input_blocks.0.0.weight"
 OTHER_KINDS = {
     "conditioner.": "a checkpoint of SDXL",
@@ -55,7 +55,7 @@ FIX = "use a text-to-image checkpoint of Stable Diffusion 1.5's architecture"
 
 
 def write_configs(folder: Path) -> Path:
-    """Write what diffusers needs beside a checkpoint, so that it asks no hub; returns the folder."""
+    """Write the configs that diffusers would download for a checkpoint; returns the folder."""
     from ..demo.generator import write_tokenizer
 
     for name, content in CONFIGS.items():
@@ -67,15 +67,15 @@ def write_configs(folder: Path) -> Path:
 
 
 def check(path: Path, *, allow_pickle: bool, vae_only: bool) -> None:
-    """Refuse files that are no checkpoint of Stable Diffusion 1.5, or of a VAE, before they are loaded.
+    """Refuse a file that is no checkpoint of Stable Diffusion 1.5, or of a VAE, before it is loaded.
 
     Raises:
-        AnonError: says what the file is instead.
+        AnonError: names what the file is instead.
     """
     if path.suffix != ".safetensors":
         if not allow_pickle:
             why = "it is no safetensors file; other checkpoints are Python pickles, which can run code of their maker's"
-            raise AnonError(f"model {path}", f"{why} choice", "get safetensors, or trust the file with --allow-pickle")
+            raise AnonError(f"model {path}", f"{why} choice", "get safetensors, or trust the file with `allow_pickle`")
         return
     shapes = read_shapes(path)
     if vae_only:

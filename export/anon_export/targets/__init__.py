@@ -1,30 +1,33 @@
-"""ONNX graphs -> engines of a target: one module a library that makes them."""
+"""ONNX graphs -> engines of a target, with one module for each library that makes them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Literal
 
 from anon_runtime.bundle.manifest import EngineSpec
 
 from . import openvino, tensorrt
 from .shapes import Range
 
+TargetName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
 Ranges = Mapping[str, Range]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What runs a bundle's engines.
+    """The library that runs a bundle's engines.
 
     Attributes:
-        package: the module that makes them.
-        distributions: the names of its package on PyPI; the version of the installed one is part of an engine's key.
+        package: the module that makes the engines.
+        distributions: the names of its package on PyPI. The version of the installed one is part of an engine's key.
         extra: of this project that installs it.
         convert: a graph, the ranges of its free dimensions, and the GPU's architecture -> the engine, in the graph's
             place.
-        architecture: the GPU that engines are built for, if the user names none; None if any processor runs them.
-        one_size: they generate images of one height and width, which are fixed in the graphs already.
+        architecture: the GPU that the user named, if any -> the GPU that engines are built for; None if any processor
+            runs them.
+        one_size: the engines generate images of one height and width, which are fixed in the graphs.
     """
 
     package: str
@@ -45,21 +48,28 @@ class Target:
         return found
 
 
-def _keep(spec: EngineSpec, _ranges: Ranges, _gpu: str | None) -> EngineSpec:
+def _keep_graph(spec: EngineSpec, _ranges: Ranges, _gpu: str | None) -> EngineSpec:
     """onnxruntime runs the graphs themselves, and one file serves all its providers."""
     return spec
 
 
-TARGETS = {
-    "onnxruntime": Target("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "cpu", _keep),
+TARGETS: dict[TargetName, Target] = {
+    "onnxruntime": Target("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "cpu", _keep_graph),
     "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert),
     "tensorrt": Target(
-        "tensorrt", ("tensorrt",), "tensorrt", partial(tensorrt.convert, "tensorrt"),
-        partial(tensorrt.architecture, "tensorrt"), one_size=True,
-    ),
-    "tensorrt-rtx": Target(
-        "tensorrt_rtx_bindings", ("tensorrt_rtx_cu13_bindings",), "tensorrt-rtx",
-        partial(tensorrt.convert, "tensorrt-rtx"), partial(tensorrt.architecture, "tensorrt-rtx"),
+        "tensorrt",
+        ("tensorrt",),
+        "tensorrt",
+        partial(tensorrt.convert, "tensorrt"),
+        partial(tensorrt.architecture, "tensorrt"),
         one_size=True,
     ),
-}  # fmt: skip
+    "tensorrt-rtx": Target(
+        "tensorrt_rtx_bindings",
+        ("tensorrt_rtx_cu13_bindings",),
+        "tensorrt-rtx",
+        partial(tensorrt.convert, "tensorrt-rtx"),
+        partial(tensorrt.architecture, "tensorrt-rtx"),
+        one_size=True,
+    ),
+}

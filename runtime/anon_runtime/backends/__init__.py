@@ -1,1 +1,1 @@
-"""Engines behind one call: each module loads those of one kind of target."""
+"""Backends: each module loads the engines of one kind of target, and all engines are called in the same way."""

@@ -1,18 +1,15 @@
-"""Engine backends: each one loads the engines of one kind of target behind the same call."""
+"""Code that all backends share: the choice of backend and device, the check of outputs, and errors."""
 
 import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..errors import BackendError, GenerationError
-
-Arrays = dict[str, NDArray[np.generic]]
+from ..errors import BackendError, GenerationError, first_line
+from ..types import Array, Engine
 
 _MODULES = {
     "onnxruntime": ".onnxruntime",
@@ -20,7 +17,7 @@ _MODULES = {
     "tensorrt": ".tensorrt",
     "tensorrt-rtx": ".tensorrt",
 }
-# What the engines of each target can run on; None of them is ever replaced by another one without a word.
+# The devices that the engines of each target can run on. The runtime never replaces a device that the user has chosen.
 DEVICES = {
     "onnxruntime": ("cpu", "cuda", "tensorrt"),
     "openvino": ("cpu",),
@@ -29,17 +26,9 @@ DEVICES = {
 }
 
 
-class Engine(Protocol):
-    """A loaded network: named arrays in, named arrays out."""
-
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]], /) -> Arrays:
-        """Run the network."""
-        ...
-
-
 @dataclass(frozen=True)
 class Placement:
-    """Where and how an engine runs, see `load_engine`."""
+    """The device and the options that an engine is loaded with; see `load_engine` for the attributes."""
 
     device: str | None = None
     gpu: str | None = None
@@ -55,19 +44,21 @@ def load_engine(
     threads: int | None = None,
     key: str = "",
 ) -> Engine:
-    """Load one engine file with the backend of a bundle's target.
+    """Return an engine, loaded from a file by the backend of a bundle's target.
 
     Args:
-        target: of the bundle.
-        path: of the engine.
-        device: one of the target's `DEVICES`; None is the best one that the installed library was made for.
-        gpu: the architecture that the engine was built for, such as ``sm_89``.
-        threads: of an engine on the CPU; None is the library's choice. Sums depend on it in their last digit.
-        key: of the engine, see `EngineSpec`. What libraries make of an engine is kept for the next time by it, or not
-            at all.
+        target: the target of the bundle, such as ``onnxruntime``.
+        path: the file of the engine.
+        device: one of the target's `DEVICES`; None means the best one that the installed library supports.
+        gpu: the GPU architecture that the engine was built for, such as ``sm_89``.
+        threads: the number of threads of an engine on the CPU, 1 or more; None leaves the choice to the library. The
+            last digits of the results depend on it.
+        key: the key of the engine, see `EngineSpec`. Libraries cache what they compile from an engine under its key;
+            without a key, they do not cache it.
 
     Raises:
-        BackendError: the target is unknown, its library or the device is not there, or it cannot read the file.
+        BackendError: the target is unknown, its library is not installed, the device is not available, or the library
+            cannot read the file.
     """
     device = resolve_device(target, device)
     module = importlib.import_module(_MODULES[target], __package__)
@@ -76,7 +67,11 @@ def load_engine(
 
 
 def resolve_device(target: str, device: str | None) -> str:
-    """The device that `load_engine` puts engines of a target on; for None, as it is on this machine.
+    """Return the device that the engines of a target are loaded on.
+
+    Args:
+        target: the target of the bundle.
+        device: the device that the user has chosen; None means the best one on this machine.
 
     Raises:
         BackendError: the target is unknown, has no such device, or its library is not installed.
@@ -86,7 +81,7 @@ def resolve_device(target: str, device: str | None) -> str:
         raise BackendError("the bundle", why, f"build for one of: {', '.join(_MODULES)}")
     if device is not None and device not in DEVICES[target]:
         why = f"engines for {target} run on: {', '.join(DEVICES[target])}"
-        raise BackendError(f"device {device}", why, "use that, or build the bundle for another --target")
+        raise BackendError(f"device {device}", why, "use that, or build the bundle for another target")
     if target == "onnxruntime" and device is None:
         chosen: str = importlib.import_module(_MODULES[target], __package__).default_device()
         return chosen
@@ -94,22 +89,30 @@ def resolve_device(target: str, device: str | None) -> str:
 
 
 def physical_cores() -> int:
-    """How many cores this process may use; the two threads of a core (SMT) count once, as arithmetic fills a core."""
+    """Return the number of physical cores that this process may use.
+
+    The two hardware threads of a core (SMT) count once, because one thread of arithmetic already keeps a core busy.
+    """
     folder = Path("/sys/devices/system/cpu")
     siblings = set()
     for number in os.sched_getaffinity(0):
         try:
             siblings.add((folder / f"cpu{number}" / "topology" / "thread_siblings_list").read_text())
-        except OSError:  # a sandbox without /sys
+        except OSError:  # some sandboxes have no /sys
             siblings.add(str(number))
     return len(siblings)
 
 
-def check_finite(array: NDArray[np.generic], engine: str, when: str) -> None:
-    """Refuse numbers that say nothing, and would give a black or broken image.
+def check_finite(array: Array, engine: str, when: str) -> None:
+    """Check that an array holds no NaN and no infinity, which would give a black or broken image.
+
+    Args:
+        array: the output of an engine.
+        engine: the role of the engine, for the message.
+        when: the moment of the call, for the message, such as ``on a photo``.
 
     Raises:
-        GenerationError: names the engine and the step.
+        GenerationError: the array holds NaN or infinity; the message names the engine and the moment.
     """
     if not np.isfinite(array).all():
         fix = "use fp32 engines, or report the model if it is fp32 already"
@@ -117,27 +120,33 @@ def check_finite(array: NDArray[np.generic], engine: str, when: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where engines and measurements that only this machine can use are kept, by XDG's rule."""
+    """Return the folder for engines and measurements that only this machine can use (XDG base directory rules)."""
     return Path(os.getenv("XDG_CACHE_HOME") or Path.home() / ".cache") / "anon-engines"
 
 
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, or its type."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
 def cannot_load(path: Path, library: str, error: Exception | str) -> BackendError:
-    """A library's refusal of a file as an error that users see."""
+    """Return the error that a user sees when a library cannot load a file.
+
+    Args:
+        path: the file of the engine.
+        library: the name of the library.
+        error: the library's exception, or the reason as text.
+    """
     reason = error if isinstance(error, str) else first_line(error)
     return BackendError(
         str(path), f"{library} cannot load it ({reason})", f"build the bundle again, or update {library}"
     )
 
 
-def cannot_run(
-    path: Path, library: str, inputs: Mapping[str, NDArray[np.generic]], error: Exception | str
-) -> BackendError:
-    """A library's refusal of inputs as an error that users see."""
+def cannot_run(path: Path, library: str, inputs: Mapping[str, Array], error: Exception | str) -> BackendError:
+    """Return the error that a user sees when a library cannot run an engine with some inputs.
+
+    Args:
+        path: the file of the engine.
+        library: the name of the library.
+        inputs: the inputs of the call; the message names their dtypes and shapes.
+        error: the library's exception, or the reason as text.
+    """
     reason = error if isinstance(error, str) else first_line(error)
     shapes = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in inputs.items())
     fix = "check that the inputs fit the engine's entry in bundle.json"

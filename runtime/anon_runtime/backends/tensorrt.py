@@ -1,4 +1,4 @@
-"""TensorRT engines, of TensorRT itself or of TensorRT for RTX, on the first NVIDIA GPU."""
+"""Engines of TensorRT, or of TensorRT for RTX, on the first NVIDIA GPU."""
 
 import ctypes
 import importlib
@@ -11,23 +11,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import BackendError
-from .base import Arrays, Engine, Placement, cannot_load, cannot_run
+from ..types import Array, Arrays, Engine
+from .base import Placement, cannot_load, cannot_run
 from .cuda import Cuda
 
-# The wheel that carries TensorRT for RTX's libraries; the bindings find them once they are loaded.
+# The wheel that contains the libraries of TensorRT for RTX; once they are loaded, the bindings find them.
 RTX_LIBRARIES = "onnxruntime_ep_nv_tensorrt_rtx"
-# Shapes whose buffers and graphs an engine keeps: a full batch and the last one, each with guidance and without.
+# The number of input shapes whose buffers and CUDA graphs an engine keeps: a full batch and the smaller last batch,
+# each with and without guidance.
 KEPT = 4
 
 
 def import_tensorrt(target: str) -> Any:
-    """The Python module of a target: ``tensorrt`` or, with the same classes, ``tensorrt_rtx_bindings``.
+    """Return the Python module of a target: ``tensorrt``, or ``tensorrt_rtx_bindings``, which has the same classes.
+
+    Args:
+        target: ``tensorrt`` or ``tensorrt-rtx``.
 
     Raises:
-        BackendError: it is not installed.
+        BackendError: the module is not installed.
     """
     name = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}[target]
     try:
@@ -50,13 +54,14 @@ def _load_rtx_libraries() -> None:
 
 
 def listen(trt: Any) -> tuple[Any, deque[str]]:
-    """A logger for TensorRT, and the latest errors that it heard.
+    """Return a logger for TensorRT, and the queue in which it keeps the latest errors.
 
-    Errors become part of our own messages: without a GPU, TensorRT for RTX prints some that mean nothing.
+    The errors are not printed but become part of our own messages, because TensorRT for RTX reports errors that mean
+    nothing when there is no GPU.
     """
     errors: deque[str] = deque(maxlen=2)
 
-    class Logger(trt.ILogger):
+    class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
@@ -68,7 +73,7 @@ def listen(trt: Any) -> tuple[Any, deque[str]]:
 
 
 class _RefusedError(Exception):
-    """TensorRT said no, by a return value."""
+    """TensorRT returned a value that stands for a failure."""
 
 
 def _require(accepted: Any, what: str) -> None:
@@ -77,19 +82,20 @@ def _require(accepted: Any, what: str) -> None:
 
 
 class _Launch:
-    """One set of input shapes: buffers on the GPU, an execution context that is bound to them, and its CUDA graph.
+    """The resources for one set of input shapes: buffers on the GPU, an execution context, and its CUDA graph.
 
-    A captured graph is valid as long as nobody touches its context, so that each has its own.
+    A captured graph is valid only as long as its execution context is not changed, so each launch has its own context.
 
     Args:
-        cuda, stream: where everything runs.
-        context: new, with working memory.
+        cuda: the CUDA runtime.
+        stream: the CUDA stream that everything runs on.
+        context: a new execution context with working memory.
         inputs: arrays of these shapes.
-        outputs: dtypes by name.
+        outputs: the dtypes of the outputs by name.
 
     Raises:
         _RefusedError: the engine was built for other shapes.
-        BackendError: there is no memory.
+        BackendError: the GPU has not enough memory.
     """
 
     def __init__(self, cuda: Cuda, stream: Any, context: Any, inputs: Arrays, outputs: Mapping[str, Any]) -> None:
@@ -118,15 +124,19 @@ class _Launch:
     def _results(self) -> Arrays:
         return {name: np.empty(shape, dtype) for name, (shape, dtype) in self._outputs.items()}
 
-    def _bind(self, name: str, array: NDArray[np.generic]) -> int:
-        """A buffer of an array's size, as the context's input or output."""
+    def _bind(self, name: str, array: Array) -> int:
+        """Allocate a buffer for an array, bind it to the input or output of that name, and return its address."""
         address = int(self._cuda("Malloc", max(array.nbytes, 1)))
         self._held.callback(self._cuda.api.cudaFree, address)
         _require(self._context.set_tensor_address(name, address), f"it does not take a buffer for {name}")
         return address
 
     def _run(self) -> None:
-        """The first run goes call by call, and settles what a context puts off; the second one is captured."""
+        """Run the network once.
+
+        The first run is executed call by call, because the context does some initialization only then. The second run
+        is captured as a CUDA graph, which it and all later runs launch.
+        """
         if self._runs == 1:
             self._graph = self._capture()
         if self._graph is None:
@@ -136,7 +146,10 @@ class _Launch:
         self._runs += 1
 
     def _capture(self) -> Any:
-        """A graph of one run, which is not carried out; None where none can be had, as with control flow."""
+        """Capture one run as a CUDA graph without executing it; return None if the network cannot be captured.
+
+        A network with control flow, for example, cannot be captured.
+        """
         api, capturable = self._cuda.api, getattr(self._context, "is_stream_capturable", None)
         if capturable is not None and not capturable(int(self._stream)):
             return None
@@ -145,12 +158,12 @@ class _Launch:
                 self._cuda("StreamBeginCapture", self._stream, api.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed)
                 try:
                     recorded = self._execute()
-                finally:  # a stream in capture would never run anything again
+                finally:  # a stream whose capture is not ended cannot be used any more
                     graph = self._cuda("StreamEndCapture", self._stream)
                     used.callback(api.cudaGraphDestroy, graph)
                 executable = self._cuda("GraphInstantiate", graph, 0) if recorded else None
             except BackendError:
-                api.cudaGetLastError()  # or TensorRT would take the error for one of its own
+                api.cudaGetLastError()  # clears the error, which TensorRT would otherwise report as its own
                 return None
         if executable is not None:
             self._held.callback(api.cudaGraphExecDestroy, executable)
@@ -164,17 +177,17 @@ class _Launch:
 
 
 def _close_with(owner: object, held: ExitStack) -> None:
-    """Release what was made on the GPU when its owner goes; when the process ends, all of it goes anyway."""
+    """Release resources on the GPU when their owner is collected; at the end of a process, CUDA releases them all."""
     weakref.finalize(owner, held.close).atexit = False
 
 
 class _TensorRtEngine:
-    """A network with one stream and one piece of working memory, and a `_Launch` for each of the latest shapes."""
+    """An engine with one stream, one block of working memory, and a `_Launch` for each of the latest input shapes."""
 
     def __init__(self, path: Path, trt: Any, cuda: Cuda) -> None:
         self._path, self._cuda, self._trt = path, cuda, trt
         logger, self._errors = listen(trt)
-        # The runtime has to outlive its engine.
+        # The runtime must not be freed before its engine.
         self._runtime = trt.Runtime(logger)
         self._engine = engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
         if engine is None:
@@ -187,16 +200,18 @@ class _TensorRtEngine:
         self._launches: dict[tuple[tuple[int, ...], ...], _Launch] = {}
         held = ExitStack()
         _close_with(self, held)
-        # One that does not wait for the default stream: others work there, and would break a capture.
+        # This stream does not synchronize with the default stream. Other libraries use that one, and would break a
+        # capture.
         self._stream = cuda("StreamCreateWithFlags", cuda.api.cudaStreamNonBlocking)
         held.callback(cuda.api.cudaStreamDestroy, self._stream)
-        # Launches run one after the other, so that they can share it; it is most of what an engine needs.
+        # All launches share this working memory, because they run one after the other. It is the largest part of the
+        # memory that an engine needs.
         self._size = max(engine.device_memory_size_v2, 1)
         self._memory = int(cuda("Malloc", self._size))
         held.callback(cuda.api.cudaFree, self._memory)
         held.callback(self._launches.clear)
 
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         self._errors.clear()
         try:
             _require(inputs.keys() == self._inputs.keys(), f"its inputs are {', '.join(self._inputs)}")
@@ -206,11 +221,11 @@ class _TensorRtEngine:
             results = launch(arrays)
         except _RefusedError as refused:
             raise cannot_run(self._path, self._trt.__name__, inputs, self._with_errors(str(refused))) from None
-        self._launches[shapes] = launch  # the latest is the last one; what has failed is not kept
+        self._launches[shapes] = launch  # the latest launch comes last; a launch that failed is not kept
         return results
 
     def _new_launch(self, arrays: Arrays) -> _Launch:
-        """Buffers and a context for new shapes; those that were not asked for longest make room."""
+        """Return a launch for new shapes; if too many are kept, the least recently used one is removed."""
         self._check_profile(arrays)
         while len(self._launches) >= KEPT:
             del self._launches[next(iter(self._launches))]
@@ -224,8 +239,8 @@ class _TensorRtEngine:
         kinds = getattr(self._trt, "DynamicShapesKernelSpecializationStrategy", None)
         if kinds is None:
             return self._engine.create_execution_context(managed)
-        # TensorRT for RTX compiles kernels when it meets a shape. It would run slower ones meanwhile, and a graph would
-        # keep those.
+        # TensorRT for RTX compiles kernels for each new shape. By default it uses slower kernels until this is done,
+        # and a captured graph would keep the slower ones.
         config = self._engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(managed)
         config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
@@ -234,12 +249,12 @@ class _TensorRtEngine:
     def _check_profile(self, arrays: Arrays) -> None:
         for name, array in arrays.items():
             if -1 not in tuple(self._engine.get_tensor_shape(name)):
-                continue  # TensorRT knows no profile of an input without free sizes
+                continue  # an input without free dimensions has no profile
             low, _, high = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(name, 0))
             fits = len(low) == array.ndim and all(a <= n <= b for a, n, b in zip(low, array.shape, high, strict=True))
             if not fits:
                 why = f"{name} {list(array.shape)} is outside of {list(low)} to {list(high)}, which it was built for"
-                fix = "use another --batch-size, or build again with larger ranges"
+                fix = "use another `batch_size`, or build again with larger ranges"
                 raise BackendError(str(self._path), why, fix)
 
     def _with_errors(self, what: str) -> str:
@@ -247,10 +262,11 @@ class _TensorRtEngine:
 
 
 def load(path: Path, target: str, placement: Placement) -> Engine:
-    """Load a TensorRT plan.
+    """Return an engine, loaded from a TensorRT plan; see `load_engine`.
 
     Raises:
-        BackendError: there is no GPU, or the plan was built for another kind or another version of TensorRT.
+        BackendError: there is no GPU, or the plan was built for another GPU architecture or another version of
+            TensorRT.
     """
     cuda = Cuda()
     here = cuda.architecture()

@@ -1,1 +1,1 @@
-"""What is on disk: a folder of engines, its manifest, and whether its files are the ones that were built."""
+"""The bundle on disk: a folder of engines, its manifest, and the check of its files."""

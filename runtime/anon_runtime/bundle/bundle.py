@@ -1,4 +1,4 @@
-"""The bundle: a folder of engines, in the layout that Optimum and diffusers use, with a manifest."""
+"""The bundle: a folder of engines with a manifest, in the folder layout that Optimum and diffusers use."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +11,26 @@ from .manifest import MANIFEST, EngineSpec, Manifest
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose manifest was read and whose files are what the manifest says."""
+    """A bundle whose manifest was read.
+
+    Attributes:
+        path: the folder of the bundle.
+        manifest: the content of its ``bundle.json``.
+    """
 
     path: Path
     manifest: Manifest
 
     @classmethod
     def open(cls, path: str | Path, *, checksum: bool = True) -> Self:
-        """Read and verify a bundle.
+        """Return the bundle in a folder, after all its files were checked.
 
         Args:
-            path: of the folder.
-            checksum: compare the files' sha256, not only their sizes.
+            path: the folder of the bundle.
+            checksum: whether to compare the sha256 of the files as well as their sizes.
 
         Raises:
-            BundleError: there is no bundle, or a file is missing or altered.
+            BundleError: there is no bundle, or one of its files is missing or was changed.
         """
         bundle = cls.read(path)
         bundle.check(checksum=checksum).finish()
@@ -33,7 +38,10 @@ class Bundle:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a bundle's manifest, and look at no other file.
+        """Return the bundle in a folder, after only its manifest was read; `check` checks the other files.
+
+        Args:
+            path: the folder of the bundle.
 
         Raises:
             BundleError: there is no bundle, or its manifest is damaged.
@@ -43,20 +51,26 @@ class Bundle:
         try:
             text = where.read_text(encoding="utf-8")
         except (FileNotFoundError, NotADirectoryError):
-            fix = "build one with `anon-export build demo`, or name one with --engines"
+            fix = "build one with `anon-export build demo`, or name one with `engines`"
             raise BundleError(f"no bundle in {folder}", f"there is no {MANIFEST}", fix) from None
         except (OSError, UnicodeDecodeError) as error:
             raise BundleError(str(where), f"it cannot be read ({error})", REBUILD) from None
         return cls(folder, Manifest.from_json(text, str(where)))
 
     def check(self, *, checksum: bool = True) -> Inspection:
-        """Compare the files with the manifest: all sizes and, unless it is turned off, every sha256.
+        """Compare the files with the manifest.
+
+        Sizes and the sha256 of small files are compared before this method returns. Large files are hashed on a thread,
+        which is still running then.
+
+        Args:
+            checksum: whether to compare the sha256 of the files as well as their sizes.
 
         Returns:
-            What is still at work on files of weights; nobody may see a result before its `finish`.
+            The inspection of the large files. The caller must call its `finish` before it hands out a result.
 
         Raises:
-            BundleError: a file is missing or altered.
+            BundleError: a file is missing or was changed.
         """
         files = self.manifest.files if checksum else {}
         large = {name: record for name, record in files.items() if record.size >= LARGE}
@@ -65,18 +79,31 @@ class Bundle:
         return Inspection(self.path, large)
 
     def engine_path(self, role: str) -> Path:
-        """The file of an engine."""
+        """Return the path of the file of an engine.
+
+        Args:
+            role: the role of the engine, such as ``unet``.
+
+        Raises:
+            BundleError: the bundle has no engine for this role.
+        """
         return self.path / self.spec(role).path
 
     def spec(self, role: str) -> EngineSpec:
-        """The description of an engine.
+        """Return the manifest's entry for an engine.
+
+        Args:
+            role: the role of the engine, such as ``unet``.
 
         Raises:
-            BundleError: this bundle has no such engine.
+            BundleError: the bundle has no engine for this role.
         """
         try:
             return self.manifest.engines[role]
         except KeyError:
-            fixes = {"face": "use another bundle, or build with --faces", "unet_": "build with --deepcache"}
+            fixes = {
+                "face": "use another bundle, or build it with `anon-export build --faces`",
+                "unet_": "build it with `anon-export build --deepcache`",
+            }
             fix = next((fix for start, fix in fixes.items() if role.startswith(start)), REBUILD)
             raise BundleError(f"bundle {self.path}", f"it has no {role} engine", fix) from None

@@ -1,4 +1,4 @@
-"""Whether files are the ones that were built."""
+"""Checks that the files of a bundle are the ones that were built."""
 
 import hashlib
 import os
@@ -17,26 +17,40 @@ LARGE = 2**26  # bytes; a smaller file is hashed in less than a tenth of a secon
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a file must be to be the one that was built."""
+    """The manifest's record of a file: what the file was when it was built.
+
+    Attributes:
+        sha256: the hexadecimal digest of its content.
+        size: its size in bytes.
+    """
 
     sha256: str
     size: int
 
 
 def sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
+    """Return the sha256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_all(paths: Sequence[Path]) -> dict[Path, str]:
-    """`sha256` of several files, on as many threads as there are cores."""
+    """Return the `sha256` of several files, which are hashed on as many threads as there are cores."""
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         return dict(zip(paths, threads.map(sha256, paths), strict=True))
 
 
 def find_damages(folder: Path, files: Mapping[str, FileRecord], *, checksum: bool = True) -> dict[str, str]:
-    """Which files of a folder are not as their records say, and why: by size and, with ``checksum``, by sha256."""
+    """Find the files of a folder that differ from their records.
+
+    Args:
+        folder: the folder that the files lie in.
+        files: the records by the file's path, relative to the folder.
+        checksum: whether to compare the sha256 of the files as well as their sizes.
+
+    Returns:
+        For each file that is missing or differs, its relative path and the reason.
+    """
     found, intact = {}, []
     for name, record in files.items():
         path = folder / name
@@ -55,26 +69,30 @@ def find_damages(folder: Path, files: Mapping[str, FileRecord], *, checksum: boo
 
 
 def check_files(folder: Path, files: Mapping[str, FileRecord], *, checksum: bool = True) -> None:
-    """Make sure that files are as their records say; see `find_damages`.
+    """Check that all files of a folder agree with their records; see `find_damages` for the arguments.
 
     Raises:
-        BundleError: one is not.
+        BundleError: a file is missing or differs.
     """
     for name, why in find_damages(folder, files, checksum=checksum).items():
         raise BundleError(str(folder / name), why, REBUILD)
 
 
 class Inspection:
-    """The sha256 of large files, computed while engines load and run.
+    """A thread that computes the sha256 of large files while engines are loaded and run.
 
-    Files of weights take seconds to hash, and what damage does to them is wrong numbers, which nobody has seen as long
-    as whoever makes results calls `finish` before handing them out.
+    It takes seconds to hash the files of weights. A damaged file of weights makes the results wrong, but this does no
+    harm as long as no result is handed out before `finish` has returned.
+
+    Args:
+        folder: the folder that the files lie in.
+        files: the records by the file's path, relative to the folder.
     """
 
     def __init__(self, folder: Path, files: Mapping[str, FileRecord]) -> None:
         self._folder, self._files = folder, files
         self._error: BundleError | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)  # a run that is broken off does not wait for it
+        self._thread = threading.Thread(target=self._run, daemon=True)  # an interrupted run does not wait for it
         self._thread.start()
 
     def _run(self) -> None:
@@ -89,10 +107,10 @@ class Inspection:
             self._error = BundleError(str(path), why, REBUILD)
 
     def finish(self) -> None:
-        """Wait until everything was hashed.
+        """Wait until all files are hashed.
 
         Raises:
-            BundleError: a file is not the one that was built.
+            BundleError: a file is not the one that was built, or cannot be read.
         """
         self._thread.join()
         if self._error is not None:

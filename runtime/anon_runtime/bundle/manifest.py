@@ -1,6 +1,6 @@
-"""The manifest of a bundle, ``bundle.json``: what each file is, and how to run it.
+"""The manifest of a bundle, ``bundle.json``: it describes each file and how the engines are run.
 
-Everything that the runtime knows about names, shapes and defaults of a model comes from it.
+The runtime takes all names, shapes and defaults of a model from the manifest.
 """
 
 import json
@@ -8,9 +8,10 @@ import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from types import UnionType
-from typing import Any, Self, TypeVar, get_origin, get_type_hints
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from ..errors import BundleError
+from ..types import Sampler
 from .integrity import REBUILD, FileRecord
 
 MANIFEST = "bundle.json"
@@ -22,7 +23,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, numpy dtype and shape of an engine's input or output; a string in the shape is a free dimension."""
+    """The description of one input or output of an engine.
+
+    Attributes:
+        name: the name of the tensor.
+        dtype: its numpy dtype, such as ``float32``.
+        shape: its sizes; a string stands for a free dimension, such as the batch size.
+    """
 
     name: str
     dtype: str
@@ -31,13 +38,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class EngineSpec:
-    """One engine of a bundle.
+    """The manifest's entry for one engine.
 
     Attributes:
         path: the engine's file, relative to the bundle.
-        signature: which pre- and post-processing belongs to it, such as ``unet`` or ``centerface``.
-        precision: ``fp32``, ``fp16``, or ``fp16-weights``: weights in half precision, arithmetic in full.
-        key: sha256 over everything that it was made from; the builder takes an engine over if its key is the same.
+        signature: the name of the engine's pre- and post-processing, such as ``unet`` or ``centerface``.
+        precision: ``fp32``, ``fp16``, or ``fp16-weights`` (weights in half precision, arithmetic in single precision).
+        inputs: the input tensors.
+        outputs: the output tensors.
+        key: the sha256 of everything that the engine was made from. The builder reuses an engine whose key is the same.
     """
 
     path: str
@@ -50,13 +59,17 @@ class EngineSpec:
 
 @dataclass(frozen=True)
 class GeneratorSpec:
-    """Facts about the Stable Diffusion model.
+    """Sizes and factors of the Stable Diffusion model.
 
     Attributes:
-        height, width: of the images, in pixels.
-        latent_channels: of the UNet's input.
-        vae_scale_factor: pixels a latent, along each side.
-        vae_scaling_factor: latents are divided by it before they are decoded.
+        height: the height of the images in pixels.
+        width: the width of the images in pixels.
+        latent_channels: the number of channels of the UNet's input.
+        vae_scale_factor: the number of pixels for each latent, along each side.
+        vae_scaling_factor: the latents are divided by this factor before they are decoded.
+
+    Raises:
+        ValueError: one of the numbers is not positive.
     """
 
     height: int
@@ -71,13 +84,20 @@ class GeneratorSpec:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of one image's latents."""
+        """The number of channels, the height and the width of one image's latents."""
         return self.latent_channels, self.height // self.vae_scale_factor, self.width // self.vae_scale_factor
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The baked sampler tables: their file, the timestep spacing they were made with, and what they cover."""
+    """The description of the sampler tables of a bundle.
+
+    Attributes:
+        path: the file of the tables, relative to the bundle.
+        timestep_spacing: the spacing of the timesteps that the tables were made with, by diffusers' name.
+        samplers: the samplers that there are tables for.
+        max_steps: the largest number of steps that there are tables for.
+    """
 
     path: str
     timestep_spacing: str
@@ -87,14 +107,17 @@ class Tables:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a run uses when the user says nothing.
+    """The values that a run uses where the user has chosen none.
 
     Attributes:
-        sampler, steps, guidance_scale, batch_size: see `Settings`.
-        guidance_batch: whether both halves of guidance run in one call.
+        sampler: see `Settings`.
+        steps: see `Settings`.
+        guidance_scale: see `Settings`.
+        guidance_batch: whether the positive and the negative prompt go through the UNet in one call.
+        batch_size: the number of images that are generated together.
     """
 
-    sampler: str = "dpmpp_sde"
+    sampler: Sampler = "dpmpp_sde"
     steps: int = 15
     guidance_scale: float = 7.5
     guidance_batch: bool = True
@@ -103,12 +126,13 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Source:
-    """Where the model came from.
+    """The origin of the model.
 
     Attributes:
-        model: ``demo``, a name on the hub, or the name of a local folder or file.
+        model: ``demo``, a name on the Hugging Face hub, or the name of a local folder or file.
         revision: the commit on the hub.
-        vae, vae_revision: likewise, if the VAE was replaced.
+        vae: the same for the VAE, if it was replaced.
+        vae_revision: the commit of the VAE on the hub.
         files: the sha256 of every weight file.
     """
 
@@ -121,8 +145,13 @@ class Source:
 
 @dataclass(frozen=True)
 class EngineError:
-    """How far an engine's output is from PyTorch's on seeded inputs: absolute differences, and the largest one as a
-    share of the largest value.
+    """The differences between an engine's outputs and PyTorch's on inputs that are made from a seed.
+
+    Attributes:
+        max: the largest absolute difference.
+        mean: the mean absolute difference.
+        p999: the 99.9th percentile of the absolute differences.
+        relative: the largest absolute difference divided by the largest absolute value of PyTorch's output.
     """
 
     max: float
@@ -133,7 +162,12 @@ class EngineError:
 
 @dataclass(frozen=True)
 class Verification:
-    """What the builder measured in the end: engines by role, and an image against diffusers (PSNR in dB)."""
+    """The results of the checks at the end of a build.
+
+    Attributes:
+        engines: the errors of the engines by role.
+        image_psnr: the PSNR in dB of an image against the same image from diffusers.
+    """
 
     engines: dict[str, EngineError]
     image_psnr: float
@@ -141,14 +175,23 @@ class Verification:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The contents of ``bundle.json``.
+    """The content of ``bundle.json``.
 
     Attributes:
-        target: what runs the engines: ``onnxruntime``, ``openvino``, ``tensorrt`` or ``tensorrt-rtx``.
-        tools: versions of the packages that made them.
-        key: sha256 over everything that the bundle was made from.
-        gpu: the architecture that the engines were built for, such as ``sm_89``; None if any processor will do.
-        verification: what was measured when the bundle was built; None if its engines could not run there.
+        name: the name of the bundle.
+        source: the origin of the model.
+        target: the library that runs the engines: ``onnxruntime``, ``openvino``, ``tensorrt`` or ``tensorrt-rtx``.
+        tools: the versions of the packages that made the engines.
+        generator: sizes and factors of the Stable Diffusion model.
+        tables: the description of the sampler tables.
+        tokenizer: the file of the tokenizer, relative to the bundle.
+        engines: the engines by role.
+        files: the records of all files by path, relative to the bundle.
+        key: the sha256 of everything that the bundle was made from.
+        gpu: the GPU architecture that the engines were built for, such as ``sm_89``; None if they run on any processor.
+        defaults: the values that a run uses where the user has chosen none.
+        verification: what was measured when the bundle was built; None if that machine could not run the engines.
+        schema_version: the version of the manifest's layout.
     """
 
     name: str
@@ -167,15 +210,19 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
-        """The manifest as it is written to disk."""
+        """Return the text of ``bundle.json``."""
         return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Self:
-        """Parse a manifest.
+        """Parse the text of a manifest.
+
+        Args:
+            text: the content of ``bundle.json``.
+            where: the name of the file, for messages.
 
         Raises:
-            BundleError: it is no JSON, of another schema version, or lacks a field.
+            BundleError: the text is not JSON, has another schema version, or a field is missing or has a wrong type.
         """
         try:
             data = json.loads(text)
@@ -209,7 +256,7 @@ class Manifest:
 
 
 def _modernize(data: dict[str, Any]) -> dict[str, Any]:
-    """A manifest of version 2 with the names of version 3."""
+    """Return the data of a version 2 manifest with the names of version 3."""
     try:
         roles = {"unet_shallow": "unet_cached"}
         engines = {roles.get(role, role): dict(spec) for role, spec in data["engines"].items()}
@@ -222,7 +269,7 @@ def _modernize(data: dict[str, Any]) -> dict[str, Any]:
             verification["engines"] = {roles.get(role, role): e for role, e in verification["engines"].items()}
         return data | {"engines": engines, "verification": verification}
     except (KeyError, TypeError, AttributeError, ValueError):
-        return data  # parsing it tells what it lacks
+        return data  # the parser then reports the field that is missing
 
 
 def _engine(spec: dict[str, Any]) -> EngineSpec:
@@ -246,21 +293,30 @@ def _verification(data: dict[str, Any] | None) -> Verification | None:
 
 
 def _make(kind: type[T], fields: dict[str, Any]) -> T:
-    """A dataclass from fields whose types are checked, as far as they are plain ones."""
+    """Create a dataclass from its fields; the types of the fields are checked if they are plain ones."""
     hints = get_type_hints(kind)
     return kind(**{name: _typed(value, hints[name]) for name, value in fields.items()})
 
 
 def _typed(value: Any, hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"{value!r} is none of {', '.join(get_args(hint))}")
+        return value
     plain = hint if isinstance(hint, UnionType) else get_origin(hint) or hint
     allowed = (int, float) if plain is float else plain
-    if not isinstance(value, allowed) or isinstance(value, bool) and plain in (int, float):
+    if not isinstance(value, allowed) or (isinstance(value, bool) and plain in (int, float)):
         raise TypeError(f"{value!r} is no {hint}")
     return value
 
 
 def _inside(path: str) -> str:
-    """Refuse paths that lead out of the bundle."""
+    """Return a path of the manifest, unless it leads out of the bundle.
+
+    Raises:
+        TypeError: the path is not text.
+        ValueError: the path is absolute or contains ``..``.
+    """
     pure = PurePosixPath(_typed(path, str))
     if pure.is_absolute() or ".." in pure.parts:
         raise ValueError(f"path {path!r} leads out of the bundle")

@@ -1,1 +1,1 @@
-"""Words to an image: text encoder, noise, sampling loop, guidance, decoder."""
+"""From a request to an image: text encoder, noise, sampling loop, guidance and VAE decoder."""

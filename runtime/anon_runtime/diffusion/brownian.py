@@ -1,4 +1,18 @@
-"""The noise of an image: torch's initial latents and torchsde's Brownian tree, seed for seed."""
+"""The noise of an image, equal to the noise that diffusers draws for the same seed.
+
+How a seed becomes noise:
+
+1. The seed. In a folder run, `anon_runtime.folder.identity.identify` makes a seed of 32 bits for each photo from the
+   run's secret seed and the photo's content; with a prompt, the seed is the user's. It is passed on as `Request.seed`.
+2. The initial latents: `draw_initial` is ``torch.randn(shape, generator=manual_seed(seed))``; the module
+   `anon_runtime.diffusion.generator` multiplies them by ``init_noise_sigma``.
+3. The noise of the updates: `draw_noise`. For ``dpmpp_sde`` it comes from a Brownian path with its own
+   ``SeedSequence`` of the seed, as in torchsde's ``BrownianInterval``: `build_tree` finds out once which pieces of the
+   path a schedule needs, and `sample_tree` draws them for a seed. For ``dpmpp_2m_sde`` it consists of the generator's
+   next normal numbers, as in diffusers' ``DPMSolverMultistepScheduler``.
+4. The normal numbers: `anon_runtime.diffusion.torch_rng` computes torch's mt19937 and Box-Muller transform.
+5. The sampler (`anon_runtime.diffusion.samplers`) takes the noise of update k and multiplies it by ``noise_coefs[k]``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,19 +20,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..types import Floats
 from .schedule import Schedule
-from .torch_rng import Floats, NormalStream, interleave, seeded_normals
+from .torch_rng import NormalStream, interleave, seeded_normals
 
 _POOL = 24  # torchsde's pool_size
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A piece of the path that is halved: the left part gets a random share of the increment, the right one the rest.
+    """The division of a piece of the path into two halves.
+
+    The left half gets a random share of the piece's increment, and the right half gets the rest.
 
     Attributes:
-        left_length, right_length: of the parts.
-        reciprocal: 1 / the whole length.
+        left_length: the length of the left half.
+        right_length: the length of the right half.
+        reciprocal: 1 divided by the length of the whole piece.
+        left: the left half.
+        right: the right half.
     """
 
     left_length: float
@@ -30,21 +50,26 @@ class Cut:
 
 @dataclass(frozen=True)
 class Piece:
-    """An interval of the Brownian path: the queries that it is part of, and how it is cut further."""
+    """An interval of the Brownian path.
+
+    Attributes:
+        queries: the indices of the queries whose increment includes the whole piece.
+        cut: the division of the piece; None if no query needs a part of it.
+    """
 
     queries: tuple[int, ...]
     cut: Cut | None
 
 
 @dataclass(frozen=True)
-class TreePlan:
-    """Which parts of a Brownian path a schedule asks for; it holds for every seed.
+class BrownianTree:
+    """The pieces of a Brownian path that a schedule needs; they are the same for every seed.
 
     Attributes:
-        span: length of the root.
+        span: the length of the whole path.
         root: the whole path.
-        keys: (spawn key, depth) of every cut in the order in which they are met from left to right, uint32 (cuts, 2).
-        scales: float32 (queries,); what each query's increment is divided by.
+        keys: uint32 (cuts, 2), the spawn key and the depth of every cut, in the order of a walk from left to right.
+        scales: float32 (queries,), the numbers that the increments of the queries are divided by.
     """
 
     span: float
@@ -53,13 +78,13 @@ class TreePlan:
     scales: Floats
 
 
-def plan_tree(schedule: Schedule) -> TreePlan:
-    """BuildOptions the Brownian tree of a dpmpp_sde schedule.
+def build_tree(schedule: Schedule) -> BrownianTree:
+    """Return the Brownian tree of a schedule for ``dpmpp_sde``.
 
-    Mirrors torchsde's ``BrownianInterval(tol=1e-6, pool_size=24, halfway_tree=True)``: end points are rounded to 6
-    digits and clamped to the root; an interval is halved until the end points of all queries are hit.
+    This mirrors torchsde's ``BrownianInterval(tol=1e-6, pool_size=24, halfway_tree=True)``: end points are rounded to 6
+    digits and clamped to the whole path, and an interval is halved until the end points of all queries are reached.
     """
-    # The first and the last evaluation are at the highest and the lowest sigma.
+    # The first evaluation is at the highest sigma, and the last one is at the lowest.
     start, end = float(schedule.sigmas[-1]), float(schedule.sigmas[0])
     asked = ~np.isnan(schedule.query_from)
     low, high = round(start, 6), round(end, 6)
@@ -68,14 +93,14 @@ def plan_tree(schedule: Schedule) -> TreePlan:
         for pair in zip(schedule.query_from[asked], schedule.query_to[asked], strict=True)
     ]
     keys: list[tuple[int, int]] = []
-    root = _plan_piece(low, high, (0, 0), {k: (a, b) for k, (a, b) in enumerate(ends) if a < b}, keys)
-    return TreePlan(end - start, root, np.array(keys, np.uint32).reshape(-1, 2), schedule.query_scales[asked])
+    root = _build_piece(low, high, (0, 0), {k: (a, b) for k, (a, b) in enumerate(ends) if a < b}, keys)
+    return BrownianTree(end - start, root, np.array(keys, np.uint32).reshape(-1, 2), schedule.query_scales[asked])
 
 
-def _plan_piece(
+def _build_piece(
     start: float, end: float, key: tuple[int, int], wanted: dict[int, tuple[float, float]], keys: list[tuple[int, int]]
 ) -> Piece:
-    """BuildOptions the interval [start, end], of which the queries in ``wanted`` need a part or all."""
+    """Return the piece from ``start`` to ``end``, divided as far as the queries in ``wanted`` need it."""
     whole = tuple(k for k, ends in wanted.items() if ends == (start, end))
     parts = {k: ends for k, ends in wanted.items() if k not in whole}
     if not parts:
@@ -87,23 +112,31 @@ def _plan_piece(
     number, depth = key
     cut = Cut(
         middle - start, end - middle, 1 / (end - start),
-        _plan_piece(start, middle, (2 * number, depth + 1), left, keys),
-        _plan_piece(middle, end, (2 * number + 1, depth + 1), right, keys),
+        _build_piece(start, middle, (2 * number, depth + 1), left, keys),
+        _build_piece(middle, end, (2 * number + 1, depth + 1), right, keys),
     )  # fmt: skip
     return Piece(whole, cut)
 
 
-def draw_tree(plan: TreePlan, seed: int, size: int) -> Floats:
-    """The noise of every query of a plan for one image: float32 (queries, size), unit variance.
+def sample_tree(tree: BrownianTree, seed: int, size: int) -> Floats:
+    """Draw the noise of every query of a tree for one image.
 
-    The path is walked from left to right, so that the pieces of a query are added up in torchsde's order and only two
-    pieces for each depth are kept.
+    The path is walked from left to right. The pieces of a query are then added in the same order as in torchsde, and
+    only two pieces are kept for each depth.
+
+    Args:
+        tree: the Brownian tree of the schedule.
+        seed: 0 .. 2**64 - 1.
+        size: the number of latents of one image.
+
+    Returns:
+        float32 (queries, size) with unit variance.
     """
     root_seed = int(np.random.SeedSequence(seed, pool_size=_POOL).generate_state(1)[0])
-    normals = seeded_normals([root_seed, *map(int, cut_seeds(seed, plan.keys))], size)
+    normals = seeded_normals([root_seed, *map(int, cut_seeds(seed, tree.keys))], size)
     first = next(normals)
-    increments = np.zeros((len(plan.scales), *first.shape), np.float32)
-    parts = np.empty((2, 1 + int(plan.keys[:, 1].max(initial=0)), *first.shape), np.float32)
+    increments = np.zeros((len(tree.scales), *first.shape), np.float32)
+    parts = np.empty((2, 1 + int(tree.keys[:, 1].max(initial=0)), *first.shape), np.float32)
 
     def walk(piece: Piece, whole: Floats, depth: int) -> None:
         for query in piece.queries:
@@ -119,18 +152,26 @@ def draw_tree(plan: TreePlan, seed: int, size: int) -> Floats:
         walk(cut.left, left, depth + 1)
         walk(cut.right, np.subtract(whole, left, out=right), depth + 1)
 
-    walk(plan.root, first * np.float32(np.sqrt(plan.span)), 0)
-    # Sigma falls along the schedule, so the path is followed backwards: hence the sign.
-    increments /= -plan.scales.reshape(-1, *[1] * first.ndim)
+    walk(tree.root, first * np.float32(np.sqrt(tree.span)), 0)
+    # The sign is negative because sigma falls along the schedule, so that the queries follow the path backwards.
+    increments /= -tree.scales.reshape(-1, *[1] * first.ndim)
     return increments if first.ndim == 1 else interleave(increments.swapaxes(0, 1))
 
 
 def cut_seeds(seed: int, keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """First word of ``SeedSequence(seed, spawn_key=key, pool_size=24)`` for many keys at once.
+    """Return the first word of ``SeedSequence(seed, spawn_key=key, pool_size=24)`` for many keys at once.
 
-    numpy mixes the entropy into a pool first and the spawn key's words after it, so all keys share the first, long
-    part; and the first word of the output depends on the first word of the pool only. Source: numpy,
-    ``random/bit_generator.pyx`` (``mix_entropy``, ``generate_state``), after O'Neill's ``seed_seq_fe``.
+    numpy first mixes the entropy into a pool and then the words of the spawn key. The first part takes most of the time
+    and is the same for all keys, so it is done once. The first word of the output depends only on the first word of the
+    pool. Source: numpy, ``random/bit_generator.pyx`` (``mix_entropy``, ``generate_state``), after O'Neill's
+    ``seed_seq_fe``.
+
+    Args:
+        seed: 0 .. 2**64 - 1.
+        keys: uint32 (k, 2), the words of the spawn keys.
+
+    Returns:
+        uint32 (k,).
     """
     init_a, mult_a, init_b, mult_b = 0x43B0D7E5, 0x931E8875, 0x8B51F9DD, 0x58F38DED
     mix_left, mix_right, mask = np.uint32(0xCA01F9DD), np.uint32(0x4973F715), 0xFFFFFFFF
@@ -138,7 +179,7 @@ def cut_seeds(seed: int, keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
     pool = np.full(len(keys), first, np.uint32)
     hashed_so_far = _POOL + _POOL * (_POOL - 1)
     for word in range(2):
-        # Every word of the key is mixed into all words of the pool, the first one first.
+        # numpy mixes every word of the key into all words of the pool, beginning with the first word of the pool.
         constant = init_a * pow(mult_a, hashed_so_far + word * _POOL, 1 << 32) & mask
         value = (keys[:, word] ^ np.uint32(constant)) * np.uint32(constant * mult_a & mask)
         value ^= value >> np.uint32(16)
@@ -149,49 +190,58 @@ def cut_seeds(seed: int, keys: NDArray[np.uint32]) -> NDArray[np.uint32]:
 
 
 @dataclass(frozen=True)
-class NoisePlan:
-    """What has to be drawn for an image of one schedule, whatever its seed.
+class NoiseSpec:
+    """The description of the noise that an image of one schedule needs; it is the same for every seed.
 
     Attributes:
-        draws: number of noise arrays that the sampler uses.
-        tree: the Brownian tree of dpmpp_sde; None where the noise comes from the generator.
+        draws: the number of noise arrays that the sampler uses.
+        tree: the Brownian tree of ``dpmpp_sde``; None for ``dpmpp_2m_sde``, whose noise comes from the generator.
     """
 
     draws: int
-    tree: TreePlan | None
+    tree: BrownianTree | None
 
 
-def plan_noise(schedule: Schedule) -> NoisePlan:
-    """BuildOptions the random numbers of a schedule, once for all images."""
+def specify_noise(schedule: Schedule) -> NoiseSpec:
+    """Return the description of the noise for a schedule; it is needed only once for all images."""
     if schedule.sampler == "dpmpp_sde":
-        tree = plan_tree(schedule)
-        return NoisePlan(len(tree.scales), tree)
-    return NoisePlan(schedule.evaluations, None)
+        tree = build_tree(schedule)
+        return NoiseSpec(len(tree.scales), tree)
+    return NoiseSpec(schedule.evaluations, None)
 
 
 def draw_initial(seed: int, shape: Sequence[int]) -> Floats:
-    """Initial latents of an image, standard normal: ``torch.randn(shape, generator=manual_seed(seed))``."""
+    """Draw the initial latents of an image: ``torch.randn(shape, generator=manual_seed(seed))``.
+
+    Args:
+        seed: 0 .. 2**64 - 1.
+        shape: the shape of one image's latents, (channels, height, width).
+
+    Returns:
+        float32 of that shape, standard normal.
+    """
     return NormalStream(seed).draw(int(np.prod(shape))).reshape(shape)
 
 
-def draw_noise(plan: NoisePlan, seed: int, shape: Sequence[int]) -> Floats:
-    """The noise of an image's sampler: what diffusers draws with ``generator`` and ``noise_sampler_seed`` both seed.
+def draw_noise(spec: NoiseSpec, seed: int, shape: Sequence[int]) -> Floats:
+    """Draw the noise of an image's updates, as diffusers does if ``generator`` and ``noise_sampler_seed`` use the seed.
 
-    dpmpp_sde follows a Brownian path of its own; dpmpp_2m_sde goes on where the initial latents ended.
+    For ``dpmpp_sde``, the noise follows a Brownian path that is independent of the initial latents. For
+    ``dpmpp_2m_sde``, it consists of the generator's next numbers after the initial latents.
 
     Args:
-        plan: of the schedule.
+        spec: the description of the schedule's noise.
         seed: 0 .. 2**64 - 1.
-        shape: of one image's latents, (channels, height, width).
+        shape: the shape of one image's latents, (channels, height, width).
 
     Returns:
         float32 (draws, channels, height, width).
     """
     size = int(np.prod(shape))
-    if plan.tree is not None:
-        noise = draw_tree(plan.tree, seed, size)
+    if spec.tree is not None:
+        noise = sample_tree(spec.tree, seed, size)
     else:
         stream = NormalStream(seed)
-        stream.draw(size)  # the initial latents
-        noise = np.stack([stream.draw(size) for _ in range(plan.draws)])
-    return noise.reshape(plan.draws, *shape)
+        stream.draw(size)  # skips the initial latents
+        noise = np.stack([stream.draw(size) for _ in range(spec.draws)])
+    return noise.reshape(spec.draws, *shape)

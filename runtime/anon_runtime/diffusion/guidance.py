@@ -1,49 +1,61 @@
-"""Classifier-free guidance: the UNet engine as the denoiser that a sampler calls."""
+"""Classifier-free guidance (Ho and Salimans, 2022): makes a denoiser for the samplers from the UNet engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..backends.base import Engine
+from ..types import Doubles, Engine, Floats
 from .acceleration import Evaluation
-from .samplers import Denoiser, Floats
+from .samplers import Denoiser
 
 
 @dataclass(frozen=True)
-class Text:
-    """Text embeddings (n, tokens, width) of the prompts; without negative ones there is no guidance."""
+class TextEmbeddings:
+    """The text embeddings of the prompts of a batch.
+
+    Attributes:
+        positive: float32 (n, tokens, width).
+        negative: float32 (n, tokens, width); None without guidance.
+    """
 
     positive: Floats
     negative: Floats | None = None
 
 
 def make_denoiser(
-    unet: Engine, unet_cached: Engine | None, text: Text, guidance_scale: float, timesteps: NDArray[np.float64],
-    evaluations: Sequence[Evaluation], *, one_batch: bool,
-) -> Denoiser:  # fmt: skip
-    """A denoiser that predicts ``negative + guidance_scale * (positive - negative)``.
+    unet: Engine,
+    unet_cached: Engine | None,
+    text: TextEmbeddings,
+    guidance_scale: float,
+    timesteps: Doubles,
+    evaluations: Sequence[Evaluation],
+    *,
+    one_batch: bool,
+) -> Denoiser:
+    """Return a denoiser that predicts ``negative + guidance_scale * (positive - negative)``.
 
     Args:
-        unet: engine with ``sample``, ``timestep``, ``encoder_hidden_states`` -> ``out_sample`` and, to reuse, ``deep``.
-        unet_cached: the same with ``deep`` as an input; None if no evaluation reuses features.
-        text: embeddings of the prompts.
-        guidance_scale: above 1.
-        timesteps: of each evaluation.
-        evaluations: what each evaluation does.
-        one_batch: run both halves in one call, or in two.
+        unet: the UNet engine, with inputs ``sample``, ``timestep`` and ``encoder_hidden_states`` and outputs
+            ``out_sample`` and, for DeepCache, ``deep``.
+        unet_cached: the same with ``deep`` as an input instead of an output; None if all evaluations run the full UNet.
+        text: the embeddings of the prompts.
+        guidance_scale: the scale of guidance, above 1; not used without negative embeddings.
+        timesteps: float64 (E,), the timestep of each evaluation.
+        evaluations: the work of each evaluation.
+        one_batch: whether both prompts go through the UNet in one call.
     """
-    deep: dict[str, Floats] = {}  # the latest features of each half
+    deep: dict[str, Floats] = {}  # the latest deep features by prompt, "positive" and "negative"
     scale = np.float32(guidance_scale)
 
     def predict(sample: Floats, k: int, halves: dict[str, Floats]) -> list[Floats]:
-        """The halves' predictions, in one call."""
+        """Return the predictions for one or both of the prompts, computed in one call."""
         count = len(halves)
         inputs = {
-            "sample": np.concatenate([sample] * count), "timestep": np.asarray(timesteps[k], np.float32),
+            "sample": np.concatenate([sample] * count),
+            "timestep": np.asarray(timesteps[k], np.float32),
             "encoder_hidden_states": np.concatenate(list(halves.values())),
-        }  # fmt: skip
+        }
         if evaluations[k].full or unet_cached is None:
             outputs = unet(inputs)
             if unet_cached is not None:
@@ -61,7 +73,7 @@ def make_denoiser(
             away, towards = predict(sample, k, negative | positive)
         else:
             away, towards = predict(sample, k, negative)[0], predict(sample, k, positive)[0]
-        with np.errstate(all="ignore"):  # the caller checks the result
+        with np.errstate(all="ignore"):  # no warnings for NaN or infinity, because the caller checks the result
             return away + scale * (towards - away)
 
     return denoise

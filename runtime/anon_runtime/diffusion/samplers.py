@@ -1,31 +1,47 @@
-"""The sampling loops: pure generators over tables, noise and a denoiser.
+"""The sampling loops: generators that use tables, noise and a denoiser.
 
-The caller advances the loop, so progress, previews and cancelling are the caller's business.
+The caller advances the loop, so that it can show progress and previews, and can stop at any time.
+
+The coefficients of an update are tables (`anon_runtime.diffusion.schedule.Schedule`), computed when a bundle is built.
+In the following, ``t = -log(sigma)``, eta = s_noise = 1, and (sigma_down, sigma_up) is the result of k-diffusion's
+``get_ancestral_step`` from sigma to the update's end. The tables hold these terms of k-diffusion's formulas:
+
+==================  ===================================  ========================================================
+table               ``sample_dpmpp_sde``, r = 1/2        ``sample_dpmpp_2m_sde``, h = t_next - t, solver midpoint
+==================  ===================================  ========================================================
+sample_coefs        sigma_down / sigma                   sigma_next / sigma * exp(-h)
+denoised_coefs      -expm1(t - t_down)                   alpha_next * (1 - exp(-2 h))
+noise_coefs         sigma_up                             sigma_next * sqrt(1 - exp(-2 h))
+correction_coefs    0                                    denoised_coefs / 2
+correction_scales   1                                    1 / r, the ratio of the last h to this one
+==================  ===================================  ========================================================
+
+With r = 1/2, k-diffusion's ``fac = 1 / (2 r)`` is 1, so that its second half step uses only the prediction at the
+midpoint.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..types import Floats, Sampler
 from .schedule import Schedule
 
-Floats = NDArray[np.float32]
-# The noise of the k-th update, (n, channels, height, width), unit variance.
+# Returns the noise of update k: float32 (n, channels, height, width) with unit variance.
 NoiseSource = Callable[[int], Floats]
-# Predicted noise for a scaled sample (n, channels, height, width) at the k-th evaluation.
+# Predicts the noise in a scaled sample (n, channels, height, width) at evaluation k.
 Denoiser = Callable[[Floats, int], Floats]
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a loop stands after an evaluation of the denoiser.
+    """The state of a sampling loop after an evaluation of the denoiser.
 
     Attributes:
-        evaluation: how many evaluations are done.
-        latents: the current sample, float32 (n, channels, height, width).
-        denoised: the denoiser's current guess of the final latents.
+        evaluation: the number of evaluations that are done.
+        latents: float32 (n, channels, height, width), the current sample.
+        denoised: float32 of the same shape, the current prediction of the final latents.
     """
 
     evaluation: int
@@ -33,56 +49,80 @@ class State:
     denoised: Floats
 
 
-def dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[State]:
-    """DPM-Solver++ (2S) with Brownian noise, two evaluations a step and one for the last step.
+def sample_dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[State]:
+    """Run DPM-Solver++ (2S) with Brownian noise: two evaluations for each step, and one for the last step.
 
-    k-diffusion's ``sample_dpmpp_sde`` (r = 1/2, eta = s_noise = 1) as diffusers' ``DPMSolverSDEScheduler`` computes it.
+    This is k-diffusion's ``sample_dpmpp_sde`` (after Lu et al., 2022) as diffusers' ``DPMSolverSDEScheduler`` computes
+    it.
 
     Args:
-        latents: initial sample, already scaled by ``init_noise_sigma``; (n, channels, height, width).
-        schedule: tables of sampler ``dpmpp_sde``.
-        noise: asked for update 0 .. 2 * steps - 3, in order.
-        denoise: predicts noise.
+        latents: float32 (n, channels, height, width), the initial sample, already multiplied by ``init_noise_sigma``.
+        schedule: the tables of the sampler ``dpmpp_sde``.
+        noise: a function that returns the noise of an update; it is called for the updates 0 .. 2 * steps - 3, in
+            order.
+        denoise: a function that predicts the noise in a sample.
 
     Yields:
-        The state after each evaluation; the last one holds the result.
+        The state after each evaluation; the last one holds the final latents.
     """
     s, x, base = schedule, latents, latents
     last = s.evaluations - 1
     for k in range(last):
-        denoised = _denoised(s, k, x, denoise)
-        # The first half step starts from x; the second one starts there again, with the midpoint's prediction.
+        denoised = predict_denoised(s, k, x, denoise)
+        # The first half step leads from `base` to the midpoint; the second half step starts from `base` again.
         x = s.sample_coefs[k] * base + s.denoised_coefs[k] * denoised + noise(k) * s.noise_coefs[k]
         if k % 2 == 1:
             base = x
         yield State(k + 1, x, denoised)
-    denoised = _denoised(s, last, x, denoise)
+    # The last step uses Euler's method and ends at sigma = 0.
+    denoised = predict_denoised(s, last, x, denoise)
     derivative = (x - denoised) / s.sigmas[last]
     yield State(last + 1, x + derivative * -s.sigmas[last], denoised)
 
 
-def dpmpp_2m_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[State]:
-    """SDE-DPM-Solver++ (2M), one evaluation a step.
+def sample_dpmpp_2m_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[State]:
+    """Run SDE-DPM-Solver++ (2M): one evaluation for each step.
 
-    diffusers' ``DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", use_karras_sigmas=True)``.
+    This is k-diffusion's ``sample_dpmpp_2m_sde`` (solver midpoint) as diffusers'
+    ``DPMSolverMultistepScheduler(algorithm_type="sde-dpmsolver++", use_karras_sigmas=True)`` computes it.
 
-    Args and yields are those of `dpmpp_sde`, and the noise is asked for update 0 .. steps - 1.
+    Args:
+        latents: float32 (n, channels, height, width), the initial sample, already multiplied by ``init_noise_sigma``.
+        schedule: the tables of the sampler ``dpmpp_2m_sde``.
+        noise: a function that returns the noise of an update; it is called for the updates 0 .. steps - 1, in order.
+        denoise: a function that predicts the noise in a sample.
+
+    Yields:
+        The state after each evaluation; the last one holds the final latents.
     """
     s, x = schedule, latents
     previous = np.zeros_like(latents)
     for k in range(s.evaluations):
-        denoised = _denoised(s, k, x, denoise)
+        denoised = predict_denoised(s, k, x, denoise)
         x = s.sample_coefs[k] * x + s.denoised_coefs[k] * denoised
-        if s.correction_coefs[k]:
+        if s.correction_coefs[k]:  # the second-order term, from the change since the previous evaluation
             x = x + s.correction_coefs[k] * (s.correction_scales[k] * (denoised - previous))
         x = x + s.noise_coefs[k] * noise(k)
         previous = denoised
         yield State(k + 1, x, denoised)
 
 
-def _denoised(schedule: Schedule, k: int, x: Floats, denoise: Denoiser) -> Floats:
+def predict_denoised(schedule: Schedule, k: int, x: Floats, denoise: Denoiser) -> Floats:
+    """Return the prediction of the final latents that follows from the predicted noise at evaluation k.
+
+    Args:
+        schedule: the tables of the sampler.
+        k: the index of the evaluation, 0 .. E - 1.
+        x: float32 (n, channels, height, width), the current sample.
+        denoise: a function that predicts the noise in a sample.
+
+    Returns:
+        float32 of the same shape.
+    """
     epsilon = denoise(x / schedule.input_scales[k], k)
-    return (x - schedule.sigmas[k] * epsilon) / schedule.alphas[k]
+    denoised: Floats = (x - schedule.sigmas[k] * epsilon) / schedule.alphas[k]
+    return denoised
 
 
-LOOPS = {"dpmpp_sde": dpmpp_sde, "dpmpp_2m_sde": dpmpp_2m_sde}
+SamplingLoop = Callable[[Floats, Schedule, NoiseSource, Denoiser], Iterator[State]]
+LOOPS: dict[Sampler, SamplingLoop] = {"dpmpp_sde": sample_dpmpp_sde, "dpmpp_2m_sde": sample_dpmpp_2m_sde}

@@ -1,7 +1,8 @@
-"""The sampler tables of a bundle, read only.
+"""The sampler tables of a bundle.
 
-They are baked from diffusers' own schedulers when the bundle is built (`anon_export.tables`), because the last digits
-of a logarithm or an exponential differ between libraries and one flipped digit in a Brownian query changes an image.
+`anon_export.tables` computes the tables with diffusers' own schedulers when a bundle is built. The runtime does not
+compute them, because the last digits of logarithms and exponentials differ between libraries, and one changed digit in
+a Brownian query changes the image.
 """
 
 from dataclasses import dataclass, fields
@@ -9,36 +10,41 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import BundleError, UsageError
-
-SAMPLERS = ("dpmpp_sde", "dpmpp_2m_sde")
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
+from ..types import Doubles, Floats, Sampler
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Everything a sampler needs to know for one number of steps; E evaluations of the denoiser, E updates.
+    """The tables of one sampler for one number of steps, with E evaluations of the denoiser and E updates.
 
-    With ``x`` the sample that evaluation k sees and ``eps`` the denoiser's output for ``x / input_scales[k]`` at
-    ``timesteps[k]``:  ``denoised = (x - sigmas[k] * eps) / alphas[k]``, and the update adds up
-    ``sample_coefs[k] * base``, ``denoised_coefs[k] * denoised``, ``correction_coefs[k] * (denoised - previous)`` and
-    ``noise_coefs[k] * noise[k]``.
+    With ``x`` the sample at evaluation k and ``eps`` the denoiser's output for ``x / input_scales[k]`` at
+    ``timesteps[k]``, the prediction is ``denoised = (x - sigmas[k] * eps) / alphas[k]``, and the update is the sum of
+    ``sample_coefs[k] * base``, ``denoised_coefs[k] * denoised``, ``correction_coefs[k] * correction_scales[k] *
+    (denoised - previous)`` and ``noise_coefs[k] * noise[k]``. The module `anon_runtime.diffusion.samplers` gives the
+    formulas of the coefficients.
 
     Attributes:
         sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
-        steps: number of steps.
-        init_noise_sigma: float32; standard deviation of the initial latents.
-        timesteps: float64, (E,), in 0..999.
-        input_scales, sigmas, alphas, sample_coefs, denoised_coefs, correction_coefs, noise_coefs: float32, (E,).
-        correction_scales: float32, (E,); ``1 / r0`` of the multistep update, applied to ``denoised - previous``.
-        query_from, query_to: float64, (E,); the noise interval of update k in the Brownian tree; NaN where none.
-        query_scales: float32, (E,); square root of the interval's length.
+        steps: the number of steps.
+        init_noise_sigma: float32, the standard deviation of the initial latents.
+        timesteps: float64 (E,), in 0..999.
+        input_scales: float32 (E,), the numbers that samples are divided by before the denoiser.
+        sigmas: float32 (E,), the noise levels.
+        alphas: float32 (E,), the scales of the signal.
+        sample_coefs: float32 (E,).
+        denoised_coefs: float32 (E,).
+        correction_coefs: float32 (E,).
+        correction_scales: float32 (E,), ``1 / r0`` of the multistep update.
+        noise_coefs: float32 (E,).
+        query_from: float64 (E,), the start of update k's noise interval in the Brownian tree; NaN if the update has
+            none.
+        query_to: float64 (E,), the end of that interval; NaN if the update has none.
+        query_scales: float32 (E,), the square root of the interval's length.
     """
 
-    sampler: str
+    sampler: Sampler
     steps: int
     init_noise_sigma: np.float32
     timesteps: Doubles
@@ -56,26 +62,31 @@ class Schedule:
 
     @property
     def evaluations(self) -> int:
-        """How often the denoiser is called for an image."""
+        """The number of evaluations of the denoiser for one image."""
         return len(self.timesteps)
 
 
-def evaluations(sampler: str, steps: int) -> int:
-    """How often a sampler calls the denoiser: 2 * steps - 1 for dpmpp_sde, steps for dpmpp_2m_sde."""
+def evaluations(sampler: Sampler, steps: int) -> int:
+    """Return the number of evaluations of a sampler: 2 * steps - 1 for dpmpp_sde, steps for dpmpp_2m_sde."""
     return 2 * steps - 1 if sampler == "dpmpp_sde" else steps
 
 
 TABLE_FIELDS = tuple(field.name for field in fields(Schedule) if field.name not in ("sampler", "steps"))
 
 
-def load_schedule(path: Path, sampler: str, steps: int) -> Schedule:
-    """Read the tables of one sampler and number of steps.
+def load_schedule(path: Path, sampler: Sampler, steps: int) -> Schedule:
+    """Return the tables of one sampler and number of steps.
 
-    The file holds, for every sampler and field of `Schedule`, one array ``sampler.field`` with a row a number of steps
-    (row 0 for one step), padded at the end.
+    The file holds one array ``sampler.field`` for every sampler and every field of `Schedule`. Each row of an array
+    belongs to a number of steps, beginning with one step, and is padded at the end.
+
+    Args:
+        path: the file of the tables.
+        sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
+        steps: the number of steps, from 1 to the number of rows.
 
     Raises:
-        UsageError: the file has no such sampler or number of steps.
+        UsageError: the file has no tables for this sampler or number of steps.
         BundleError: the file is not a table file.
     """
     try:

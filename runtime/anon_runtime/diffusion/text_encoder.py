@@ -1,4 +1,4 @@
-"""Prompts to text embeddings: CLIP's tokenizer, windows of 77 tokens, and the text encoder engine."""
+"""From prompts to text embeddings: CLIP's tokenizer, windows of 77 tokens, and the text encoder engine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,32 +8,42 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from ..backends.base import Engine
 from ..errors import BundleError
+from ..types import Engine, Floats
 
 WINDOW = 77
-CONTENT = WINDOW - 2  # a window also holds a begin and an end mark
+CONTENT = WINDOW - 2  # two tokens of a window are its begin mark and its end mark
 
 
 @dataclass(frozen=True)
 class ClipTokenizer:
-    """CLIP's tokenizer with the marks it uses; ``pad`` is what fills a window after its end mark."""
+    """CLIP's tokenizer.
 
-    tokenizer: Tokenizer = field(repr=False)
+    Attributes:
+        library: the tokenizer object of the package ``tokenizers``.
+        begin: the token id of the mark before the content of a window.
+        end: the token id of the mark after the content of a window.
+        pad: the token id that fills a window after its end mark.
+    """
+
+    library: Tokenizer = field(repr=False)
     begin: int
     end: int
     pad: int
 
     @classmethod
     def load(cls, path: Path) -> "ClipTokenizer":
-        """Read a ``tokenizer.json``.
+        """Return the tokenizer in a ``tokenizer.json``.
+
+        Args:
+            path: the file.
 
         Raises:
-            BundleError: the file is no CLIP tokenizer.
+            BundleError: the file does not hold a CLIP tokenizer.
         """
         try:
             tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # tokenizers raises a bare Exception
+        except Exception as error:  # noqa: BLE001 - tokenizers raises a bare Exception
             raise BundleError(str(path), f"not a tokenizer ({error})", "build the bundle again") from None
         tokenizer.no_truncation()
         padding = tokenizer.padding or {}
@@ -46,59 +56,59 @@ class ClipTokenizer:
         return cls(tokenizer, begin, end, padding.get("pad_id", end))
 
     def encode(self, prompt: str) -> list[int]:
-        """Token ids of a prompt, without marks."""
-        ids: list[int] = self.tokenizer.encode(prompt, add_special_tokens=False).ids
+        """Return the token ids of a prompt, without marks."""
+        ids: list[int] = self.library.encode(prompt, add_special_tokens=False).ids
         return ids
 
 
-def split_windows(vocabulary: ClipTokenizer, prompt: str, count: int = 1) -> NDArray[np.int64]:
-    """Token windows of a prompt, at least ``count`` of them: shape (windows, 77).
+def split_windows(tokenizer: ClipTokenizer, prompt: str, count: int = 1) -> NDArray[np.int64]:
+    """Tokenize a prompt into windows.
 
-    Each window holds up to 75 tokens between its own begin and end mark. This is the convention of the AUTOMATIC1111
-    web UI for long prompts (without its search for commas), and of diffusers' community pipeline
-    ``lpw_stable_diffusion`` with ``no_boseos_middle=False``. A prompt of up to 75 tokens gives exactly what
-    ``CLIPTokenizer(padding="max_length")`` gives.
+    Each window holds up to 75 tokens between its own begin mark and end mark. This is the convention of the
+    AUTOMATIC1111 web UI for long prompts (without its search for commas), and of diffusers' community pipeline
+    ``lpw_stable_diffusion`` with ``no_boseos_middle=False``. A prompt of up to 75 tokens gives exactly the result of
+    ``CLIPTokenizer(padding="max_length")``.
+
+    Args:
+        tokenizer: the tokenizer of the text encoder.
+        prompt: any text.
+        count: the lowest number of windows; windows without content are added if the prompt needs fewer.
+
+    Returns:
+        int64 (windows, 77), token ids.
     """
-    ids = vocabulary.encode(prompt)
+    ids = tokenizer.encode(prompt)
     count = max(count, -(-len(ids) // CONTENT))
-    windows = np.full((count, WINDOW), vocabulary.pad, dtype=np.int64)
+    windows = np.full((count, WINDOW), tokenizer.pad, dtype=np.int64)
     for row, start in zip(windows, range(0, count * CONTENT, CONTENT), strict=True):
         content = ids[start : start + CONTENT]
-        row[: len(content) + 2] = [vocabulary.begin, *content, vocabulary.end]
+        row[: len(content) + 2] = [tokenizer.begin, *content, tokenizer.end]
     return windows
 
 
-def cut_phrases(vocabulary: ClipTokenizer, prompt: str) -> list[str]:
-    """The comma-separated phrases of a prompt that one window holds only in part or not at all."""
-    offsets = vocabulary.tokenizer.encode(prompt, add_special_tokens=False).offsets
+def cut_phrases(tokenizer: ClipTokenizer, prompt: str) -> list[str]:
+    """Return the comma-separated phrases of a prompt that do not fit, or only partly fit, into one window."""
+    offsets = tokenizer.library.encode(prompt, add_special_tokens=False).offsets
     if len(offsets) <= CONTENT:
         return []
     kept_end = offsets[CONTENT - 1][1]
     ends = np.cumsum([len(phrase) + 1 for phrase in prompt.split(",")]) - 1
     phrases = zip(prompt.split(","), ends, strict=True)
-    # A phrase may end in spaces, which are no tokens.
+    # Spaces at the end of a phrase do not count, because they are no tokens.
     return [p.strip() for p, end in phrases if p.strip() and end - (len(p) - len(p.rstrip())) > kept_end]
 
 
-def count_windows(vocabulary: ClipTokenizer, *prompts: str) -> int:
-    """How many windows the longest of some prompts needs."""
-    return max(len(split_windows(vocabulary, prompt)) for prompt in prompts)
-
-
-def encode_prompts(
-    prompts: Sequence[str], vocabulary: ClipTokenizer, encoder: Engine, windows: int
-) -> NDArray[np.float32]:
-    """Text embeddings of several prompts.
+def encode_windows(windows: Sequence[NDArray[np.int64]], encoder: Engine) -> Floats:
+    """Return the text embeddings of several prompts, computed in one call.
 
     Args:
-        prompts: positive and negative prompts.
-        vocabulary: the tokenizer.
-        encoder: the text encoder engine: ``input_ids`` (n, 77) -> ``last_hidden_state`` (n, 77, width).
-        windows: shorter prompts are filled up with empty windows to this number, longer ones are cut.
+        windows: for each prompt int64 (windows, 77), token ids; all prompts have the same number of windows.
+        encoder: the text encoder engine, with input ``input_ids`` (n, 77) and output ``last_hidden_state`` (n, 77,
+            width).
 
     Returns:
-        float32 array (prompts, 77 * windows, width).
+        float32 (prompts, 77 * windows, width).
     """
-    ids = np.stack([split_windows(vocabulary, prompt, windows)[:windows] for prompt in prompts])
+    ids = np.stack(windows)
     states = encoder({"input_ids": ids.reshape(-1, WINDOW)})["last_hidden_state"]
-    return np.asarray(states, np.float32).reshape(len(prompts), windows * WINDOW, -1)
+    return np.asarray(states, np.float32).reshape(len(ids), ids.shape[1] * WINDOW, -1)

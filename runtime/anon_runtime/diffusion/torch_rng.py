@@ -1,10 +1,11 @@
-"""torch's normal numbers in numpy, bit for bit.
+"""torch's normal random numbers in numpy, equal in every bit.
 
-torch draws them with mt19937 and the Box-Muller transform, whose logarithm, sine and cosine are polynomials of its own
-(`avx_mathfun.h`, after Cephes), compiled to fused multiply-adds. A fused multiply-add rounds once where numpy's two
-operations round twice; it is computed here in double precision, which holds the product of two floats exactly.
-Sources: pytorch, ``aten/src/ATen/native/cpu/DistributionTemplates.h`` (``normal_fill_AVX2``, ``normal_fill_16``),
-``avx_mathfun.h`` and ``ATen/core/DistributionsHelper.h``; Pommier's ``sse_mathfun``; Moshier's Cephes.
+torch draws them with mt19937 and the Box-Muller transform. It computes the logarithm, sine and cosine with its own
+polynomials (`avx_mathfun.h`, after Cephes), which are compiled to fused multiply-adds. A fused multiply-add rounds
+once, whereas two operations of numpy round twice. It is computed here in double precision, which holds the product of
+two float32 numbers exactly. Sources: pytorch, ``aten/src/ATen/native/cpu/DistributionTemplates.h``
+(``normal_fill_AVX2``, ``normal_fill_16``), ``avx_mathfun.h`` and ``ATen/core/DistributionsHelper.h``; Pommier's
+``sse_mathfun``; Moshier's Cephes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
+from ..types import Doubles, Floats
+
 Words = NDArray[np.uint32]
 
 _BLOCK = 16  # torch draws normal numbers in blocks of 16: 8 cosines, then 8 sines
@@ -21,35 +22,36 @@ _HALF_BLOCK = np.dtype("V32")  # 8 numbers of 4 bytes
 
 
 class NormalStream:
-    """The normal numbers of ``torch.Generator("cpu").manual_seed(seed)``, in the order in which they are drawn.
+    """The normal numbers of ``torch.Generator("cpu").manual_seed(seed)``, in the order in which torch draws them.
 
-    mt19937 is seeded with the low 32 bits of the seed.
+    Args:
+        seed: the seed; its low 32 bits are the seed of mt19937.
     """
 
     def __init__(self, seed: int) -> None:
         words = np.random.MT19937()
         self._words = np.random.Generator(words)
-        self._state = np.random.RandomState(words)  # knows torch's way of seeding
+        self._state = np.random.RandomState(words)  # seeds mt19937 in the same way as torch
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        """Start again with another seed; cheaper than a new stream."""
+        """Restart the stream with another seed, which takes less time than a new stream."""
         self._state.seed(seed & 0xFFFFFFFF)
         self._spare: float | None = None
 
     def draw(self, size: int) -> Floats:
-        """The next ``torch.randn(size)``: float32 of shape (size,)."""
+        """Return the next ``torch.randn(size)``: float32 (size,)."""
         return self._draw_few(size) if size < _BLOCK else self._draw_many(size)
 
     def words(self, count: int) -> Words:
-        """The next random 32-bit words."""
+        """Return the next random 32-bit words: uint32 (count,)."""
         return self._words.integers(0, 1 << 32, count, dtype=np.uint32)
 
     def _draw_many(self, size: int) -> Floats:
         rest = size % _BLOCK
         values = interleave(box_muller(self.words(size)[: size - rest]))
         if rest:
-            # The last 16 values, overlapping the last block, are drawn afresh.
+            # As in torch, the last 16 values are drawn again, although a part of them belongs to the last full block.
             last = interleave(box_muller(self.words(_BLOCK)))
             values = np.concatenate([values[: size - _BLOCK], last])
         return values
@@ -58,7 +60,7 @@ class NormalStream:
         return np.array([self._draw_one() for _ in range(size)], dtype=np.float32)
 
     def _draw_one(self) -> float:
-        """Box-Muller in double precision, two numbers at a time."""
+        """Return the next number of the Box-Muller transform in double precision, which gives two numbers at a time."""
         if self._spare is not None:
             value, self._spare = self._spare, None
             return value
@@ -74,10 +76,17 @@ class NormalStream:
 
 
 def seeded_normals(seeds: Sequence[int], size: int) -> Iterator[Floats]:
-    """``torch.randn(size)`` for each seed: before `interleave`, (2, size / 2), where size is a multiple of 16.
+    """Yield ``torch.randn(size)`` for each seed, in the order of `box_muller` if ``size`` is a multiple of 16.
 
-    Sums can be taken in that order as well, so the values need to be interleaved only once. An array is valid until
-    the next one is asked for.
+    Sums can be taken in that order as well, so that the values are interleaved only once, after the sums.
+
+    Args:
+        seeds: the seeds, of which the low 32 bits are used.
+        size: the number of values for each seed.
+
+    Yields:
+        float32 (2, size / 2) before `interleave` if ``size`` is a multiple of 16, otherwise float32 (size,) in torch's
+        order. An array is valid only until the next one is drawn.
     """
     stream = NormalStream(0)
     if size % _BLOCK:
@@ -85,7 +94,7 @@ def seeded_normals(seeds: Sequence[int], size: int) -> Iterator[Floats]:
             stream.reseed(seed)
             yield stream.draw(size)
         return
-    # A few vectors at a time: enough to outweigh the cost of a numpy call, few enough to stay in the cache.
+    # Four vectors at a time are enough to outweigh the cost of a numpy call, and few enough to stay in the cache.
     words = np.empty((4, size), np.uint32)
     for start in range(0, len(seeds), len(words)):
         some = seeds[start : start + len(words)]
@@ -96,21 +105,27 @@ def seeded_normals(seeds: Sequence[int], size: int) -> Iterator[Floats]:
 
 
 def box_muller(words: Words) -> Floats:
-    """Normal numbers from random words (..., size), size a multiple of 16, paired as torch pairs them.
+    """Return normal numbers from random words, paired in the same way as in torch.
 
-    In each block of 16 the low 24 bits of word j (j < 8) give the radius and those of word j + 8 the angle.
+    In each block of 16 words, the low 24 bits of word j (j < 8) give the radius and the low 24 bits of word j + 8 give
+    the angle.
+
+    Args:
+        words: uint32 (..., size), where size is a multiple of 16. Its memory is overwritten, because new memory for
+            each operation would take longer than the operation itself.
 
     Returns:
-        ``radius * cos(angle)`` and ``radius * sin(angle)``, (2, ..., size / 2); `interleave` brings them into torch's
-        order. The memory of ``words`` is overwritten: fresh memory for each step would take longer than the step.
+        float32 (2, ..., size / 2): ``radius * cos(angle)`` and ``radius * sin(angle)``. `interleave` brings them into
+        torch's order.
     """
     words &= np.uint32(0xFFFFFF)
-    # Halves of a block are moved as items of 32 bytes: numpy's loops over runs of 8 numbers are three times slower.
+    # Halves of a block are moved as items of 32 bytes, because numpy's loops over runs of 8 numbers are three times
+    # slower.
     halves = np.empty((2, words.size // 2), np.uint32)
     halves.view(_HALF_BLOCK)[:] = words.view(_HALF_BLOCK).reshape(-1, 2).T
     radius, angle = uniform = words.view(np.float32).reshape(halves.shape)
     uniform[:] = halves.view(np.int32)
-    # 1 - u and 2 pi u for u = word * 2**-24; the power of two changes no rounding.
+    # The radius needs 1 - u and the angle 2 pi u, with u = word * 2**-24. A power of two does not change the rounding.
     np.subtract(np.float32(2**24), radius, out=radius)
     radius *= np.float32(2.0**-24)
     log_in_place(radius)
@@ -124,7 +139,14 @@ def box_muller(words: Words) -> Floats:
 
 
 def interleave(pairs: Floats) -> Floats:
-    """Bring cosines and sines (2, ..., size / 2) into torch's order (..., size): 8 of each in turn."""
+    """Bring the cosines and sines of `box_muller` into torch's order: 8 cosines and 8 sines in turn.
+
+    Args:
+        pairs: float32 (2, ..., size / 2).
+
+    Returns:
+        float32 (..., size).
+    """
     values = np.empty((*pairs.shape[1:-1], 2 * pairs.shape[-1]), np.float32)
     values.view(_HALF_BLOCK).reshape(-1, 2).T[:] = np.ascontiguousarray(pairs).view(_HALF_BLOCK).reshape(2, -1)
     return values
@@ -139,7 +161,10 @@ _LN2_LOW, _LN2_HIGH = np.float32(-2.12194440e-4), np.float32(0.693359375)
 
 
 def log_in_place(x: Floats) -> None:
-    """Natural logarithm of positive normal numbers, as ``log256_ps``: x = 2**e * (1 + m), a polynomial in m."""
+    """Replace positive (and not subnormal) numbers by their natural logarithms, computed as in ``log256_ps``.
+
+    A number is written as x = 2**e * (1 + m), and a polynomial in m gives the logarithm of 1 + m.
+    """
     bits = x.view(np.int32)
     exponent = bits - _SQRT_HALF_BITS
     exponent >>= 23
@@ -149,7 +174,7 @@ def log_in_place(x: Floats) -> None:
     z, wide = x * x, x.astype(np.float64)
     y, scratch = polynomial(_LOG, wide)
     y *= x
-    # y * z + e * low, fused.
+    # y * z + e * low, as a fused multiply-add.
     scratch[:] = y
     wide[:] = z
     scratch *= wide
@@ -170,15 +195,21 @@ _COS = np.array([2.443315711809948e-5, -1.388731625493765e-3, 4.166664568298827e
 
 
 def cos_sin(x: Floats, cosine: Floats, sine: Floats) -> None:
-    """Cosine and sine of angles in [0, 2 pi], as ``sincos256_ps``; ``x`` is overwritten.
+    """Compute the cosine and sine of angles in [0, 2 pi], as in ``sincos256_ps``.
 
-    The angle is brought to [-pi/4, pi/4] by a multiple of pi/2, and the octant says which polynomial is which.
+    A multiple of pi/2 is subtracted from the angle to bring it into [-pi/4, pi/4], and the octant decides which
+    polynomial gives the cosine and which one the sine.
+
+    Args:
+        x: the angles in radians; the array is overwritten.
+        cosine: the array that the cosines are written to.
+        sine: the array that the sines are written to.
     """
     octant = (x * _QUARTERS).astype(np.int32)
     octant += 1
     octant &= ~1
     j = octant.astype(np.float32)
-    # The products with the first two parts of pi / 4 are exact; the third step has to be fused.
+    # The products with the first two parts of pi / 4 are exact; the third step has to be a fused multiply-add.
     x -= j * _PI_4[0]
     x -= j * _PI_4[1]
     wide = j.astype(np.float64)
@@ -190,7 +221,7 @@ def cos_sin(x: Floats, cosine: Floats, sine: Floats) -> None:
     wide[:] = z
     even, scratch = polynomial(_COS, wide)
     even *= z
-    # even * z - z / 2, fused, and then + 1.
+    # even * z - z / 2 as a fused multiply-add, and then + 1.
     scratch[:] = even
     scratch -= 0.5
     scratch *= wide
@@ -198,13 +229,14 @@ def cos_sin(x: Floats, cosine: Floats, sine: Floats) -> None:
     even += np.float32(1)
     odd, _ = polynomial(_SIN, wide)
     odd *= z
-    # odd * x + x, fused.
+    # odd * x + x, as a fused multiply-add.
     scratch[:] = odd
     scratch += 1
     wide[:] = x
     scratch *= wide
     odd[:] = scratch
-    # Exchange the two where bit 1 of the octant is set; the sine is negative from octant 4 on, the cosine from 2 to 5.
+    # Exchange the two where bit 1 of the octant is set. The sine is negative from octant 4 on, the cosine in octants 2
+    # to 5.
     exchange = octant & 2
     exchange <<= 30
     exchange >>= 31
@@ -220,7 +252,15 @@ def cos_sin(x: Floats, cosine: Floats, sine: Floats) -> None:
 
 
 def polynomial(coefficients: Floats, x: Doubles) -> tuple[Floats, Doubles]:
-    """Horner's scheme in fused single-precision steps; also returns the scratch space it used."""
+    """Evaluate a polynomial by Horner's scheme, whose steps are fused multiply-adds in single precision.
+
+    Args:
+        coefficients: float32, the coefficient of the highest power first.
+        x: float64, the arguments, with values that float32 can represent.
+
+    Returns:
+        The values as float32, and a float64 array of the same shape that the caller may overwrite.
+    """
     scratch = x * np.float64(coefficients[0])
     scratch += coefficients[1]
     y = scratch.astype(np.float32)

@@ -1,1 +1,1 @@
-"""A photo to words: decoding, detection, attributes, prompts."""
+"""From a photo to prompts: decoding, face detection, attributes, and the text of the prompts."""

@@ -1,4 +1,4 @@
-"""What is known about a face: 40 CelebA attributes, age and ethnicity, read by networks or from a file."""
+"""The attributes of a face: 40 CelebA scores, age and ethnicity, computed by engines or loaded from a file."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.base import Engine, check_finite
+from ..backends.base import check_finite
 from ..errors import UsageError
+from ..types import Arrays, Attributes, Engine, Pixels
 from .detection import Face
-from .geometry import Floats, Pixels, align, letterbox
+from .geometry import Reals, align, letterbox
 
 # fmt: off
 CELEBA = (
@@ -24,11 +25,9 @@ CELEBA = (
 # fmt: on
 ETHNICITIES = ("asian", "indian", "black", "white", "middle eastern", "latino hispanic")
 
-# An attribute's score in 0..1; "Ethnic" holds a label and "Age" whole years.
-Attributes = dict[str, float | int | str]
-
+ATTRIBUTE_ROLES = ("face_attributes", "face_age", "face_race")
 _SIDE = 224
-# FaRL's target landmarks: facer's get_std_points_xray(out_size=224, mid_size=500).
+# FaRL's target points for the five landmarks, as facer's get_std_points_xray(out_size=224, mid_size=500) computes them.
 _FARL_POINTS = (
     np.array(
         [[85.82991, 115.7792], [169.0532, 114.3381], [127.574, 167.0006], [90.6964, 204.7014], [167.3069, 203.3733]]
@@ -40,14 +39,30 @@ CLIP_MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 CLIP_STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
-def farl_crop(photo: Pixels, face: Face) -> Floats:
-    """FaRL's input: the aligned face, float32 (3, 224, 224), RGB, normalised as CLIP does."""
+def farl_crop(photo: Pixels, face: Face) -> Reals:
+    """Return FaRL's input for a face: the aligned face, normalized as in CLIP.
+
+    Args:
+        photo: uint8 (height, width, 3), RGB.
+        face: the face to crop.
+
+    Returns:
+        float32 (3, 224, 224), RGB.
+    """
     aligned = align(photo, face.landmarks, _FARL_POINTS, _SIDE) / np.float32(255)
     return ((aligned - CLIP_MEAN) / CLIP_STD).transpose(2, 0, 1)
 
 
-def deepface_crop(photo: Pixels, face: Face) -> Floats:
-    """DeepFace's input: the box letterboxed on black, float32 (224, 224, 3), BGR, 0..1."""
+def deepface_crop(photo: Pixels, face: Face) -> Reals:
+    """Return DeepFace's input for a face: the content of its box, scaled to fit into a black square.
+
+    Args:
+        photo: uint8 (height, width, 3), RGB.
+        face: the face to crop.
+
+    Returns:
+        float32 (224, 224, 3), BGR, values in 0..1.
+    """
     x, y, w, h = face.box
     left, top = int(x), int(y)
     crop = photo[top : max(top + 1, round(y + h)), left : max(left + 1, round(x + w))]
@@ -55,29 +70,30 @@ def deepface_crop(photo: Pixels, face: Face) -> Floats:
 
 
 def read_attributes(engines: Mapping[str, Engine], photos: Sequence[Pixels], faces: Sequence[Face]) -> list[Attributes]:
-    """Attributes of one face in each photo, computed as one batch.
+    """Compute the attributes of one face in each photo, as one batch.
 
     Args:
-        engines: ``face_attributes``, ``face_age`` and ``face_race``; the last two may be one engine with two outputs.
-        photos: uint8, height x width x 3, RGB.
-        faces: one a photo.
+        engines: ``face_attributes``, ``face_age`` and ``face_race`` by role; the last two may be one engine with two
+            outputs.
+        photos: uint8 arrays (height, width, 3), RGB; at least one.
+        faces: one face for each photo.
 
     Returns:
-        For each face ``Ethnic``, ``Age`` and the 40 CelebA scores in alphabetical order.
+        For each face, ``Ethnic``, ``Age`` and the 40 CelebA scores in alphabetical order.
 
     Raises:
-        GenerationError: a network returned NaN or infinity.
+        GenerationError: an engine returned NaN or infinity.
     """
     aligned = np.stack([farl_crop(photo, face) for photo, face in zip(photos, faces, strict=True)])
     boxed = np.stack([deepface_crop(photo, face) for photo, face in zip(photos, faces, strict=True)])
     scores = engines["face_attributes"]({"image": aligned})["probabilities"]
     check_finite(scores, "face_attributes", "on a photo")
-    outputs = {}
+    outputs: Arrays = {}
     for role, engine in {id(engines[role]): (role, engines[role]) for role in ("face_age", "face_race")}.values():
         outputs.update(engine({"image": np.ascontiguousarray(boxed)}))
         for array in outputs.values():
             check_finite(array, role, "on a photo")
-    # The expected value over the classes 0..100, as DeepFace computes it.
+    # The age is the expected value over the classes 0..100, as in DeepFace.
     ages = (np.asarray(outputs["age_probabilities"], np.float64) * np.arange(101)).sum(axis=1)
     races = np.argmax(outputs["race_probabilities"], axis=1)
     return [
@@ -87,10 +103,13 @@ def read_attributes(engines: Mapping[str, Engine], photos: Sequence[Pixels], fac
 
 
 def load_attributes(path: Path) -> Attributes:
-    """Read attributes from a JSON file: the ``attributes`` object of ``anon-run --json``.
+    """Return the attributes in a JSON file, which holds the ``attributes`` object of ``anon-run --json``.
+
+    Args:
+        path: the JSON file.
 
     Raises:
-        UsageError: the file is missing or no such object.
+        UsageError: the file is missing, is not JSON, or holds no valid attributes.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -105,10 +124,16 @@ _EXPECTED = "give the `attributes` object of `anon-run --json`: Ethnic, Age and 
 
 
 def check_attributes(data: Any, what: str) -> Attributes:
-    """Attributes that the prompts can be written from; those that are left out are not mentioned.
+    """Check attributes that a user gives, and return a copy of them.
+
+    ``Ethnic``, ``Age`` and ``Male`` are required. The prompts do not mention attributes that are left out.
+
+    Args:
+        data: the attributes: ``Ethnic`` is text, ``Age`` is a whole number in 0..120, and the scores are in 0..1.
+        what: the name of the setting or file, for the message.
 
     Raises:
-        UsageError: a name is unknown or missing, or a value has no meaning.
+        UsageError: a name is unknown or missing, or a value is out of range.
     """
 
     def refuse(why: str) -> UsageError:

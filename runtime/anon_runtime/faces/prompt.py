@@ -1,18 +1,21 @@
-"""Algorithm 1 of the paper: attributes to a positive and a negative prompt."""
+"""Algorithm 1 of the paper (Piano et al., 2024): from attributes to a positive and a negative prompt."""
 
 from collections.abc import Collection, Mapping
+from typing import Literal, get_args
 
-STYLES = ("paper", "natural")
+PromptStyle = Literal["paper", "natural"]
+STYLES: tuple[PromptStyle, ...] = get_args(PromptStyle)
 
 
 def write_prompts(
-    attributes: Mapping[str, float | int | str], style: str = "paper", ignore: Collection[str] = ()
+    attributes: Mapping[str, float | int | str], style: PromptStyle = "paper", ignore: Collection[str] = ()
 ) -> tuple[str, str]:
-    """Positive and negative prompt for a person, as Algorithm 1 of Piano et al. (2024) writes them.
+    """Return the positive and the negative prompt for a person, following Algorithm 1 of Piano et al. (2024).
 
     Args:
-        attributes: ``Ethnic``, ``Age``, and scores in 0..1; the prompts follow the order of the scores.
-        style: ``paper`` writes FACER's labels to the letter; ``natural`` writes them as words and says "34 year old".
+        attributes: ``Ethnic``, ``Age``, and scores in 0..1; the prompts list the attributes in the order of the
+            mapping.
+        style: ``paper`` uses FACER's labels as they are; ``natural`` writes them as words and says "34 year old".
         ignore: attributes that neither prompt mentions.
     """
     natural = style == "natural"
@@ -32,5 +35,5 @@ def write_prompts(
 
 
 def in_words(name: str) -> str:
-    """A CelebA label as words: ``5_o_Clock_Shadow`` is "5 o'clock shadow"."""
+    """Return a CelebA label in words: ``5_o_Clock_Shadow`` becomes "5 o'clock shadow"."""
     return name.lower().replace("_o_clock", " o'clock").replace("_", " ")

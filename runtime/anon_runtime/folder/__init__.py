@@ -1,1 +1,1 @@
-"""Many photos: finding them, a pipeline of stages, the journal, and runs on one machine or many."""
+"""Runs over many photos: finding the photos, the pipeline, the journal, and runs on one machine or on a cluster."""

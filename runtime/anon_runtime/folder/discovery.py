@@ -1,4 +1,4 @@
-"""Which photos a run is over."""
+"""Finding the photos of a run."""
 
 import glob
 import logging
@@ -13,8 +13,8 @@ from ..faces.decoding import read_file
 from .remote import Remote, is_url, parse, safe_name
 
 log = logging.getLogger(__name__)
-PRIVATE = ".anon-run"  # the folder in an output folder in which files are written; never photos
-# Of a folder's files, those with these endings are photos; a file that is named is one whatever its ending.
+PRIVATE = ".anon-run"  # the private folder in an output folder, for temporary files; it never holds photos
+# A file in a folder is a photo if it has one of these endings. A file that the user names is always a photo.
 SUFFIXES = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff",
     ".webp",
@@ -26,18 +26,19 @@ class Photo:
     """A photo to anonymize.
 
     Attributes:
-        path: of the file, or its URL.
-        name: relative to the folder that was asked for; its portrait goes to the same place in the output folder.
+        path: the path of the file, or its URL.
+        name: the path relative to the folder that the user named. The portrait gets the same relative path in the
+            output folder, with another ending.
     """
 
     path: Path | Remote
     name: Path
 
     def read(self) -> bytes:
-        """The file's content.
+        """Return the content of the file.
 
         Raises:
-            PhotoError: it cannot be read.
+            PhotoError: the file cannot be read.
         """
         return self.path.read() if isinstance(self.path, Remote) else read_file(self.path)
 
@@ -49,13 +50,13 @@ def find_photos(
     avoid: Path | None = None,
     listed: BinaryIO | None = None,
 ) -> Iterator[Photo]:
-    """The photos that arguments stand for, in the same order every time.
+    """Yield the photos that a user's arguments name, in the same order every time.
 
     Args:
         arguments: files, folders, patterns with ``*``, ``?`` or ``[``, URLs, and the text ``-`` for ``listed``.
-        recursive: look into the folders of a folder, too; ``**`` in a pattern always does.
-        avoid: the folder that portraits go to. What lies in it is no photo, unless it is named itself.
-        listed: names of files, a line each, or separated by NUL, as ``find -print0`` writes them.
+        recursive: whether to search the folders inside a folder as well; ``**`` in a pattern always does.
+        avoid: the output folder. The files in it are not photos, except for a file that the user names.
+        listed: the names of files, one per line, or separated by NUL as ``find -print0`` writes them.
 
     Raises:
         UsageError: a folder or a pattern holds no photo, or a folder cannot be read.
@@ -68,8 +69,8 @@ def find_photos(
             yield from _some(_remote(source, recursive), source)
         elif source.is_dir() and avoided.is_it(source):
             if len(sources) == 1:
-                raise UsageError(f"folder {source}", "it is the output folder", "choose another --output")
-            # What a shell makes of `photos/*` has it as well.
+                raise UsageError(f"folder {source}", "it is the output folder", "choose another `output`")
+            # The output folder is left out silently here: a shell may have put it into the list for `photos/*`.
         elif source.is_dir():
             yield from _some(_walk(source, Path(), recursive, avoided, set()), source)
         elif glob.has_magic(str(source)) and not os.path.lexists(source):
@@ -82,7 +83,11 @@ def find_photos(
 
 
 class Avoided:
-    """The output folder, and how many images were left out since they lie in it."""
+    """The output folder, whose files are left out, and the number of images that were left out.
+
+    Args:
+        folder: the output folder; None if there is none.
+    """
 
     def __init__(self, folder: Path | None) -> None:
         self.count = 0
@@ -90,11 +95,11 @@ class Avoided:
         self._real = folder.resolve() if folder is not None and self._identity is not None else None
 
     def is_it(self, folder: Path) -> bool:
-        """Whether a folder is the output folder."""
+        """Return whether a folder is the output folder."""
         return self._identity is not None and _identity(folder) == self._identity
 
     def leave_out(self, photos: Iterable[Photo]) -> Iterator[Photo]:
-        """Pass on what does not lie in it."""
+        """Yield the photos that do not lie in the output folder, and count the others."""
         for photo in photos:
             if self._real is not None and isinstance(photo.path, Path) and self._holds(photo.path):
                 self.count += 1
@@ -110,7 +115,7 @@ def _source(argument: Path | str) -> Path | Remote:
 
 
 def _alone(path: Path | Remote) -> Photo:
-    """A photo that was named, of whose folder nothing is known."""
+    """Return a photo that the user named directly, so that its name has no folder."""
     name = path.path.rpartition("/")[2] if isinstance(path, Remote) else path.name
     return Photo(path, safe_name(name))
 
@@ -131,7 +136,7 @@ def _some(photos: Iterator[Photo], argument: Path | Remote | str) -> Iterator[Ph
         empty = False
         yield photo
     if empty:
-        fix = "check the name, or look into the folders inside with --recursive"
+        fix = "check the name, or look into the folders inside with `recursive`"
         raise UsageError(str(argument), "there is no photo in it", fix)
 
 
@@ -141,7 +146,7 @@ def _read_names(stream: BinaryIO) -> Iterator[Path | Remote]:
         names = content.split(b"\0")
     else:
         names = [name for name in content.split(b"\n") if name]
-        if all(name.endswith(b"\r") for name in names):  # a list that was made on Windows
+        if all(name.endswith(b"\r") for name in names):  # the list was made on Windows
             names = [name[:-1] for name in names]
     return (_source(os.fsdecode(name)) for name in names if name)
 
@@ -149,7 +154,7 @@ def _read_names(stream: BinaryIO) -> Iterator[Path | Remote]:
 def _walk(
     folder: Path, name: Path, recursive: bool, avoided: Avoided, seen: set[tuple[int, int] | None]
 ) -> Iterator[Photo]:
-    """A folder's photos, then those of its folders; each folder once, however many links lead to it."""
+    """Yield the photos in a folder, then those in its folders; each folder only once, even with links."""
     identity = _identity(folder)
     if identity in seen or folder.name == PRIVATE or avoided.is_it(folder):
         return
@@ -169,12 +174,12 @@ def _walk(
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
     if entry.is_symlink():
-        return Path(entry.path).is_dir()  # unlike the entry's own, no error if the link leads to itself
+        return Path(entry.path).is_dir()  # entry.is_dir() would raise an error for a link that leads to itself
     return entry.is_dir()
 
 
 def _identity(folder: Path | None) -> tuple[int, int] | None:
-    """What all paths to one folder have in common; None if there is none."""
+    """Return a value that is the same for all paths to one folder; None if there is no such folder."""
     if folder is None or not folder.is_dir():
         return None
     status = folder.stat()

@@ -1,94 +1,85 @@
-"""What a run's seed makes of a photo: the seed of its portrait, and a name that tells nothing.
+"""The seed and the pseudonym of a photo, made from the photo's content and the run's seed.
 
-The run's seed is a secret where names are hidden: whoever has it and a photo can find the photo's portrait. What is
-made of it, and what the journal keeps to know it again, goes through scrypt, so that every guess at it takes a tenth of
-a second.
+If names are hidden, the run's seed is a secret: a person who has it and a photo can find the photo's portrait.
+Everything that is made from the seed, and the mark of it in the journal, goes through scrypt, so that every guess of
+the seed takes a tenth of a second.
 """
 
 import hashlib
 import hmac
-import operator
 import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
+from ..types import MAX_SEED, SEED_RANGE
 
-MAX_SEED = 2**64 - 1
-SALT = b"anon-engines"  # one for everybody: a photo and a seed have to give the same portrait everywhere
-NUMBER = f"a whole number from 0 to {MAX_SEED}"
-
-
-def check_number(name: str, value: Any, kind: type) -> Any:
-    """A number of any library's as Python's own ``int`` or ``float``.
-
-    Raises:
-        UsageError: it is none; neither truth values nor text count as numbers.
-    """
-    try:
-        if isinstance(value, bool | str | bytes) or type(value).__name__ in ("bool", "bool_"):  # numpy's
-            raise TypeError
-        return operator.index(value) if kind is int else float(value)
-    except (TypeError, ValueError):
-        what = "a whole number" if kind is int else "a number"
-        raise UsageError(f"{name} {value!r}", f"it is not {what}", f"give {what}") from None
-
-
-def check_seed(seed: Any) -> int:
-    """A seed as Python's own ``int``.
-
-    Raises:
-        UsageError: it is not `NUMBER`.
-    """
-    checked: int = check_number("seed", seed, int)
-    if not 0 <= checked <= MAX_SEED:
-        raise UsageError(f"seed {checked}", "it is out of range", f"give {NUMBER}")
-    return checked
+SALT = b"anon-engines"  # a constant, because a photo and a seed must give the same portrait on every machine
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a photo's content makes of it: the seed of its portrait, and a name that tells nothing."""
+    """The values that identify a photo without its name.
+
+    Attributes:
+        seed: the seed of its portrait, 0 .. 2**32 - 1.
+        pseudonym: 32 hexadecimal digits, which do not reveal the photo or its name.
+    """
 
     seed: int
     pseudonym: str
 
 
 def identify(content: bytes, base_seed: int) -> Identity:
-    """A seed of 32 bits and a pseudonym of 128 for a photo, whatever it is called and whichever come before it.
+    """Return the identity of a photo.
 
-    Whoever has the photo and the base seed can find its pseudonym; whoever lacks one of them has to guess it.
+    It depends only on the content and the base seed, not on the name of the photo or on other photos. A person who has
+    both can compute the pseudonym; a person who lacks one of them has to guess it.
+
+    Args:
+        content: the content of the photo's file.
+        base_seed: the run's seed, 0 .. 2**64 - 1.
     """
     digest = hashlib.sha256(content).digest()
 
     def tagged(tag: bytes) -> bytes:
-        return hmac.digest(_slow_hash(_bytes(base_seed), SALT), tag + digest, "sha256")
+        return hmac.digest(slow_hash(_bytes(base_seed), SALT), tag + digest, "sha256")
 
     return Identity(int.from_bytes(tagged(b"seed")[:4], "big"), tagged(b"name")[:16].hex())
 
 
 def identify_source(source: str, base_seed: int) -> str:
-    """What tells two photos of one name apart, in 16 digits that do not tell where they lie."""
-    return hmac.digest(_slow_hash(_bytes(base_seed), SALT), b"source" + os.fsencode(source), "sha256")[:8].hex()
+    """Return 16 hexadecimal digits that distinguish the places of two photos of one name, without revealing the places.
+
+    Args:
+        source: the absolute path or the URL of the photo.
+        base_seed: the run's seed, 0 .. 2**64 - 1.
+    """
+    return hmac.digest(slow_hash(_bytes(base_seed), SALT), b"source" + os.fsencode(source), "sha256")[:8].hex()
 
 
 def mark(secret: bytes) -> dict[str, str]:
-    """What is needed to know a secret again, and tells nothing of it."""
+    """Return a mark of a secret: `is_marked` recognizes the secret by it, but the mark does not reveal the secret."""
     salt = secrets.token_bytes(16)
-    return {"salt": salt.hex(), "scrypt": _slow_hash(secret, salt).hex()}
+    return {"salt": salt.hex(), "scrypt": slow_hash(secret, salt).hex()}
 
 
 def is_marked(marked: Mapping[str, str], secret: bytes) -> bool:
-    """Whether a mark is one of this secret.
+    """Return whether a mark was made from a secret.
+
+    Args:
+        marked: a result of `mark`.
+        secret: the secret to compare with.
 
     Raises:
-        ValueError, KeyError, TypeError: it is no mark.
+        ValueError: the mark is not valid.
+        KeyError: the mark is not valid.
+        TypeError: the mark is not valid.
     """
-    return hmac.compare_digest(_slow_hash(secret, bytes.fromhex(marked["salt"])), bytes.fromhex(marked["scrypt"]))
+    return hmac.compare_digest(slow_hash(secret, bytes.fromhex(marked["salt"])), bytes.fromhex(marked["scrypt"]))
 
 
 def _bytes(base_seed: int) -> bytes:
@@ -96,20 +87,23 @@ def _bytes(base_seed: int) -> bytes:
 
 
 @lru_cache(maxsize=16)
-def _slow_hash(secret: bytes, salt: bytes) -> bytes:
-    """scrypt with 32 MB and a tenth of a second for each guess."""
-    fixed = hashlib.sha256(secret).digest()  # to scrypt, a secret and the same one with zeros behind it are equal
+def slow_hash(secret: bytes, salt: bytes) -> bytes:
+    """Return the scrypt hash of a secret, which takes 32 MB of memory and a tenth of a second."""
+    fixed = hashlib.sha256(secret).digest()  # scrypt would give the same hash for a secret with zeros appended
     return hashlib.scrypt(fixed, salt=salt, n=2**15, r=8, p=1, maxmem=2**26, dklen=32)
 
 
 def read_seed(path: Path) -> tuple[int, bool]:
-    """The seed that a file holds; a file that is not there is made, for its owner's eyes, with a secret one.
+    """Return the seed in a file; a missing file is created with a secret random seed, readable only by its owner.
+
+    Args:
+        path: the file.
 
     Returns:
-        The seed, and whether it was made.
+        The seed, and whether the file was created.
 
     Raises:
-        UsageError: the file cannot be read or made, or holds no seed.
+        UsageError: the file cannot be read or created, or does not hold a seed.
     """
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -124,8 +118,8 @@ def read_seed(path: Path) -> tuple[int, bool]:
         seed = int(path.read_text(encoding="ascii"))
     except OSError as error:
         raise UsageError(f"seed file {path}", error.strerror or str(error), "check its permissions") from None
-    except ValueError:  # its text is not shown: it is a secret
-        raise UsageError(f"seed file {path}", "it holds no number", f"write {NUMBER} into it") from None
+    except ValueError:  # the message does not show the text of the file, because it is a secret
+        raise UsageError(f"seed file {path}", "it holds no number", f"write {SEED_RANGE} into it") from None
     if not 0 <= seed <= MAX_SEED:
-        raise UsageError(f"seed file {path}", "its number is out of range", f"write {NUMBER} into it")
+        raise UsageError(f"seed file {path}", "its number is out of range", f"write {SEED_RANGE} into it")
     return seed, False

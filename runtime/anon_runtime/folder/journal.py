@@ -1,9 +1,9 @@
-"""The journal of an output folder: which photos are done, so that a run that ended early can go on.
+"""The journal of an output folder: it lists the photos that are done, so that an interrupted run can be continued.
 
-``journal.jsonl`` is only ever appended to. Its first line says what all images of the folder have in common, as does
-every line with which it was begun anew; each other line says what became of a photo, and the last one about an output
-counts. A line is written once the image is safely on disk, so that whatever happens, a photo without a line is done
-again, and comes out the same.
+Lines are only ever appended to ``journal.jsonl``. The first line holds what all images of the folder have in common. A
+later line of this kind starts the journal anew. Each other line holds the outcome of one photo; if several lines name
+the same output, the last one counts. A line is written after its portrait is safely on disk. A photo without a line is
+therefore processed again after any interruption, and gives the same portrait.
 """
 
 import fcntl
@@ -22,16 +22,19 @@ from .discovery import PRIVATE
 from .identity import is_marked, mark
 
 NAME = "journal.jsonl"
-ACTORS = "actors"  # in the private folder: locked by every process that works for whoever holds the journal
-OURS = (".anon-run-*", "attempts-*", "stop", ACTORS)  # what the private folder may hold
-SOON = 30.0  # seconds within which such a process ends once it is told to, or its run was killed
+ACTORS = "actors"  # a file in the private folder, locked by every process that works for the journal's holder
+OURS = (".anon-run-*", "attempts-*", "stop", ACTORS)  # the names of all files in the private folder
+SOON = 30.0  # seconds within which such a process ends after a request to stop, or after its run was killed
 BEGINNING = b'{"run": '
 
 
 class Known(NamedTuple):
-    """What the journal tells of an output: its photo's pseudonym, its sha256, and where its photo lay.
+    """The journal's knowledge of an output.
 
-    The first two are empty where the output is of an earlier run, which was begun anew.
+    Attributes:
+        identity: the pseudonym of its photo; empty if the journal was started anew after the output was written.
+        sha256: the sha256 of the file; empty in the same case.
+        source: the result of `identify_source` for its photo; empty if names are hidden.
     """
 
     identity: str
@@ -40,11 +43,11 @@ class Known(NamedTuple):
 
 
 class Notes:
-    """What is known of an output folder, and what is to be added to its journal by whoever holds that.
+    """The known outputs of an output folder, and new entries for its journal, which another process may hold.
 
     Args:
         out: the output folder.
-        known: its outputs.
+        known: its outputs by name.
         overwrite: whether files that no run wrote may be replaced.
     """
 
@@ -53,7 +56,12 @@ class Notes:
         self.entries: list[Mapping[str, Any]] = []
 
     def has(self, identity: str, output: Path) -> bool:
-        """Whether an output is the portrait of that photo, byte for byte as it was written."""
+        """Return whether an output is the portrait of a photo and still has the content that was written.
+
+        Args:
+            identity: the pseudonym of the photo.
+            output: the name of the output, relative to the output folder.
+        """
         known = self.known.get(str(output))
         if known is None or known.identity != identity:
             return False
@@ -63,27 +71,41 @@ class Notes:
             return False
 
     def lists(self, output: Path) -> bool:
-        """Whether an output is one that a run wrote."""
+        """Return whether a run wrote an output.
+
+        Args:
+            output: the name of the output, relative to the output folder.
+        """
         return str(output) in self.known
 
     def is_of_another(self, output: Path, identity: str, source: str) -> bool:
-        """Whether an output is the portrait of a photo that lies somewhere else."""
+        """Return whether an output is the portrait of another photo in another place.
+
+        Args:
+            output: the name of the output, relative to the output folder.
+            identity: the pseudonym of the photo.
+            source: the result of `identify_source` for the photo.
+        """
         known = self.known.get(str(output))
         return known is not None and known.identity not in ("", identity) and known.source != source
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Keep the folder from being taken for idle while a process that does not hold the journal writes into it.
+        """Mark the output folder as in use, while a process that does not hold the journal writes into it.
 
         Raises:
-            OSError: the private folder is not there, or cannot be written.
+            OSError: the private folder is missing or cannot be written.
         """
         with (self.scratch / ACTORS).open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_SH)
             yield
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Note what became of a photo."""
+        """Add the outcome of a photo.
+
+        Args:
+            entry: the fields of the line, in plain JSON types.
+        """
         self._know(entry)
         self.entries.append(entry)
 
@@ -93,19 +115,21 @@ class Notes:
 
 
 class Journal(Notes):
-    """An open journal; no other run can have the folder meanwhile."""
+    """An open journal; while it is open, no other run can use the output folder."""
 
     def __init__(self, out: Path, common: Mapping[str, Any], secret: bytes, *, overwrite: bool = False) -> None:
-        """Lock a folder, read its journal, and tidy up after a run that was killed.
+        """Lock an output folder, read its journal, and remove what a killed run has left.
 
         Args:
-            out: the output folder, which is made if need be.
-            common: what images depend on, beside their photo and the secret; plain JSON types.
-            secret: what else they depend on: the journal keeps what is needed to know it again, and no more.
-            overwrite: begin anew, whatever the journal says is done.
+            out: the output folder, which is created if it is missing.
+            common: the values that all images depend on, besides the photo and the secret; plain JSON types.
+            secret: the secret that the images depend on as well. The journal holds only a mark by which it is
+                recognized.
+            overwrite: whether to start the journal anew, so that no photo counts as done.
 
         Raises:
-            UsageError: another run works on the folder, it holds images of other settings, or its journal is none.
+            UsageError: another run uses the folder, the folder holds images of other settings, or its journal is not
+                valid.
             OutputError: the folder cannot be written.
         """
         super().__init__(out, {}, overwrite=overwrite)
@@ -114,11 +138,11 @@ class Journal(Notes):
             try:
                 out.mkdir(parents=True, exist_ok=True)
                 self._make_scratch()
-                self._file = unless_it_is_open.enter_context((out / NAME).open("ab+"))
+                self.file = unless_it_is_open.enter_context((out / NAME).open("ab+"))
                 self._claim()
                 self._tidy()
                 intact, changed = self._read(common, secret)
-                self._file.truncate(intact)
+                self.file.truncate(intact)
                 if overwrite or changed or not intact:
                     self._append({"run": dict(common), "secret": mark(secret)})
                     self._begin_anew()
@@ -134,12 +158,12 @@ class Journal(Notes):
         self.scratch.chmod(0o700)
 
     def _claim(self) -> None:
-        if not (_try_lock(self._file) and self._alone()):
+        if not (_try_lock(self.file) and self._alone()):
             fix = "wait for it, or choose another folder"
             raise UsageError(f"output folder {self.out}", "another run is writing into it", fix)
 
     def _alone(self) -> bool:
-        """Wait until no actor writes into the folder any more; false if one goes on."""
+        """Wait until no actor writes into the folder; return False if one still does after `SOON` seconds."""
         end = time.monotonic() + SOON
         with suppress(FileNotFoundError), (self.scratch / ACTORS).open("rb+") as file:
             while not _try_lock(file):
@@ -149,23 +173,23 @@ class Journal(Notes):
         return True
 
     def _tidy(self) -> None:
-        """Remove what killed processes were writing."""
+        """Remove the temporary files of killed processes."""
         for pattern in OURS:
             for leftover in self.scratch.glob(pattern):
                 leftover.unlink()
 
     def _read(self, common: Mapping[str, Any], secret: bytes) -> tuple[int, str]:
-        """Take in what is there; returns how many bytes are whole lines, and in which way new images would differ.
+        """Read the journal; return the size of its complete lines, and how new images would differ from the known ones.
 
         Raises:
-            UsageError: there are images, from which they would differ.
+            UsageError: the folder holds images from which new ones would differ, or a line is damaged.
         """
         intact, header = 0, b""
         damage: UsageError | None = None
-        self._file.seek(0)
-        for number, line in enumerate(self._file):
+        self.file.seek(0)
+        for number, line in enumerate(self.file):
             if not line.endswith(b"\n") and (number > 0 or line[: len(BEGINNING)] == BEGINNING[: len(line)]):
-                break  # the run was killed while it wrote this line
+                break  # the run was killed while it was writing this line
             if number == 0 or line.startswith(BEGINNING):
                 header, damage = line, None
                 self._begin_anew()
@@ -179,31 +203,32 @@ class Journal(Notes):
         if damage and not self.overwrite:
             raise damage
         if changed and not self.overwrite and any(known.identity for known in self.known.values()):
-            fix = "run with the same settings to go on, choose another folder, or begin anew with --overwrite"
+            fix = "run with the same settings to go on, choose another folder, or begin anew with `overwrite`"
             raise UsageError(f"output folder {self.out} holds images of another kind", changed, fix)
         return intact, changed
 
     def _begin_anew(self) -> None:
-        """What was written stays known as written by a run, and counts as done no more."""
+        """Keep the known outputs as files that a run wrote, but let none of their photos count as done."""
         self.known.update({output: Known("", "", old.source) for output, old in self.known.items()})
 
     def _compare(self, line: bytes, common: Mapping[str, Any], secret: bytes) -> str:
-        """In which way the images of the folder are others; empty if they are not."""
+        """Return how new images would differ from those in the folder; empty if they would not."""
         try:
             header = json.loads(line)
             old = dict(header["run"])
             if (version := old.get("anon-run")) != common.get("anon-run"):
-                # Other versions have other settings; an early one wrote down the seed, which is nobody's business.
+                # Settings of different versions are not compared. An early version wrote the seed, which the message
+                # must not show.
                 return f"anon-run was {version} and is {common.get('anon-run')}"
             same_secret = is_marked(header["secret"], secret)
         except (ValueError, KeyError, TypeError):
             raise UsageError(str(self.out / NAME), "this is no journal of anon-run", "choose another folder") from None
         changed = [name for name in sorted({*old, *common}) if old.get(name) != common.get(name)]
         differences = [f"{name} was {old.get(name)} and is {common.get(name)}" for name in changed]
-        return "; ".join(differences if same_secret else [*differences, "the seed or --attributes are others"])
+        return "; ".join(differences if same_secret else [*differences, "the seed or `attributes` are others"])
 
     def _take(self, line: bytes, number: int) -> None:
-        """Remember what a line says is done."""
+        """Add the outcome in a line of the journal to the known outputs."""
         try:
             entry = json.loads(line)
             if entry["status"] == "ok":
@@ -218,13 +243,16 @@ class Journal(Notes):
                 self.known[str(output)] = known
         except (ValueError, KeyError, TypeError, AttributeError):
             what, why = f"{self.out / NAME}, line {number + 1}", "this is no line of a journal"
-            raise UsageError(what, why, "restore the file, or begin anew with --overwrite") from None
+            raise UsageError(what, why, "restore the file, or begin anew with `overwrite`") from None
 
     def add(self, entry: Mapping[str, Any]) -> None:
-        """Append what became of a photo.
+        """Append the outcome of a photo to the journal.
+
+        Args:
+            entry: the fields of the line, in plain JSON types.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the journal cannot be written.
         """
         try:
             self._append(entry)
@@ -235,18 +263,20 @@ class Journal(Notes):
 
     def _append(self, entry: Mapping[str, Any]) -> None:
         with self._turn:
-            self._file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
-            self._file.flush()
+            self.file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
+            self.file.flush()
 
     def close(self) -> None:
-        """Put the journal on disk and let the folder go."""
-        with suppress(OSError):  # a folder that cannot be written any more, or something else lies in the private one
+        """Make sure that the journal is on disk, and unlock the folder."""
+        with suppress(OSError):  # the folder cannot be written any more, or the private folder holds other files
             if self._alone():
                 self._tidy()
                 self.scratch.rmdir()
-        for step in (lambda: os.fsync(self._file.fileno()), self._file.close, self._file.close):
-            with suppress(OSError):  # of a full disk, which `add` has told; the second attempt finds nothing to write
-                step()
+        with suppress(OSError):  # the disk is full, which `add` has reported already
+            os.fsync(self.file.fileno())
+        for _ in range(2):
+            with suppress(OSError):  # if the first attempt fails, the second one has nothing left to write and succeeds
+                self.file.close()
 
     def __enter__(self) -> Self:
         return self

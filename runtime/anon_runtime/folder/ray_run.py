@@ -1,9 +1,10 @@
-"""A folder on many machines: a Ray Data job, whose actors hold the engines and do what one machine does.
+"""A folder run on many machines: a Ray Data job whose actors hold the engines and do the same work as one machine.
 
-Actors get names of photos. They read, describe, generate and write them with a `FolderRun` of their own, and send back
-records; neither photos nor portraits travel. The process that was started holds the journal, and adds to it as records
-arrive: what an actor wrote and did not tell is generated again, to the same bytes. Ray starts an actor that died again,
-and gives it what it had.
+Actors receive the names of photos. Each actor has its own `FolderRun`, which reads, describes, generates and writes
+photos, and it sends back records; neither photos nor portraits are sent between the processes. The process that the
+user started holds the journal, and adds entries when records arrive. If an actor wrote a portrait and failed before it
+sent the record, the portrait is generated again, with the same bytes. Ray restarts an actor that failed, and gives it
+the same photos again.
 """
 
 import logging
@@ -24,29 +25,32 @@ from ..errors import AnonError, BackendError, OutputError
 from ..timing import StageTimer
 from .discovery import Photo
 from .journal import Journal, Notes
-from .pipeline import FolderRun, Record, Stop
+from .options import RunOptions
+from .pipeline import FolderRun, Stop
 from .ray_cluster import Cluster
+from .records import Record
 from .threads import PATIENCE
 from .writer import Output
 
 log = logging.getLogger(__name__)
-STOP = "stop"  # a file beside those that are being written: actors are to end
-BATCHES = 4  # that an actor gets at once; reading the first and writing the last of them overlap with no generating
-DEATHS = 3  # of actors over the same photos; Ray itself would go on for ever
+STOP = "stop"  # a file in the private folder, whose existence asks the actors to stop
+BATCHES = 4  # batches that an actor gets in one call; with several, generating overlaps with reading and writing
+DEATHS = 3  # how often actors may die over the same photos; Ray itself would restart them without end
 
 
 @dataclass
 class Result:
-    """What an actor has to tell about some photos.
+    """The result of one call of an actor.
 
     Attributes:
-        entries: for the journal.
-        seconds: time by stage.
-        messages: levels and texts for the log, which may hold names, and stay out of Ray's own logs.
-        error: the run cannot go on.
-        ended: the actor was asked to stop.
-        actor: which one it is.
-        call: how many results it has made, with this one.
+        actor: the name of the actor.
+        call: the number of calls of this actor so far, including this one.
+        records: the records of the photos.
+        entries: the entries for the journal.
+        seconds: the time by stage.
+        messages: levels and texts for the log. They may hold names of photos, so they must not get into Ray's own logs.
+        error: the reason why the run cannot continue; None if it can.
+        ended: whether the actor was asked to stop.
     """
 
     actor: str
@@ -60,7 +64,7 @@ class Result:
 
 
 class _Messages(logging.Handler):
-    """Keeps what is logged, until it is taken."""
+    """A handler that keeps log messages until they are taken."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,20 +75,19 @@ class _Messages(logging.Handler):
 
 
 class Actor:
-    """An actor: engines that are loaded once, and a folder run over what it is sent.
+    """An actor: engines that are loaded once, and a folder run over the photos that it receives.
 
     Args:
-        load: opens the bundle.
-        output: where portraits go; the same folder for all actors.
-        known, overwrite: see `Notes`; the first one is a reference.
-        log_attributes: see `FolderRun`.
-        folder: which paths are relative to.
+        load: a function that opens the bundle.
+        output: the place and the format of the portraits; the same folder for all actors.
+        options: the options of the run.
+        known: a Ray reference to the known outputs, see `Notes`.
+        folder: the folder that relative paths refer to.
     """
 
     def __init__(
-        self, load: Callable[[], Anonymizer], output: Output, known: Any, overwrite: bool, log_attributes: bool,
-        folder: Path,
-    ) -> None:  # fmt: skip
+        self, load: Callable[[], Anonymizer], output: Output, options: RunOptions, known: Any, folder: Path
+    ) -> None:
         import ray
 
         warnings.filterwarnings("ignore", module="PIL")
@@ -93,16 +96,20 @@ class Actor:
         logger.propagate = False
         logger.setLevel(logging.INFO)
         logger.addHandler(self._messages)
-        with suppress(OSError):  # another machine need not have it if all paths are absolute
+        with suppress(OSError):  # another machine does not need this folder if all paths are absolute
             os.chdir(folder)
-        self._load, self._output, self._log_attributes = load, output, log_attributes
-        self._notes = Notes(output.root, dict(ray.get(known)), overwrite=overwrite)
+        self._load, self._output, self._options = load, output, options
+        self._notes = Notes(output.root, dict(ray.get(known)), overwrite=options.overwrite)
         self._stop = Flag(self._notes.scratch / STOP)
         self._name, self._calls = uuid4().hex, 0
         self._run: FolderRun | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        """One row of photos to one row of a `Result`, pickled."""
+        """Process one row of photos, and return one row with a pickled `Result`.
+
+        Args:
+            batch: a batch of one row: ``number``, the number of the row, and ``photos``, the pickled photos.
+        """
         self._calls += 1
         result = Result(self._name, self._calls)
         if not self._stop.is_set():
@@ -118,19 +125,18 @@ class Actor:
 
     def _generate(self, photos: Sequence[Photo], result: Result) -> None:
         if self._run is None:
-            options: dict[str, Any] = {"stop": self._stop, "log_attributes": self._log_attributes}
-            self._run = FolderRun(self._load(), self._output, self._notes, **options)
-        self._run.clock.seconds = result.seconds
+            self._run = FolderRun(self._load(), self._output, self._options, self._notes, stop=self._stop)
+        self._run.timer.seconds = result.seconds
         for record in self._run.records(photos):
             result.records.append(record)
 
 
 @contextmanager
 def _attempt(notes: Notes, number: int) -> Iterator[None]:
-    """Count how often a part of the photos was begun, in a file that is gone once it is done.
+    """Count the attempts on one row of photos, in a file that is removed when the row is done.
 
     Raises:
-        BackendError: each attempt before this one ended its process, and so would the next.
+        BackendError: each of the previous attempts ended its process, so that the next one would probably do the same.
         OutputError: the output folder cannot be written.
     """
     counter = notes.scratch / f"attempts-{number}"
@@ -145,45 +151,52 @@ def _attempt(notes: Notes, number: int) -> Iterator[None]:
         stack.callback(counter.unlink, missing_ok=True)
         if counter.stat().st_size > DEATHS:
             why = f"{DEATHS} actors in a row were killed or crashed over the same photos"
-            raise BackendError("--ray", why, "look at their memory; the same command goes on where it ended")
+            raise BackendError("`ray`", why, "look at their memory; the same command goes on where it ended")
         yield
 
 
 @dataclass(frozen=True)
 class Flag:
-    """An event that machines with a folder in common can see."""
+    """A request to stop that all machines with a common folder can see.
+
+    Attributes:
+        path: the file whose existence is the request.
+    """
 
     path: Path
 
     def is_set(self) -> bool:
-        """Whether the file is there."""
+        """Return whether the file exists."""
         return self.path.exists()
 
 
-class ScaledRun:
-    """The same as a `FolderRun`, on a cluster.
+class RayRun:
+    """A run over many photos on a cluster; it has the same methods as a `FolderRun`.
 
     Args:
-        cluster: see `connect`.
-        output: a folder that all machines of the cluster have under the same path.
-        journal: of the folder.
-        stop: when set, the run ends after the images that are being generated.
-        log_attributes: write what was read from the photos into the journal.
+        cluster: the cluster, see `connect`.
+        output: the place and the format of the portraits; all machines must have the folder under the same path.
+        options: the options of the run.
+        journal: the journal of the folder.
+        stop: when its ``is_set`` returns True, the run ends after the images that are being generated.
+
+    Attributes:
+        timer: the time by stage.
     """
 
-    def __init__(self, cluster: Cluster, output: Output, journal: Journal, *, stop: Stop, log_attributes: bool) -> None:
-        self._cluster, self._output, self._journal = cluster, output, journal
-        self._stop, self._log_attributes = stop, log_attributes
-        self.clock = StageTimer()
+    def __init__(self, cluster: Cluster, output: Output, options: RunOptions, journal: Journal, *, stop: Stop) -> None:
+        self._cluster, self._output, self._options, self._journal = cluster, output, options, journal
+        self._stop = stop
+        self.timer = StageTimer()
 
     def records(self, photos: Sequence[Photo]) -> Iterator[Record]:
-        """Anonymize photos; yields what became of each, as it becomes known; see `FolderRun.records`."""
-        size = self._cluster.batch * BATCHES
+        """Anonymize photos, and yield the record of each photo as soon as it is known; see `FolderRun.records`."""
+        size = self._options.batch_size * BATCHES
         parts = [photos[i : i + size] for i in range(0, len(photos), size)]
         actors = min(self._cluster.actors, len(parts))
         log.info("actors on the cluster: %d, each with %s", actors, self._cluster.share)
         heard: Counter[str] = Counter()
-        ended: Counter[str] = Counter()  # the latest call of each actor that has seen the stop
+        ended: Counter[str] = Counter()  # the number of the latest call of each actor that was asked to stop
         with _passed_on(self._stop, self._journal.scratch / STOP):
             for result in self._results(parts, actors):
                 for level, message in result.messages:
@@ -191,38 +204,43 @@ class ScaledRun:
                 for entry in result.entries:
                     self._journal.add(entry)
                 for stage, seconds in result.seconds.items():
-                    self.clock.seconds[stage] = self.clock.seconds.get(stage, 0.0) + seconds
+                    self.timer.seconds[stage] = self.timer.seconds.get(stage, 0.0) + seconds
                 yield from result.records
                 if result.error is not None:
                     raise result.error
                 heard[result.actor] += 1
                 if result.ended:
                     ended[result.actor] = max(ended[result.actor], result.call)
-                # Results come in any order: what was being generated may be behind what was not begun any more.
+                # Results arrive in any order: the result of a call that generated images may arrive after the result of
+                # a later call that was stopped at once. The run is over when all calls up to the latest one have
+                # arrived.
                 if len(ended) == actors and heard >= ended:
                     return
 
     def _results(self, parts: Sequence[Sequence[Photo]], actors: int) -> Iterator[Result]:
         import ray
 
-        known, overwrite = ray.put(self._journal.known), self._journal.overwrite
-        arguments = (self._cluster.load, self._output, known, overwrite, self._log_attributes, Path.cwd())
+        known = ray.put(self._journal.known)
+        arguments = (self._cluster.load, self._output, self._options, known, Path.cwd())
         rows = [{"number": i, "photos": pickle.dumps(part)} for i, part in enumerate(parts)]
         job = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Actor, batch_size=1, fn_constructor_args=arguments,
-            compute=ray.data.ActorPoolStrategy(size=actors), **self._cluster.resources,
-        )  # fmt: skip
+            Actor,
+            batch_size=1,
+            fn_constructor_args=arguments,
+            compute=ray.data.ActorPoolStrategy(size=actors),
+            **self._cluster.resources,
+        )
         try:
             for batch in job.iter_batches(batch_size=None, prefetch_batches=0):
                 yield from map(pickle.loads, batch["result"])
         except ray.exceptions.RayError as error:
             why = f"the cluster gave up ({str(error).splitlines()[0]})"
-            raise BackendError("--ray", why, "look at Ray's logs; the same command goes on where it ended") from None
+            raise BackendError("`ray`", why, "look at Ray's logs; the same command goes on where it ended") from None
 
 
 @contextmanager
 def _passed_on(stop: Stop, flag: Path) -> Iterator[None]:
-    """Let actors know when this process is asked to stop."""
+    """Tell the actors, by a file, when this process is asked to stop."""
     over = threading.Event()
 
     def watch() -> None:

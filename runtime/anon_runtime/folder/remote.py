@@ -1,4 +1,4 @@
-"""Photos behind URLs, such as ``s3://bucket/folder``, through the file systems of pyarrow."""
+"""Photos at URLs, such as ``s3://bucket/folder``, read through the file systems of pyarrow."""
 
 import re
 from collections.abc import Iterator
@@ -8,53 +8,58 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from ..backends.base import first_line
-from ..errors import UsageError
+from ..errors import UsageError, first_line
 from ..faces.decoding import MAX_BYTES, check_bytes, reading
 
 URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL, not a path."""
+    """Return whether a text is a URL and not a path."""
     return URL.match(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A file or a folder behind a URL.
+    """A file or a folder at a URL.
 
     Attributes:
-        root: URL of its file system: scheme, bucket or host, and options; may hold secrets.
-        path: in that file system.
+        root: the URL of its file system, with scheme, bucket or host, and options; it may hold secrets.
+        path: the path in that file system.
     """
 
     root: str
     path: str
 
     def __str__(self) -> str:
-        """Its URL without secrets."""
+        """Return the URL without secrets."""
         return f"{urlsplit(self.root).scheme}://{self.path}"
 
     def read(self) -> bytes:
-        """Its content.
+        """Return the content of the file.
 
         Raises:
-            PhotoError: there is none, it cannot be read, or it is larger than any photo.
+            PhotoError: the file is missing, cannot be read, or is larger than any photo.
         """
-        with reading(str(self)), _open(self.root)[0].open_input_stream(self.path, compression=None) as file:
+        with reading(), open_file_system(self.root)[0].open_input_stream(self.path, compression=None) as file:
             content: bytes = file.read(MAX_BYTES + 1)
-        check_bytes(str(self), len(content))
+        check_bytes(len(content))
         return content
 
     def files(self, *, recursive: bool) -> Iterator[tuple["Remote", Path]] | None:
-        """The files of a folder with their names in it, in the order of their names; None if this is no folder.
+        """Return the files of a folder with their names relative to it, sorted by name; None if this is not a folder.
 
-        ``..`` in a name, which a bucket may hold, leads nowhere.
+        Names in a bucket may contain ``..``; these parts are removed.
+
+        Args:
+            recursive: whether to list the files in the folders inside as well.
+
+        Raises:
+            UsageError: the folder cannot be listed.
         """
         from pyarrow.fs import FileSelector, FileType
 
-        system = _open(self.root)[0]
+        system = open_file_system(self.root)[0]
         try:
             if system.get_file_info(self.path).type is not FileType.Directory:
                 return None
@@ -69,27 +74,37 @@ class Remote:
 
 
 def parse(url: str) -> Remote | Path:
-    """A URL; ``file:`` is a path as any other.
+    """Return the file or folder at a URL; a URL with ``file:`` is returned as a path.
+
+    Args:
+        url: the URL.
 
     Raises:
-        UsageError: there is no such file system, or no pyarrow.
+        UsageError: there is no such file system, or pyarrow is not installed.
     """
     parts = urlsplit(url)
     if parts.scheme.lower() == "file":
         return Path(unquote(parts.path))
     root = urlunsplit(SplitResult(parts.scheme, parts.netloc, "/", parts.query, ""))
-    # A bucket is the beginning of its files' paths; a host is not.
-    return Remote(root, _open(root)[1].rstrip("/") + unquote(parts.path).rstrip("/"))
+    # The paths of files in a bucket begin with the name of the bucket. Paths on a host do not begin with the host.
+    return Remote(root, open_file_system(root)[1].rstrip("/") + unquote(parts.path).rstrip("/"))
 
 
 def safe_name(path: str) -> Path:
-    """A relative path that stays where it is put, whatever an object in a bucket is called."""
+    """Return a relative path that cannot leave its folder, made from the name of any object in a bucket."""
     return Path(*[part for part in path.split("/") if part not in ("", ".", "..")] or ["photo"])
 
 
 @cache
-def _open(root: str) -> tuple[Any, str]:
-    """A file system, and what paths in it begin with."""
+def open_file_system(root: str) -> tuple[Any, str]:
+    """Return a file system of pyarrow, and the prefix of all paths in it.
+
+    Args:
+        root: the URL of the file system.
+
+    Raises:
+        UsageError: there is no such file system, or pyarrow is not installed.
+    """
     shown = urlsplit(root).scheme + "://"
     try:
         from pyarrow.fs import FileSystem
@@ -99,7 +114,7 @@ def _open(root: str) -> tuple[Any, str]:
     try:
         system, prefix = FileSystem.from_uri(root)
     except (ValueError, OSError, ImportError) as error:
-        why = first_line(error).replace(root, shown)  # it may hold secrets
+        why = first_line(error).replace(root, shown)  # the URL may hold secrets
         fix = "use s3://bucket/folder, gs://bucket/folder, hdfs://host/folder, or a path"
         raise UsageError(f"{shown} as an input", f"it cannot be opened ({why})", fix) from None
     return system, prefix

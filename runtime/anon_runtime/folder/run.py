@@ -1,12 +1,9 @@
-"""What ``anon-run`` does once its options are understood: photos or one prompt, with signals and a summary."""
+"""A folder run from start to end: its checks, its journal, and the choice between this machine and a cluster."""
 
 import hashlib
 import json
-import logging
-import os
 import platform
 import secrets
-import signal
 import threading
 import time
 from collections import Counter
@@ -14,212 +11,212 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
-from .. import __version__
 from ..anonymizer import Anonymizer
 from ..bundle.manifest import MANIFEST
-from ..console import Reporter, show_description
-from ..errors import AnonError, BundleError, UsageError
-from ..types import Request
+from ..errors import BundleError, UsageError
 from .discovery import Photo
 from .journal import Journal
-from .pipeline import FolderRun, Record, Stop
+from .options import RunOptions
+from .pipeline import FolderRun, Stop
 from .ray_cluster import Cluster
-from .ray_run import ScaledRun
+from .ray_run import RayRun
+from .records import Record
 from .writer import Output
 
-log = logging.getLogger(__name__)
-INTERRUPTED = 130  # the exit code of a process that Ctrl-C ended
+
+class Listener(Protocol):
+    """The interface of an object that shows the progress of a run."""
+
+    def bar(self, total: int) -> AbstractContextManager[None]:
+        """Return a context in which ``total`` photos are processed."""
+        ...
+
+    def evaluation(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` evaluations of the current batch are done."""
+        ...
+
+    def record(self, record: Record) -> None:
+        """Show the record of a photo."""
+        ...
 
 
-def run_photos(
-    anonymizer: Anonymizer, photos: Sequence[Photo], output: Output, reporter: Reporter, *,
-    overwrite: bool = False, max_failures: int | None = None, log_attributes: bool = False,
+@dataclass(frozen=True)
+class Summary:
+    """The summary of a run.
+
+    Attributes:
+        counts: the number of photos by status.
+        seconds: the time of the whole run.
+        stages: the time by stage; since stages work at the same time, the sum may be larger than the time of the run.
+        ended: why the run ended: ``finished`` (all photos were processed), ``stopped`` (it was asked to stop), or
+            ``failures`` (too many photos failed).
+    """
+
+    counts: Counter[str]
+    seconds: float
+    stages: Mapping[str, float]
+    ended: Literal["finished", "stopped", "failures"]
+
+
+@dataclass(frozen=True)
+class Either:
+    """A request to stop that is set if one of two others is set.
+
+    Attributes:
+        one: a request to stop.
+        other: another request to stop.
+    """
+
+    one: Stop
+    other: Stop
+
+    def is_set(self) -> bool:
+        """Return whether one of the two is set."""
+        return self.one.is_set() or self.other.is_set()
+
+
+def run_folder(
+    anonymizer: Anonymizer,
+    photos: Sequence[Photo],
+    output: Output,
+    options: RunOptions,
+    listener: Listener,
+    *,
+    stopping: AbstractContextManager[Stop],
     connected: AbstractContextManager[Cluster | None] | None = None,
-) -> int:  # fmt: skip
-    """Anonymize photos; returns the exit code.
+) -> Summary:
+    """Anonymize photos and return a summary of the run.
 
     Args:
-        connected: gives the cluster that does the work; None is this machine.
+        anonymizer: reads photos and generates portraits.
+        photos: the photos.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+        listener: shows the progress of the run.
+        stopping: a context that gives a request to stop. When its ``is_set`` returns True, the run ends after the
+            images that are being generated.
+        connected: a context that gives the cluster to run on; None means this machine.
 
     Raises:
-        AnonError: the run cannot go on, or more than ``max_failures`` photos failed.
+        AnonError: the run cannot continue.
     """
-    _check(anonymizer, output, overwrite=overwrite, elsewhere=connected is not None)
-    if output.rename == "hash":  # the order of lines and files would be that of the names
+    check_run(anonymizer, output, options, elsewhere=connected is not None)
+    if output.rename == "hash":  # otherwise the order of lines and files would be that of the photos' names
         photos = secrets.SystemRandom().sample(photos, len(photos))
     counts: Counter[str] = Counter()
     enough = threading.Event()
     with ExitStack() as stack:
         cluster = stack.enter_context(connected or nullcontext())
-        # The cluster is gone before the journal is closed: no actor writes into a folder that is not locked any more.
-        with _journal(anonymizer, output, overwrite=overwrite) as journal, _stopping() as stop, stack.pop_all():
-            run = _start(anonymizer, output, journal, Either(stop, enough), log_attributes, reporter, cluster)
+        # The cluster is shut down before the journal is closed, so that no actor writes into a folder that is not
+        # locked.
+        with _journal(anonymizer, output, options) as journal, stopping as stop, stack.pop_all():
+            run = _start(anonymizer, output, options, journal, Either(stop, enough), listener, cluster)
             start = time.perf_counter()
-            with reporter.bar(len(photos)):
+            with listener.bar(len(photos)):
                 for record in run.records(photos):
                     counts[record.status] += 1
-                    reporter.record(record)
-                    if max_failures is not None and counts["error"] > max_failures:
+                    listener.record(record)
+                    if options.max_failures is not None and counts["error"] > options.max_failures:
                         enough.set()
-            reporter.summary(counts, time.perf_counter() - start, run.clock.seconds, output.root)
-    if enough.is_set():
-        why = f"{counts['error']} photos failed, and --max-failures is {max_failures}"
-        raise AnonError("the run was ended", why, "look at the reasons; the same command goes on where it ended")
-    if stop.is_set() and counts.total() < len(photos):
-        log.warning("interrupted; the same command%s goes on where it ended", " without --overwrite" * overwrite)
-        return INTERRUPTED
-    return 3 if counts["error"] else 0
+            seconds = time.perf_counter() - start
+    stopped = stop.is_set() and counts.total() < len(photos)
+    return Summary(
+        counts, seconds, run.timer.seconds, "failures" if enough.is_set() else "stopped" if stopped else "finished"
+    )
 
 
-def _check(anonymizer: Anonymizer, output: Output, *, overwrite: bool, elsewhere: bool) -> None:
-    """Make sure that a run can work before it leaves anything on disk.
+def check_run(anonymizer: Anonymizer, output: Output, options: RunOptions, *, elsewhere: bool = False) -> None:
+    """Check that a run can start, before it writes anything to disk.
+
+    Args:
+        anonymizer: reads photos and generates portraits.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+        elsewhere: whether other machines do the work, so that the device of this machine does not matter.
 
     Raises:
-        AnonError: it cannot.
+        AnonError: the run cannot start.
     """
-    settings = anonymizer.settings
-    anonymizer.check(settings)
-    anonymizer.check_faces(settings)
-    if output.rename == "hash" and settings.seed == 0:
+    anonymizer.check()
+    if output.rename == "hash" and options.seed == 0:
         why = "with seed 0, which everybody knows, whoever has a photo can find its portrait"
-        fix = "give --seed-file FILE (a file that is not there is made, with a secret number in it)"
-        raise UsageError("--rename hash", why, fix)
-    if output.file is not None and not overwrite:
+        raise UsageError("`rename` hash", why, "give a secret seed, for example with `seed_file`")
+    if output.file is not None and not options.overwrite:
         output.check_free(output.file)
     if not elsewhere:
-        anonymizer.engine("face_detector")  # a device that is not there is no photo's fault
-
-
-@dataclass(frozen=True)
-class Either:
-    """Set if one of two events is."""
-
-    one: threading.Event
-    other: threading.Event
-
-    def is_set(self) -> bool:
-        """Whether it is."""
-        return self.one.is_set() or self.other.is_set()
+        _ = anonymizer.engines["face_detector"]  # a missing device must be an error of the run and not of each photo
 
 
 def _start(
-    anonymizer: Anonymizer, output: Output, journal: Journal | None, stop: Stop, log_attributes: bool,
-    reporter: Reporter, cluster: Cluster | None,
-) -> FolderRun | ScaledRun:  # fmt: skip
+    anonymizer: Anonymizer,
+    output: Output,
+    options: RunOptions,
+    journal: Journal | None,
+    stop: Stop,
+    listener: Listener,
+    cluster: Cluster | None,
+) -> FolderRun | RayRun:
     if cluster is None:
-        progress = reporter.evaluation
-        return FolderRun(anonymizer, output, journal, stop=stop, log_attributes=log_attributes, progress=progress)
+        return FolderRun(anonymizer, output, options, journal, stop=stop, progress=listener.evaluation)
     if journal is None:
-        raise UsageError("--ray", "a single portrait is no work for a cluster", "name a folder for the output")
-    load = partial(_load_same, cluster.load, output, describe_run(anonymizer, output))
-    return ScaledRun(replace(cluster, load=load), output, journal, stop=stop, log_attributes=log_attributes)
+        raise UsageError("`ray`", "a single portrait is no work for a cluster", "name a folder for the output")
+    load = partial(_load_same, cluster.load, output, options, describe_run(anonymizer, output, options))
+    return RayRun(replace(cluster, load=load), output, options, journal, stop=stop)
 
 
-def _load_same(load: Callable[[], Anonymizer], output: Output, common: Mapping[str, Any]) -> Anonymizer:
-    """Open a bundle on another machine, which has to generate the same images.
+def _load_same(
+    load: Callable[[], Anonymizer], output: Output, options: RunOptions, common: Mapping[str, Any]
+) -> Anonymizer:
+    """Open a bundle on another machine, and check that it generates the same images there.
 
     Raises:
-        BundleError: it would not.
+        BundleError: it would generate other images.
     """
     anonymizer = load()
-    own = describe_run(anonymizer, output)
+    own = describe_run(anonymizer, output, options)
     if changed := [name for name in common if own.get(name) != common[name]]:
         why = "; ".join(f"{name} is {common[name]} here and {own.get(name)} there" for name in changed)
-        raise BundleError(f"{anonymizer.bundle.path} on {platform.node()}", why, "give all machines the same one")
+        raise BundleError(
+            f"{anonymizer.engines.bundle.path} on {platform.node()}", why, "give all machines the same one"
+        )
     return anonymizer
 
 
 @contextmanager
-def _journal(anonymizer: Anonymizer, output: Output, *, overwrite: bool) -> Iterator[Journal | None]:
-    """The journal of an output folder; a single file has none."""
+def _journal(anonymizer: Anonymizer, output: Output, options: RunOptions) -> Iterator[Journal | None]:
+    """Open the journal of an output folder; a single file has no journal."""
     if output.file is not None:
         yield None
         return
-    settings = anonymizer.settings
-    secret = json.dumps([settings.seed, settings.attributes], sort_keys=True).encode()
-    with Journal(output.root, describe_run(anonymizer, output), secret, overwrite=overwrite) as journal:
+    secret = json.dumps([options.seed, anonymizer.reader.options.attributes], sort_keys=True).encode()
+    common = describe_run(anonymizer, output, options)
+    with Journal(output.root, common, secret, overwrite=options.overwrite) as journal:
         yield journal
 
 
-def describe_run(anonymizer: Anonymizer, output: Output) -> dict[str, Any]:
-    """What the images of a folder have in common, in plain JSON types, but for what may be a secret."""
-    settings = asdict(anonymizer.settings)
-    del settings["seed"], settings["attributes"]
-    # Above one, an image does not depend on the size of its batch; of one, it differs by a last digit.
-    settings["batched"] = anonymizer.batch_size > 1
-    del settings["batch_size"]
-    # Sums of large networks depend on both in their last digits, and they are the machine's if nobody says.
-    settings |= {"device": anonymizer.device, "threads": anonymizer.threads}
-    engines = _digest((anonymizer.bundle.path / MANIFEST).read_bytes())
+def describe_run(anonymizer: Anonymizer, output: Output, options: RunOptions) -> dict[str, Any]:
+    """Return the values that all images of a folder depend on, in plain JSON types and without secrets.
+
+    Args:
+        anonymizer: reads photos and generates portraits.
+        output: the place and the format of the portraits.
+        options: the options of the run.
+    """
+    from .. import __version__
+
+    reading = asdict(anonymizer.reader.options)
+    del reading["attributes"]
+    settings = reading | asdict(anonymizer.generator.options) | {"no_face": options.no_face}
+    # An image does not depend on the batch size if it is above 1. With a batch size of 1, last digits differ.
+    settings["batched"] = options.batch_size > 1
+    # The last digits of sums in large networks depend on the device and the number of threads. Both depend on the
+    # machine if the user has not chosen them.
+    engines = anonymizer.engines
+    settings |= {"device": engines.device, "threads": engines.threads}
+    manifest = hashlib.sha256((engines.bundle.path / MANIFEST).read_bytes()).hexdigest()[:16]
     naming = {"format": output.format, "quality": output.quality, "suffix": output.suffix, "rename": output.rename}
-    common: dict[str, Any] = json.loads(json.dumps({"anon-run": __version__, "engines": engines} | settings | naming))
-    return common
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
-
-
-@contextmanager
-def _stopping() -> Iterator[threading.Event]:
-    """An event that Ctrl-C or a polite kill sets; a second one ends the process at once."""
-    stop = threading.Event()
-
-    def ask(number: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-        log.warning("ending after the images that are being generated; once more to end at once")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def describe_photos(anonymizer: Anonymizer, photos: Sequence[Photo], *, as_json: bool) -> int:
-    """Print what is read from photos, or the settings' attributes; returns the exit code."""
-    if not photos:
-        d = anonymizer.describe(None)
-        r = d.request
-        show_description(Record(None, None, "ok", None, r.seed, r.prompt, r.negative_prompt, d.attributes), as_json)
-        return 0
-    failed = 0
-    for record in FolderRun(anonymizer, Output(Path())).descriptions(photos):
-        failed += record.status == "error"
-        show_description(record, as_json)
-    return 3 if failed else 0
-
-
-def run_request(
-    anonymizer: Anonymizer, request: Request | None, output: Output, name: str, reporter: Reporter, *,
-    overwrite: bool = False,
-) -> int:  # fmt: skip
-    """Generate one prompt, or the settings' attributes; an error ends the run."""
-    anonymizer.check(anonymizer.settings)
-    path = output.file or output.name(Photo(Path(name), Path(name)))
-    if not overwrite:
-        output.check_free(path)
-    if request is not None and not request.prompt.strip():
-        raise UsageError("--prompt", "it is empty", "describe the image")
-    description = None
-    if request is None:
-        description = anonymizer.describe(None)
-        request = description.request
-    with reporter.bar(1):
-        portrait = anonymizer.generate([request], progress=reporter.evaluation)[0]
-        portrait = portrait.of(description) if description else portrait
-        start = time.perf_counter()
-        output.write(path, portrait.image)
-        record = Record.of(portrait, None, output.root / path, {"write": time.perf_counter() - start})
-        reporter.record(record)
-    log.info("%s (%.1f s)", record.output, record.seconds["total"])
-    return 0
+    common = {"anon-run": __version__, "engines": manifest} | settings | naming
+    plain: dict[str, Any] = json.loads(json.dumps(common))
+    return plain

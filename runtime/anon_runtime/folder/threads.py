@@ -1,4 +1,4 @@
-"""Stages that work at the same time, joined by queues that hold little."""
+"""Pipeline stages that work at the same time, connected by short queues."""
 
 import threading
 from collections import deque
@@ -10,11 +10,18 @@ from typing import TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
-PATIENCE = 0.1  # seconds between looks at whether the other side is gone
+PATIENCE = 0.1  # seconds between checks whether the other side has ended
 
 
 def in_order(work: Callable[[A], B], source: Iterable[A], *, threads: int, ahead: int) -> Generator[B, None, None]:
-    """``map`` on several threads, up to ``ahead`` items before they are asked for."""
+    """Yield the results of a function in the order of its inputs, computed on several threads.
+
+    Args:
+        work: the function.
+        source: the inputs.
+        threads: the number of threads.
+        ahead: the number of inputs that are processed before their results are requested.
+    """
     pending: deque[Future[B]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -30,9 +37,14 @@ def in_order(work: Callable[[A], B], source: Iterable[A], *, threads: int, ahead
 
 
 def in_background(source: Generator[A, None, None], *, ahead: int) -> Generator[A, None, None]:
-    """Run a generator on a thread of its own, up to ``ahead`` items before they are asked for.
+    """Yield the items of a generator that runs on its own thread.
 
-    What it raises is raised here. Closing this one closes it, after the item that it is at.
+    An exception of the generator is raised here. If this generator is closed, the other one is closed as soon as it has
+    finished its current item.
+
+    Args:
+        source: the generator.
+        ahead: the number of items that are computed before they are requested.
     """
     queue: Queue[tuple[A] | BaseException | None] = Queue(ahead)
     left = threading.Event()
@@ -50,7 +62,7 @@ def in_background(source: Generator[A, None, None], *, ahead: int) -> Generator[
                 if left.is_set():
                     break
             put(None)
-        except BaseException as error:  # a panic of a native extension is no Exception
+        except BaseException as error:  # noqa: BLE001 - a panic of a native extension is not an Exception
             put(error)
         finally:
             source.close()
@@ -67,7 +79,7 @@ def in_background(source: Generator[A, None, None], *, ahead: int) -> Generator[
 def _drain(queue: "Queue[tuple[A] | BaseException | None]") -> Iterator[A]:
     while True:
         try:
-            # With a time limit, since a thread that waits without one cannot take signals.
+            # The time limit is needed because a thread that waits without one cannot handle signals.
             item = queue.get(timeout=PATIENCE)
         except Empty:
             continue

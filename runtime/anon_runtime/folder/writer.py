@@ -1,4 +1,4 @@
-"""Portraits on disk: their names, their formats, and files that are there whole or not at all."""
+"""Writing portraits: their names, their formats, and atomic writing of files."""
 
 import errno
 import hashlib
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -19,66 +19,95 @@ from .discovery import Photo
 from .identity import Identity
 from .remote import Remote
 
-ENDINGS = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
-FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+ImageFormat = Literal["png", "jpeg", "webp"]
+Rename = Literal["none", "hash"]
+ENDINGS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+FORMATS: dict[str, ImageFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 OTHER_IMAGES = {".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff"}
-# What concerns one name, not the folder: another photo may do better.
+# Errors that concern the name of one file and not the folder, so that other portraits can still be written.
 OWN_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR}
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where portraits go and how they are written.
+    """The place and the format of portraits.
 
     Attributes:
         root: the output folder.
-        file: the name of the only portrait; None for names made from the photos'.
+        file: the name of the only portrait; None if names are made from the names of the photos.
         format: ``png``, ``jpeg`` or ``webp``.
-        quality: of JPEG and WebP, 1 to 100.
-        suffix: put between a photo's name and the ending.
-        rename: ``none``, or ``hash`` for pseudonyms.
+        quality: the quality of JPEG and WebP, 1 to 100.
+        suffix: text between the photo's name and the ending.
+        rename: ``none`` to keep the photos' names, or ``hash`` to use pseudonyms.
     """
 
     root: Path
     file: Path | None = None
-    format: str = "png"
+    format: ImageFormat = "png"
     quality: int = 95
     suffix: str = ""
-    rename: str = "none"
+    rename: Rename = "none"
 
     @classmethod
-    def parse(cls, out: Path, *, format: str | None = None, **choices: Any) -> Self:
-        """What ``--output`` means: a folder, or the file of a single portrait.
+    def parse(
+        cls,
+        out: Path,
+        *,
+        format: ImageFormat | None = None,
+        quality: int = 95,
+        suffix: str = "",
+        rename: Rename = "none",
+    ) -> Self:
+        """Return the output that a path names: a folder, or the file of a single portrait.
+
+        Args:
+            out: the path.
+            format: see the class; None means the format that the ending of the path names, or else ``png``.
+            quality: see the class.
+            suffix: see the class.
+            rename: see the class.
 
         Raises:
-            UsageError: it names a file of another kind.
+            UsageError: the path names a file of another format, or the suffix cannot be part of a file name.
         """
-        if "/" in choices.get("suffix", "") or "\0" in choices.get("suffix", ""):
-            raise UsageError(f"--suffix {choices['suffix']}", "it is part of a name, not of a path", "leave out the /")
+        if "/" in suffix or "\0" in suffix:
+            raise UsageError(f"`suffix` {suffix}", "it is part of a name, not of a path", "leave out the /")
         ending = out.suffix.lower()
         if out.is_dir() or ending not in {*FORMATS, *OTHER_IMAGES}:
-            return cls(out, format=format or "png", **choices)
+            return cls(out, None, format or "png", quality, suffix, rename)
         own = FORMATS.get(ending)
         if own is None or format not in (None, own):
             why = f"portraits are written as {format or 'PNG, JPEG or WebP'}"
             raise UsageError(f"output {out}", why, f"name {out.with_suffix(ENDINGS[format or 'png'])}")
-        return cls(out.parent, Path(out.name), own, **choices)
+        return cls(out.parent, Path(out.name), own, quality, suffix, rename)
 
     def name(self, photo: Photo, identity: Identity | None = None) -> Path:
-        """A portrait's name, relative to the root; pseudonyms need an identity."""
+        """Return the name of a photo's portrait, relative to the output folder.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo, which is needed only for pseudonyms.
+
+        Raises:
+            ValueError: a pseudonym is needed, and there is no identity.
+        """
         if self.file is not None:
             return self.file
         stem = photo.name.with_suffix("")
         if self.rename == "hash":
-            assert identity is not None
+            if identity is None:
+                raise ValueError("a pseudonym needs an identity")
             stem = Path(identity.pseudonym)
         return stem.with_name(f"{stem.name}{self.suffix}{ENDINGS[self.format]}")
 
     def check(self, photos: Sequence[Photo]) -> None:
-        """Make sure that no two portraits have one name, and that none would take a photo's place.
+        """Check that no two portraits would have the same name, and that none would overwrite a photo.
+
+        Args:
+            photos: all photos of the run.
 
         Raises:
-            UsageError: one would.
+            UsageError: two portraits would have the same name, or one would overwrite a photo.
         """
         if self.file is not None and len(photos) > 1:
             why = f"it names one file, and there are {len(photos)} photos"
@@ -93,7 +122,7 @@ class Output:
             folder = folders.setdefault(name.parent, os.path.realpath(self.root / name.parent))
             if name in taken:
                 why = f"{taken[name]} and {photo.path} would both go there"
-                fix = "rename one, run them into different folders, or use --rename hash"
+                fix = "rename one, run them into different folders, or use `rename` hash"
                 raise UsageError(f"output {self.root / name}", why, fix)
             if os.path.realpath(Path(folder) / name.name) in originals:
                 raise UsageError(f"output {self.root / name}", "it would overwrite a photo", "choose another folder")
@@ -104,40 +133,53 @@ class Output:
                 raise UsageError(f"output {self.root / parent}", why, "rename one, or run them into different folders")
 
     def check_free(self, name: Path) -> None:
-        """Make sure that nothing lies under the name of a portrait that belongs to no folder run.
+        """Check that no file has the name of a portrait for which no journal is kept.
+
+        Args:
+            name: the name, relative to the output folder.
 
         Raises:
-            UsageError: something does.
+            UsageError: there is such a file.
         """
         if os.path.lexists(self.root / name):
-            fix = "choose another name, or replace it with --overwrite"
+            fix = "choose another name, or replace it with `overwrite`"
             raise UsageError(f"output {self.root / name}", "there is such a file already", fix)
 
     def write(self, name: Path, image: Image.Image, scratch: Path | None = None, *, replace: bool = True) -> str:
-        """Encode a portrait and write it under a name; see `write_file`.
+        """Encode a portrait and write it; see `write_file`.
 
         Args:
-            name: relative to the root.
+            name: the name, relative to the output folder.
             image: the portrait.
             scratch: see `write_file`.
-            replace: put it in the place of whatever lies there; otherwise only of the same bytes, which a run that was
-                killed has left.
+            replace: whether to replace any file of that name. Otherwise only a file with the same bytes is replaced,
+                which a killed run has left.
 
         Returns:
-            The file's sha256, as hexadecimal digits.
+            The sha256 of the file as hexadecimal digits.
+
+        Raises:
+            PhotoError: the name cannot be used, or a file that must not be replaced has this name.
+            OutputError: the folder cannot be written.
         """
         data, path = encode(image, self.format, self.quality), self.root / name
         if not replace and os.path.lexists(path) and not (path.is_file() and path.read_bytes() == data):
-            fix = "move it away, choose another folder, or replace it with --overwrite"
-            raise PhotoError(f"cannot write {path}", "a file that no run wrote lies under that name", fix)
+            fix = "move it away, choose another folder, or replace it with `overwrite`"
+            raise PhotoError("a file that no run wrote lies under that name", fix, f"cannot write {path}")
         write_file(path, data, scratch)
         return hashlib.sha256(data).hexdigest()
 
     def remove(self, name: Path) -> bool:
-        """Remove the file of that name, if there is one, and see to it that it stays away; says whether there was.
+        """Remove a file from the output folder.
+
+        Args:
+            name: the name, relative to the output folder.
+
+        Returns:
+            Whether there was such a file.
 
         Raises:
-            OutputError: it cannot be removed.
+            OutputError: the file cannot be removed.
         """
         path = self.root / name
         try:
@@ -151,25 +193,31 @@ class Output:
         return True
 
 
-def encode(image: Image.Image, format: str = "png", quality: int = 95) -> bytes:
-    """An image's pixels as a file, with no metadata at all."""
+def encode(image: Image.Image, format: ImageFormat = "png", quality: int = 95) -> bytes:
+    """Return an image as the content of a file; the file holds only pixels and no metadata.
+
+    Args:
+        image: the image.
+        format: ``png``, ``jpeg`` or ``webp``.
+        quality: the quality of JPEG and WebP, 1 to 100.
+    """
     buffer = io.BytesIO()
-    # Level 4 takes half the time of the usual 6; a photograph's file is as large, to the percent.
+    # Level 4 takes half the time of the usual level 6, and the size of a photograph's file differs by less than 1 %.
     options = {"compress_level": 4} if format == "png" else {"quality": quality}
     Image.fromarray(np.asarray(image)).save(buffer, format.upper(), **options)
     return buffer.getvalue()
 
 
 def write_file(path: Path, data: bytes, scratch: Path | None = None) -> None:
-    """Write a file so that it is there whole or not at all, also if the process or the machine dies.
+    """Write a file atomically: even if the process or the machine fails, the file is either complete or missing.
 
     Args:
-        path: of the file; its folder is made if need be.
-        data: its content.
-        scratch: a private folder of the same file system, for the file while it is written; its own folder if None.
+        path: the file; its folder is created if it is missing.
+        data: the content.
+        scratch: a private folder on the same file system for the temporary file; None means the folder of the file.
 
     Raises:
-        PhotoError: the name is of no use; other files can be written.
+        PhotoError: the name cannot be used; other files can be written.
         OutputError: the folder cannot be written.
     """
     temporary = None
@@ -180,25 +228,25 @@ def write_file(path: Path, data: bytes, scratch: Path | None = None) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # Temporary files are private; a result gets the permissions that the user's umask gives.
+        # Temporary files can be read only by their owner. The result gets the permissions of the user's umask.
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-        if error.errno == errno.EXDEV and scratch is not None:  # a folder inside may be another disk's
+        if error.errno == errno.EXDEV and scratch is not None:  # the file's folder is on another file system
             write_file(path, data)
             return
         why = error.strerror or str(error)
         if error.errno in OWN_FAULTS:
-            raise PhotoError(f"cannot write {path}", why, "give the photo another name") from None
+            raise PhotoError(why, "give the photo another name", f"cannot write {path}") from None
         fix = "choose a folder that can be written and has space left; what is done is kept"
         raise OutputError(f"cannot write {path}", why, fix) from None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a folder's names on disk."""
+    """Make sure that the names of the files in a folder are on disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -208,7 +256,10 @@ def _sync_folder(folder: Path) -> None:
 
 @cache
 def _umask() -> int:
-    """Asking for it sets it for a moment, and other threads make files: once, then."""
+    """Return the umask of the process.
+
+    It can be read only by setting it for a moment. It is read once, because other threads may create files meanwhile.
+    """
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,11 +1,12 @@
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 
 from anon_export.build import autotune
 from anon_runtime.bundle.manifest import Defaults, EngineSpec, TensorSpec
+from anon_runtime.types import Array, Arrays
 
 SPEC = EngineSpec("unet/model.onnx", "unet", "fp32", (TensorSpec("encoder_hidden_states", "float32", (0, 0, 8)),), ())
 
@@ -13,23 +14,27 @@ SPEC = EngineSpec("unet/model.onnx", "unet", "fp32", (TensorSpec("encoder_hidden
 @pytest.mark.parametrize(
     ("seconds", "best"),
     [
-        (lambda count: 1.0, 16), (lambda count: 1.0 * count, 1), (lambda count: 1 + 0.01 * count, 16),
-        (lambda count: 1.0 if count <= 4 else count / 4, 4), (lambda count: 1 + 5 * count, 2),
+        (lambda count: 1.0, 16),
+        (lambda count: 1.0 * count, 1),
+        (lambda count: 1 + 0.01 * count, 16),
+        (lambda count: 1.0 if count <= 4 else count / 4, 4),
+        (lambda count: 1 + 5 * count, 2),
     ],
-)  # fmt: skip
+)
 def test_the_batch_grows_while_it_pays(seconds: Callable[[int], float], best: int) -> None:
     """Costs that do not depend on the number, grow with it, or begin to grow."""
     assert autotune.best_batch(seconds) == best
 
 
 class Network:
-    """A network whose clock is its own: so many seconds a call and a sample."""
+    """A network with a clock of its own, which advances by some seconds per call and per sample."""
 
     def __init__(self, patch: pytest.MonkeyPatch, call: float, sample: float) -> None:
-        self.now, self.call, self.sample, self.shapes = 0.0, call, sample, set()
+        self.now, self.call, self.sample = 0.0, call, sample
+        self.shapes = set[tuple[int, ...]]()
         patch.setattr(time, "perf_counter", lambda: self.now)
 
-    def __call__(self, inputs: dict) -> dict:
+    def __call__(self, inputs: Mapping[str, Array], /) -> Arrays:
         count = len(inputs["sample"])
         self.shapes.add(inputs["encoder_hidden_states"].shape[1:])
         self.now += self.call + self.sample * count + self.extra(count)

@@ -3,6 +3,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,14 +14,14 @@ from PIL import Image
 from tests.conftest import pixels
 
 from anon_export import disk
-from anon_export.graphs import export as graphs
-from anon_export.build import reference, verify
 from anon_export.build import plan as build_plan
+from anon_export.build import reference, verify
 from anon_export.build.builder import build
-from anon_export.demo.generator import DEMO, Architecture, write_generator
-from anon_export.models.loading import load_model
 from anon_export.build.options import BuildOptions
-from anon_export.build.verify import IMAGE, REQUEST, SETTINGS, psnr
+from anon_export.build.verify import REFERENCE_IMAGE, REQUEST, SETTINGS, psnr
+from anon_export.demo.generator import DEMO, Architecture, write_generator
+from anon_export.graphs import stable_diffusion as graphs
+from anon_export.models.loading import load_model
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.errors import AnonError, OutputError, UsageError
@@ -36,7 +37,8 @@ def test_manifest_tells_the_truth_about_the_engines(demo_bundle: Path) -> None:
             assert [list(t.shape) for t in recorded] == [t.shape for t in real]
             names = {"float32": "tensor(float)", "int64": "tensor(int64)"}
             assert [names[t.dtype] for t in recorded] == [t.type for t in real]
-        assert spec.precision == "fp32" and len(spec.key) == 64
+        assert spec.precision == "fp32"
+        assert len(spec.key) == 64
 
 
 def test_manifest_names_source_and_tools(demo_bundle: Path) -> None:
@@ -54,7 +56,8 @@ def test_nothing_of_the_build_machine_is_in_the_bundle(demo_bundle: Path) -> Non
     for path in demo_bundle.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
-            assert home not in content and b"site-packages" not in content, path
+            assert home not in content, path
+            assert b"site-packages" not in content, path
 
 
 @pytest.mark.packages
@@ -66,7 +69,7 @@ def test_optimum_generates_the_same_image(demo_bundle: Path) -> None:
 
     pipeline = optimum.ORTStableDiffusionPipeline.from_pretrained(demo_bundle)
     generated = to_pixels(Diffusers(pipeline, "leading").generate([REQUEST], SETTINGS))[0]
-    with Image.open(demo_bundle / IMAGE) as image:
+    with Image.open(demo_bundle / REFERENCE_IMAGE) as image:
         assert psnr(generated, np.asarray(image.convert("RGB"))) >= 60
 
 
@@ -79,10 +82,10 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
         for name in ("text_encoder", "unet", "vae_decoder"):
             real = getattr(graphs, f"export_{name}")
 
-            def export(*arguments: object, name: str = name, real: Callable = real, **options: object) -> object:
+            def export(*arguments: object, name: str = name, real: Callable[..., object] = real) -> object:
                 assert name in allowed, f"{name} was built again"
                 happened.append(name)
-                return real(*arguments, **options)
+                return real(*arguments)
 
             monkeypatch.setattr(graphs, f"export_{name}", export)
         return happened
@@ -92,7 +95,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def cached(demo_bundle: Path, tmp_path: Path) -> BuildOptions:
-    """The plan of the demo bundle, whose output holds a copy of it already."""
+    """The options of the demo bundle, whose output folder holds a copy of it already."""
     shutil.copytree(demo_bundle, tmp_path / "demo")
     return BuildOptions("demo", "demo", tmp_path, "demo")
 
@@ -113,13 +116,18 @@ def test_only_what_changed_is_built(cached: BuildOptions, forbid: Callable[..., 
     bundle = build(replace(cached, vae_precision="fp16"), lambda name, state: states.setdefault(name, state))
     assert happened == ["vae_decoder"]
     assert {name for name, state in states.items() if state == "unchanged"} == {
-        "text_encoder", "unet", "faces/detector", "faces/attributes", "faces/demography",
-    }  # fmt: skip
+        "text_encoder",
+        "unet",
+        "faces/detector",
+        "faces/attributes",
+        "faces/demography",
+    }
     fresh = Bundle.open(bundle.path).manifest
     assert fresh.engines["unet"] == old.engines["unet"]
     assert fresh.engines["vae_decoder"].precision == "fp16"
     assert fresh.engines["vae_decoder"].key != old.engines["vae_decoder"].key
-    assert fresh.verification is not None and fresh.verification.image_psnr >= 40
+    assert fresh.verification is not None
+    assert fresh.verification.image_psnr >= 40
     assert list(cached.output.iterdir()) == [cached.folder]
 
 
@@ -143,11 +151,13 @@ def test_a_damaged_component_is_built_again_alone(cached: BuildOptions, forbid: 
         pytest.param({"target": "openvino"}, marks=pytest.mark.packages),
     ],
 )
-def test_keys_follow_the_options(cached: BuildOptions, tmp_path: Path, change: dict) -> None:
+def test_keys_follow_the_options(cached: BuildOptions, tmp_path: Path, change: dict[str, Any]) -> None:
     before = build_plan.prepare(cached, tmp_path / "a")
-    assert before.unchanged and before.size == 0
+    assert before.unchanged
+    assert before.size == 0
     after = build_plan.prepare(replace(cached, **change), tmp_path / "b")
-    assert not after.unchanged and not any(step.kept for step in after.steps if step.component.name == "unet")
+    assert not after.unchanged
+    assert not any(step.kept for step in after.steps if step.component.name == "unet")
     assert after.size > 0
 
 
@@ -158,7 +168,8 @@ def test_keys_follow_tools_and_code(cached: BuildOptions, tmp_path: Path, monkey
         with monkeypatch.context() as patch:
             patch.setattr(build_plan, name, replacement)
             after = build_plan.prepare(cached, tmp_path / str(number))
-        assert not after.unchanged and not any(step.kept for step in after.steps)
+        assert not after.unchanged
+        assert not any(step.kept for step in after.steps)
 
 
 def test_an_edit_of_other_code_verifies_the_engines_again_and_makes_none(
@@ -169,7 +180,9 @@ def test_an_edit_of_other_code_verifies_the_engines_again_and_makes_none(
     monkeypatch.setattr(reference, "write_image", None)  # not generated again, either
     old, said = Bundle.open(cached.folder).manifest, set[str]()
     fresh = build(cached, lambda name, _state: said.add(name)).manifest
-    assert "verification" in said and fresh.engines == old.engines and fresh.key != old.key
+    assert "verification" in said
+    assert fresh.engines == old.engines
+    assert fresh.key != old.key
     assert Bundle.open(cached.folder).manifest == fresh
 
 
@@ -177,27 +190,28 @@ def test_another_check_of_the_image_generates_it_again_alone(
     cached: BuildOptions, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forbid()
-    before = pixels(cached.folder / IMAGE)
+    before = pixels(cached.folder / REFERENCE_IMAGE)
     asked = replace(REQUEST, prompt="closeup portrait photo of a black 60 man, Bald , ", seed=8)
     monkeypatch.setattr(build_plan, "bundle_code", lambda: "other code")
-    for module in (verify, reference):
+    for module in (verify, reference, build_plan):
         monkeypatch.setattr(module, "REQUEST", asked)
     bundle = build(cached)
-    assert bundle.manifest.verification is not None and bundle.manifest.verification.image_psnr >= 60
-    assert psnr(pixels(cached.folder / IMAGE), before) < 40
+    assert bundle.manifest.verification is not None
+    assert bundle.manifest.verification.image_psnr >= 60
+    assert psnr(pixels(cached.folder / REFERENCE_IMAGE), before) < 40
 
 
 def test_keys_follow_the_weights(demo_model: Path, tmp_path: Path) -> None:
     from safetensors.numpy import load_file, save_file
 
     model = Path(shutil.copytree(demo_model, tmp_path / "model"))
-    plan = BuildOptions(str(model), "m", tmp_path / "out", "none")
-    before = {step.component.name: step.key for step in build_plan.prepare(plan, tmp_path / "a").steps}
+    options = BuildOptions(str(model), "m", tmp_path / "out", "none")
+    before = {step.component.name: step.key for step in build_plan.prepare(options, tmp_path / "a").steps}
     path = next((model / "vae").glob("*.safetensors"))
     tensors = load_file(path)
     name = next(iter(tensors))
     save_file(tensors | {name: tensors[name] + 1e-3}, path)
-    after = {step.component.name: step.key for step in build_plan.prepare(plan, tmp_path / "b").steps}
+    after = {step.component.name: step.key for step in build_plan.prepare(options, tmp_path / "b").steps}
     assert {name for name in before if before[name] != after[name]} == {"vae_decoder"}
 
 
@@ -263,7 +277,7 @@ def test_the_second_of_two_builds_waits(cached: BuildOptions, monkeypatch: pytes
 
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="--output"):
+    with pytest.raises(OutputError, match="`output`"):
         build(BuildOptions("demo", "demo", tmp_path / "file", "none"))
 
 
@@ -277,11 +291,15 @@ def test_half_precision(tmp_path: Path) -> None:
     bundle = build(BuildOptions(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16"))
     engines, measured = bundle.manifest.engines, bundle.manifest.verification
     assert {role: spec.precision for role, spec in engines.items()} == {
-        "text_encoder": "fp16", "unet": "fp16", "vae_decoder": "fp32",
-    }  # fmt: skip
+        "text_encoder": "fp16",
+        "unet": "fp16",
+        "vae_decoder": "fp32",
+    }
     assert {t.dtype for spec in engines.values() for t in (*spec.inputs, *spec.outputs)} == {"float32", "int64"}
-    assert measured is not None and 40 <= measured.image_psnr < 90
-    assert 1e-5 < measured.engines["unet"].relative < 2e-2 and measured.engines["vae_decoder"].relative < 1e-4
+    assert measured is not None
+    assert 40 <= measured.image_psnr < 90
+    assert 1e-5 < measured.engines["unet"].relative < 2e-2
+    assert measured.engines["vae_decoder"].relative < 1e-4
 
 
 def test_weights_in_half_precision(tmp_path: Path) -> None:
@@ -290,17 +308,21 @@ def test_weights_in_half_precision(tmp_path: Path) -> None:
     bundle = build(BuildOptions(str(tmp_path / "model"), "half", tmp_path, "none", precision="fp16-weights"))
     engines, measured = bundle.manifest.engines, bundle.manifest.verification
     assert {role: spec.precision for role, spec in engines.items()} == {
-        "text_encoder": "fp16-weights", "unet": "fp16-weights", "vae_decoder": "fp32",
-    }  # fmt: skip
+        "text_encoder": "fp16-weights",
+        "unet": "fp16-weights",
+        "vae_decoder": "fp32",
+    }
     assert Bundle.open(bundle.path).manifest.engines == engines
-    assert measured is not None and measured.image_psnr >= 48
-    assert 1e-5 < measured.engines["unet"].relative < 5e-3 and measured.engines["vae_decoder"].relative < 1e-4
+    assert measured is not None
+    assert measured.image_psnr >= 48
+    assert 1e-5 < measured.engines["unet"].relative < 5e-3
+    assert measured.engines["vae_decoder"].relative < 1e-4
 
 
 def test_another_vae_for_the_demo(tmp_path: Path) -> None:
     write_generator(tmp_path / "other", replace(DEMO, seed=5))
-    plan = BuildOptions("demo", "demo", tmp_path, "none", vae=str(tmp_path / "other"))
-    own, other = (build_plan.prepare(p, tmp_path / n) for p, n in ((replace(plan, vae=None), "a"), (plan, "b")))
+    options = BuildOptions("demo", "demo", tmp_path, "none", vae=str(tmp_path / "other"))
+    own, other = (build_plan.prepare(p, tmp_path / n) for p, n in ((replace(options, vae=None), "a"), (options, "b")))
     assert other.source.vae == "other"
     changed = {a.component.name for a, b in zip(own.steps, other.steps, strict=True) if a.key != b.key}
     assert changed == {"vae_decoder"}
@@ -311,7 +333,7 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path, forbid
     forbid()
     write_generator(tmp_path / "model", DEMO)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(UsageError, match="no bundle is there, and would be lost; choose another --name"):
+    with pytest.raises(UsageError, match="no bundle is there, and would be lost; choose another `name`"):
         build(BuildOptions(str(tmp_path / "model"), "model", tmp_path, "none"))
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -325,7 +347,8 @@ def test_estimates_follow_what_is_written(tmp_path: Path) -> None:
     files = [sum(path.stat().st_size for path in folder.rglob("*.safetensors")) for folder in (full, half)]
     assert files[1] < 0.55 * files[0]
     sizes = [
-        build_plan.prepare(BuildOptions(str(model), "m", tmp_path / "out", "none"), tmp_path / "s").size for model in (full, half)
+        build_plan.prepare(BuildOptions(str(model), "m", tmp_path / "out", "none"), tmp_path / "s").size
+        for model in (full, half)
     ]
     assert sizes[0] == sizes[1] > files[0]
     rounded = BuildOptions(str(half), "m", tmp_path / "out", "none", precision="fp16-weights")

@@ -1,66 +1,72 @@
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.runtime.stand_ins import StandInEngines
 
-from anon_export.graphs.checks import CHECK, write_check
-from anon_export.build.verify import IMAGE, check_engine, measure, verify
-from anon_runtime import Anonymizer
+from anon_export.build.verify import REFERENCE_IMAGE, check_engine, measure, verify
+from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, write_reference_outputs
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import EngineSpec, TensorSpec
+from anon_runtime.diffusion.brownian import NoiseSpec, draw_noise
 from anon_runtime.errors import AnonError, BundleError
+from anon_runtime.types import Array, Arrays, Engine, Floats
 
 
 def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:
     recorded = Bundle.open(demo_bundle).manifest.verification
     roles = {"text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race"}
-    assert recorded is not None and set(recorded.engines) == roles
+    assert recorded is not None
+    assert set(recorded.engines) == roles
     assert recorded.image_psnr >= 60
-    again = verify(Anonymizer.load(demo_bundle))
+    again = verify(Engines(Bundle.open(demo_bundle)))
     assert again.image_psnr == pytest.approx(recorded.image_psnr, abs=6)
     for role, error in recorded.engines.items():
-        assert 0 < error.mean <= error.p999 <= error.max and error.relative <= 1e-4, role
+        assert 0 < error.mean <= error.p999 <= error.max, role
+        assert error.relative <= 1e-4, role
 
 
 @pytest.mark.parametrize("role", ["text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes"])
 @pytest.mark.parametrize("factor", [1.001, np.nan])
 def test_an_engine_that_is_off_is_noticed(demo_bundle: Path, role: str, factor: float) -> None:
-    anonymizer = Anonymizer.load(demo_bundle)
-    right = anonymizer.engine(role)
+    engines = StandInEngines(Bundle.open(demo_bundle))
+    right = engines[role]
 
-    def wrong(inputs: Any) -> dict:
-        return {name: array * np.float32(factor) for name, array in right(inputs).items()}
+    def wrong(inputs: Mapping[str, Array]) -> Arrays:
+        return {name: np.asarray(array, np.float32) * np.float32(factor) for name, array in right(inputs).items()}
 
-    anonymizer._engines[str(anonymizer.bundle.engine_path(role))] = wrong
-    with pytest.raises(AnonError, match=f"the {role} engine.*differs from PyTorch"):
-        verify(anonymizer)
+    engines.replaced[role] = wrong
+    with pytest.raises(AnonError, match=rf"the {role} engine.*differs from PyTorch"):
+        verify(engines)
 
 
 def test_a_loop_that_is_off_is_noticed(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anon_runtime import anonymizer as runtime
+    def another_seed(spec: NoiseSpec, seed: int, shape: tuple[int, ...]) -> Floats:
+        return draw_noise(spec, seed + 1, shape)
 
-    draw = runtime.draw_noise
-    monkeypatch.setattr(runtime, "draw_noise", lambda plan, seed, shape: draw(plan, seed + 1, shape))
-    with pytest.raises(AnonError, match="an image of the bundle.*PSNR"):
-        verify(Anonymizer.load(demo_bundle))
+    monkeypatch.setattr("anon_runtime.diffusion.generator.draw_noise", another_seed)
+    with pytest.raises(AnonError, match=r"an image of the bundle.*PSNR"):
+        verify(Engines(Bundle.open(demo_bundle)))
 
 
-def test_answers_that_are_missing_are_named(own_bundle: Path) -> None:
-    anonymizer = Anonymizer.load(own_bundle)
-    (own_bundle / "unet" / CHECK).unlink()
-    with pytest.raises(BundleError, match=r"unet/check.npz: it cannot be read.*build it again"):
-        verify(anonymizer)
+def test_reference_outputs_that_are_missing_are_named(own_bundle: Path) -> None:
+    engines = Engines(Bundle.open(own_bundle))
+    (own_bundle / "unet" / REFERENCE_OUTPUTS).unlink()
+    with pytest.raises(BundleError, match=r"unet/check\.npz: it cannot be read.*build it again"):
+        verify(engines)
 
 
 @pytest.mark.parametrize("content", [None, b"no image"])
-def test_a_image_that_is_missing_is_named(own_bundle: Path, content: bytes | None) -> None:
-    anonymizer = Anonymizer.load(own_bundle)
-    (own_bundle / IMAGE).unlink()
+def test_a_reference_image_that_is_missing_is_named(own_bundle: Path, content: bytes | None) -> None:
+    engines = Engines(Bundle.open(own_bundle))
+    (own_bundle / REFERENCE_IMAGE).unlink()
     if content is not None:
-        (own_bundle / IMAGE).write_bytes(content)
-    with pytest.raises(BundleError, match=r"check.png: it cannot be read.*build it again") as caught:
-        verify(anonymizer)
+        (own_bundle / REFERENCE_IMAGE).write_bytes(content)
+    with pytest.raises(BundleError, match=r"check\.png: it cannot be read.*build it again") as caught:
+        verify(engines)
     assert "\n" not in str(caught.value)
 
 
@@ -72,10 +78,11 @@ def spec_of(precision: str) -> EngineSpec:
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-4), ("fp16-weights", 5e-3), ("fp16", 2e-2)])
 def test_each_precision_has_its_bound(tmp_path: Path, precision: str, bound: float) -> None:
     values = np.array([0.5, -1, 0.25], np.float32)
-    write_check(tmp_path / CHECK, {"x": values}, {"y": values})
+    write_reference_outputs(tmp_path / REFERENCE_OUTPUTS, {"x": values}, {"y": values})
 
-    def engine(error: float) -> Any:
-        return lambda inputs: {"y": inputs["x"] + np.float32([0, 0, error])}
+    def engine(error: float) -> Engine:
+        outputs: Arrays = {"y": values + np.array([0, 0, error], np.float32)}
+        return lambda _: outputs
 
     check_engine(engine(0.9 * bound), spec_of(precision), tmp_path / "model.onnx", "unet")
     with pytest.raises(AnonError, match="the unet engine: it differs from PyTorch"):
@@ -84,13 +91,13 @@ def test_each_precision_has_its_bound(tmp_path: Path, precision: str, bound: flo
 
 @pytest.mark.parametrize("answers", [{}, {"z": np.ones(3, np.float32)}, {"y": np.ones(4, np.float32)}])
 def test_answers_of_another_engine_are_no_answers(tmp_path: Path, answers: dict[str, Any]) -> None:
-    write_check(tmp_path / CHECK, {"x": np.ones(3, np.float32)}, answers)
-    with pytest.raises(BundleError, match="check.npz: PyTorch's answers do not fit the unet engine"):
+    write_reference_outputs(tmp_path / REFERENCE_OUTPUTS, {"x": np.ones(3, np.float32)}, answers)
+    with pytest.raises(BundleError, match=r"check\.npz: PyTorch's answers do not fit the unet engine"):
         check_engine(lambda inputs: {"y": inputs["x"]}, spec_of("fp32"), tmp_path / "model.onnx", "unet")
 
 
 def test_a_precision_that_nobody_knows_is_no_pass(tmp_path: Path) -> None:
-    write_check(tmp_path / CHECK, {"x": np.ones(3, np.float32)}, {"y": np.ones(3, np.float32)})
+    write_reference_outputs(tmp_path / REFERENCE_OUTPUTS, {"x": np.ones(3, np.float32)}, {"y": np.ones(3, np.float32)})
     with pytest.raises(BundleError, match="its precision is 'int8'"):
         check_engine(lambda inputs: {"y": inputs["x"]}, spec_of("int8"), tmp_path / "model.onnx", "unet")
 
@@ -100,6 +107,7 @@ def test_measure() -> None:
     ours = theirs.copy()
     ours[3] += 0.5
     error = measure(ours, theirs)
-    assert (error.max, error.relative) == (0.5, 0.25) and error.mean == pytest.approx(0.0005)
+    assert (error.max, error.relative) == (0.5, 0.25)
+    assert error.mean == pytest.approx(0.0005)
     ours[3] = np.nan
     assert np.isnan(measure(ours, theirs).relative)

@@ -42,13 +42,17 @@ def test_a_face_in_other_hair_has_its_own_smile_and_the_others_hair(
     seen, left = swap(images, labels, rng)
     torch.testing.assert_close(seen[..., 0, 0], images[..., 0, 0])
     faces, mouths = (left.attributes[:, columns(part.unsure)].isnan().all(dim=1) for part in (FACE, MOUTH))
-    assert faces.sum() == mouths.sum() == round(N * SWAPPED) and not (faces & mouths).any()
+    assert faces.sum() == mouths.sum() == round(N * SWAPPED)
+    assert not (faces & mouths).any()
     changed = (seen != images).any(dim=1)
-    assert changed[faces, FACE.centre[1], FACE.centre[0]].all() and not changed[~faces & ~mouths].any()
-    assert left.ages[faces | mouths].isnan().all() and (left.ethnicities[faces | mouths] == Labels.NOBODY).all()
+    assert changed[faces, FACE.centre[1], FACE.centre[0]].all()
+    assert not changed[~faces & ~mouths].any()
+    assert left.ages[faces | mouths].isnan().all()
+    assert (left.ethnicities[faces | mouths] == Labels.NOBODY).all()
     for part, rows in ((FACE, faces), (MOUTH, mouths)):
         inside, outside = left.attributes[rows, CELEBA.index("Smiling")], left.attributes[rows, CELEBA.index("Bangs")]
-        assert (outside == labels.attributes[rows, 0]).all() and (inside != outside).all()
+        assert (outside == labels.attributes[rows, 0]).all()
+        assert (inside != outside).all()
         own = left.attributes[rows][:, columns(part.own)]
         assert (own == inside[:, None]).all()
     torch.testing.assert_close(left.attributes[~faces & ~mouths], labels.attributes[~faces & ~mouths])
@@ -62,7 +66,8 @@ def test_bent_faces_lose_their_shapes(labels: Labels, rng: np.random.Generator) 
     seen, left = bend(images, labels, rng)
     bent = left.attributes[:, columns(SHAPES)].isnan().all(dim=1)
     moved = (seen - images).abs().mean(dim=(1, 2, 3))
-    assert (moved[~bent] < 1e-4).all() and (moved[bent] > 1e-6).all()
+    assert (moved[~bent] < 1e-4).all()
+    assert (moved[bent] > 1e-6).all()
     assert (left.attributes.isnan().any(dim=1) == bent).all()
 
 
@@ -78,10 +83,12 @@ def test_covers_hide_what_loses_its_label_and_never_the_face(
     hidden = (seen != images).any(dim=1)
     for names, row in ((AROUND, 60), (BELOW, SIDE - 1)):
         gone = left.attributes[:, columns(names)].isnan()
-        assert (gone.all(dim=1) == gone.any(dim=1)).all() and hidden[gone.all(dim=1), row].any(dim=-1).all()
+        assert (gone.all(dim=1) == gone.any(dim=1)).all()
+        assert hidden[gone.all(dim=1), row].any(dim=-1).all()
     kept = [i for i, name in enumerate(CELEBA) if name not in (*AROUND, *BELOW)]
     assert (left.attributes[:, kept] == labels.attributes[:, kept]).all()
-    assert (left.ages == labels.ages).all() and (left.ethnicities == labels.ethnicities).all()
+    assert (left.ages == labels.ages).all()
+    assert (left.ethnicities == labels.ethnicities).all()
 
 
 @SOME
@@ -89,7 +96,8 @@ def test_covers_hide_what_loses_its_label_and_never_the_face(
 def test_gray_images_lose_their_colours(labels: Labels, rng: np.random.Generator) -> None:
     noise = torch.from_numpy(rng.uniform(-1, 1, (N, 3, 32, 32))).float()
     seen, left = relight(noise, labels, rng)
-    assert seen.shape == noise.shape and seen.abs().max() <= 1
+    assert seen.shape == noise.shape
+    assert seen.abs().max() <= 1
     gone = left.attributes.isnan()
     assert (gone[:, columns(COLOURS)] == gone.any(dim=1, keepdim=True)).all()
 
@@ -97,5 +105,6 @@ def test_gray_images_lose_their_colours(labels: Labels, rng: np.random.Generator
 def test_disguises_differ(images: Tensor, labels: Labels) -> None:
     rng = np.random.default_rng(0)
     (first, left), (second, _) = disguise(images, labels, rng), disguise(images, labels, rng)
-    assert first.shape == images.shape and left.attributes.shape == labels.attributes.shape
+    assert first.shape == images.shape
+    assert left.attributes.shape == labels.attributes.shape
     assert all((a - b).abs().mean() > 0.01 for a, b in zip(first, second, strict=True))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def separable(name: str, before: int, after: int) -> Shapes:
-    return {f"{name}/depthwise_filter": (3, 3, before, 1), f"{name}/pointwise_filter": (1, 1, before, after),
-            f"{name}/bias": (after,)}  # fmt: skip
+    return {
+        f"{name}/depthwise_filter": (3, 3, before, 1),
+        f"{name}/pointwise_filter": (1, 1, before, after),
+        f"{name}/bias": (after,),
+    }
 
 
 def convolution(name: str, before: int, after: int, side: int) -> Shapes:
@@ -41,10 +45,11 @@ def gender() -> Shapes:
 
 
 def expression() -> Shapes:
-    shapes, before = {}, 3
+    shapes: Shapes = {}
+    before = 3
     for block, width in enumerate((32, 64, 128, 256)):
-        first = separable if block else lambda *sizes: convolution(*sizes, 3)
-        shapes |= first(f"dense{block}/conv0", before, width)
+        name = f"dense{block}/conv0"
+        shapes |= separable(name, before, width) if block else convolution(name, before, width, 3)
         for i in (1, 2, 3):
             shapes |= separable(f"dense{block}/conv{i}", width, width)
         before = width
@@ -58,7 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, shapes in (("age_gender_model", gender()), ("face_expression_model", expression())):
         entries, data = [], b""
         for weight, shape in shapes.items():
-            entry = {"name": weight, "shape": shape, "dtype": "float32"}
+            entry: dict[str, Any] = {"name": weight, "shape": shape, "dtype": "float32"}
             if weight.endswith("bias"):
                 data += rng.normal(0, 0.1, shape).astype(np.float32).tobytes()
             else:
@@ -95,8 +100,10 @@ def test_the_odd_pixel_is_padded_at_the_end() -> None:
 def test_teachers_score_what_they_know(teachers: Teachers) -> None:
     crops = torch.randint(0, 256, (3, 3, 224, 224), dtype=torch.uint8)
     scores, features = teachers(crops)
-    assert scores.shape == (3, len(KNOWN)) and features.shape == (3, FEATURES)
-    assert ((scores >= 0) & (scores <= 1)).all() and features.isfinite().all()
+    assert scores.shape == (3, len(KNOWN))
+    assert features.shape == (3, FEATURES)
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert features.isfinite().all()
 
 
 def test_teachers_look_at_the_face_only(teachers: Teachers) -> None:

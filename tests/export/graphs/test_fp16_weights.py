@@ -11,12 +11,14 @@ from anon_export.graphs.winograd import use_winograd
 def make_model(scale: float = 0.05) -> tuple[onnx.ModelProto, np.ndarray]:
     weights = (np.random.default_rng(0).standard_normal((128, 128, 3, 3)) * scale).astype(np.float32)
     node = helper.make_node("Conv", ["image", "weights", "bias"], ["result"], pads=[1] * 4)
-    shape = ["n", 128, 8, 8]
+    shape: list[str | int] = ["n", 128, 8, 8]
     graph = helper.make_graph(
-        [node], "graph", [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("result", TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(weights, "weights"), numpy_helper.from_array(np.ones(128, np.float32), "bias")],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     return model, np.random.default_rng(1).standard_normal((2, 128, 8, 8)).astype(np.float32)
 

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from anon_export.graphs import export as graphs
+from anon_export.graphs.export import export_graph
 from anon_export.graphs.merge import merge_graphs
 
 
@@ -16,7 +16,8 @@ class TwoLayers(torch.nn.Module):
         self.first, self.second = first, second
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.second(torch.relu(self.first(image)))
+        result: torch.Tensor = self.second(torch.relu(self.first(image)))
+        return result
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -26,7 +27,7 @@ def test_equal_layers_are_shared(tmp_path: Path, same: bool) -> None:
     nets = [TwoLayers(trunks[0 if same else k], torch.nn.Conv2d(8, 2 + k, 3)) for k in range(2)]
     image = torch.randn(2, 3, 16, 16)
     for k, net in enumerate(nets):
-        graphs.export_graph(net, {"image": image}, {"image": {0: "batch"}}, (f"out{k}",), tmp_path / f"{k}.onnx")
+        export_graph(net, {"image": image}, {"image": {0: "batch"}}, (f"out{k}",), tmp_path / f"{k}.onnx")
     loaded = [onnx.load(tmp_path / f"{k}.onnx") for k in range(2)]
     merged = merge_graphs(*loaded, at_least=("Conv", 1))
     if not same:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from anon_export.graphs.winograd import POINTS, make_transforms, transform_weights, use_winograd
@@ -38,17 +39,30 @@ def make_model(
     inputs: int, outputs: int, rows: Any = "h", columns: Any = "w", kernel: int = 3, bias: bool = True, **changes: Any
 ) -> onnx.ModelProto:
     rng = np.random.default_rng(0)
-    attributes = {"pads": [kernel // 2] * 4, "strides": [1, 1], "dilations": [1, 1], "group": 1} | changes
+    attributes: dict[str, Any] = {
+        "pads": [kernel // 2] * 4,
+        "strides": [1, 1],
+        "dilations": [1, 1],
+        "group": 1,
+    } | changes
     weights = rng.standard_normal((outputs, inputs // attributes["group"], kernel, kernel)) / np.sqrt(9 * inputs)
     tensors = {"weights": weights, "bias": rng.standard_normal(outputs)}
     names = ["image", "weights", "bias"][: 2 + bias]
     node = helper.make_node("Conv", names, ["result"], **attributes)
     graph = helper.make_graph(
-        [node], "graph", [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", inputs, rows, columns])],
+        [node],
+        "graph",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", inputs, rows, columns])],
         [helper.make_tensor_value_info("result", TensorProto.FLOAT, ["n", outputs, None, None])],
         [numpy_helper.from_array(tensors[name].astype(np.float32), name) for name in names[1:]],
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+
+
+def convolve(image: NDArray[np.float32], weights: list[torch.Tensor]) -> torch.Tensor:
+    """The convolution in double precision; the second tensor is the bias, if there is one."""
+    filters, bias = weights[0].double(), weights[1].double() if len(weights) > 1 else None
+    return torch.nn.functional.conv2d(torch.from_numpy(image).double(), filters, bias, padding=1)
 
 
 def run(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
@@ -65,20 +79,28 @@ def test_the_same_results(smallest: int, bias: bool, batch: int, rows: int, colu
     assert use_winograd(model, {"h": smallest, "w": 2 * smallest}) == 1
     onnx.checker.check_model(model, full_check=True)
     kinds = [node.op_type for node in model.graph.node]
-    assert kinds.count("MatMul") == 1 and kinds.count("Add") == bias
+    assert kinds.count("MatMul") == 1
+    assert kinds.count("Add") == bias
     assert max(tensor.dims[0] for tensor in model.graph.initializer) == (16 if smallest == 2 else 36)
     image = np.random.default_rng(1).standard_normal((batch, 136, rows, columns)).astype(np.float32)
-    expected = torch.nn.functional.conv2d(torch.from_numpy(image).double(), *(w.double() for w in weights), padding=1)
+    expected = convolve(image, weights)
     np.testing.assert_allclose(run(model, image), expected, atol=2e-5)
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"rows": "h + 1"}, {"columns": 5}, {"kernel": 1}, {"inputs": 120}, {"outputs": 120}, {"strides": [2, 2]},
-        {"dilations": [2, 2], "pads": [2] * 4}, {"group": 2}, {"pads": [0] * 4},
+        {"rows": "h + 1"},
+        {"columns": 5},
+        {"kernel": 1},
+        {"inputs": 120},
+        {"outputs": 120},
+        {"strides": [2, 2]},
+        {"dilations": [2, 2], "pads": [2] * 4},
+        {"group": 2},
+        {"pads": [0] * 4},
     ],
-)  # fmt: skip
+)
 def test_other_convolutions_stay(changes: dict[str, Any]) -> None:
     model = make_model(**({"inputs": 128, "outputs": 128} | changes))
     before = model.SerializeToString()
@@ -107,7 +129,7 @@ def test_high_images_are_cut_into_bands(smallest: int, rows: int, bands: int) ->
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node].count("MatMul") == bands
     image = np.random.default_rng(1).standard_normal((2, 128, rows, 12)).astype(np.float32) + 1
-    expected = torch.nn.functional.conv2d(torch.from_numpy(image).double(), *(w.double() for w in weights), padding=1)
+    expected = convolve(image, weights)
     np.testing.assert_allclose(run(model, image), expected, atol=3e-5)
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from anon_export.models.diffusers_layout import choose_files, choose_weights
 from anon_export.models.loading import load_model, load_pipeline
-from anon_export.models.sources import ALIASES, Model, choose_files, choose_weights, find_model
+from anon_export.models.model import Model
+from anon_export.models.sources import ALIASES, find_model
 from anon_runtime.errors import AnonError
 
 
@@ -28,7 +30,8 @@ def model(demo_model: Path, tmp_path: Path) -> Path:
 def test_a_folder_in_diffusers_layout(demo_model: Path, tmp_path: Path) -> None:
     found = find(demo_model, tmp_path)
     source = found.source()
-    assert source.model == demo_model.name and source.revision is None
+    assert source.model == demo_model.name
+    assert source.revision is None
     assert {name.split("/")[0] for name in source.files} == {"text_encoder", "unet", "vae"}
     assert found.digests("unet", source) == [source.files["unet/diffusion_pytorch_model.safetensors"]]
     assert load_pipeline(found).unet.config.cross_attention_dim == 64
@@ -68,7 +71,7 @@ def test_pickles_need_to_be_allowed(model: Path, tmp_path: Path) -> None:
     path = model / "unet" / "diffusion_pytorch_model.safetensors"
     torch.save(load_file(path), path.with_suffix(".bin"))
     path.unlink()
-    refused("Python pickle.*--allow-pickle", model, tmp_path)
+    refused("Python pickle.*`allow_pickle`", model, tmp_path)
     found = find(model, tmp_path, allow_pickle=True)
     assert load_pipeline(found).unet.config.in_channels == 4
     path.with_suffix(".bin").unlink()
@@ -104,33 +107,47 @@ def test_choice_of_weights() -> None:
     both = ["config.json", "model.fp16.safetensors", "model.safetensors", "pytorch_model.bin"]
     assert choose_weights(both, "text_encoder", False, "x") == (["model.safetensors"], None)
     assert choose_weights(["model.fp16.safetensors"], "text_encoder", False, "x") == (
-        ["model.fp16.safetensors"], "fp16",
-    )  # fmt: skip
+        ["model.fp16.safetensors"],
+        "fp16",
+    )
     shards = [f"diffusion_pytorch_model-0000{k}-of-00002.safetensors" for k in (1, 2)]
     assert choose_weights([*shards, "diffusion_pytorch_model.non_ema.safetensors"], "unet", False, "x") == (
-        shards, None,
-    )  # fmt: skip
+        shards,
+        None,
+    )
 
 
 def test_choice_of_files_on_the_hub() -> None:
     parts = ("text_encoder", "unet", "vae", "tokenizer", "scheduler")
     files = [
-        "README.md", "model_index.json", "big.ckpt", "safety_checker/model.safetensors", "tokenizer/vocab.json",
-        "tokenizer/merges.txt", "scheduler/scheduler_config.json", "text_encoder/config.json",
-        "text_encoder/model.safetensors", "text_encoder/model.fp16.safetensors", "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors", "unet/diffusion_pytorch_model.bin", "vae/config.json",
+        "README.md",
+        "model_index.json",
+        "big.ckpt",
+        "safety_checker/model.safetensors",
+        "tokenizer/vocab.json",
+        "tokenizer/merges.txt",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "text_encoder/model.fp16.safetensors",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "unet/diffusion_pytorch_model.bin",
+        "vae/config.json",
         "vae/diffusion_pytorch_model.safetensors",
-    ]  # fmt: skip
+    ]
     chosen = choose_files(files, parts, False, "x")
     skipped = {"README.md", "big.ckpt", "safety_checker/model.safetensors", "text_encoder/model.fp16.safetensors"}
     assert set(files) - set(chosen) == skipped | {"unet/diffusion_pytorch_model.bin"}
     assert choose_files(["config.json", "diffusion_pytorch_model.safetensors", "x.md"], ("vae",), False, "x") == [
-        "config.json", "diffusion_pytorch_model.safetensors",
-    ]  # fmt: skip
+        "config.json",
+        "diffusion_pytorch_model.safetensors",
+    ]
     with pytest.raises(AnonError, match="lacks unet"):
         choose_files([name for name in files if not name.startswith("unet")], parts, False, "x")
 
 
 def test_the_paper_s_model_is_pinned() -> None:
     for repository, commit in ALIASES["realistic-vision"]:
-        assert "/" in repository and len(commit) == 40
+        assert "/" in repository
+        assert len(commit) == 40

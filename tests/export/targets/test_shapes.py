@@ -1,4 +1,4 @@
-"""Whatever TensorRT's engines are asked for lies inside the shapes that they are built for."""
+"""The inputs of TensorRT's engines always lie inside the shapes that they are built for."""
 
 import sys
 from collections.abc import Mapping
@@ -16,20 +16,23 @@ from PIL import Image
 
 from anon_export import faces
 from anon_export.build.options import BuildOptions
-from anon_export.build.verify import CHECK, REQUEST, SETTINGS
-from anon_export.targets.shapes import Range, Shapes, fill
+from anon_export.build.verify import REQUEST, SETTINGS
+from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS
+from anon_export.targets.shapes import Range, Shapes, profile_shapes
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.backends.base import Arrays
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import EngineSpec, TensorSpec
 from anon_runtime.diffusion.acceleration import FAST_LEVELS
 from anon_runtime.errors import UsageError
 from anon_runtime.faces.detection import DETECTORS, detect
 from anon_runtime.folder.discovery import find_photos
+from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.pipeline import FolderRun
 from anon_runtime.folder.writer import Output
+from anon_runtime.types import Arrays, Engine
 
-DEFAULT = BuildOptions("demo", "demo", Path(), "demo").shapes
+DEFAULT = BuildOptions("demo").shapes
 SMALLEST = Shapes(Range(1, 1, 1), Range(1, 1, 1))
 
 
@@ -44,16 +47,17 @@ def check_shapes(spec: EngineSpec, shapes: Shapes, inputs: Mapping[str, Any]) ->
     """The inputs lie inside the profile of an engine."""
     assert set(inputs) == {tensor.name for tensor in spec.inputs}
     for tensor in spec.inputs:
-        low, best, high = (np.array(sizes, int) for sizes in fill(tensor.shape, shapes.ranges(spec)))
+        low, best, high = (np.array(sizes, int) for sizes in profile_shapes(tensor.shape, shapes.ranges(spec)))
         shape = np.shape(inputs[tensor.name])
-        assert len(shape) == len(low) and (low <= best).all() and (best <= high).all()
-        assert (low <= shape).all() and (shape <= high).all(), (
-            f"{spec.signature} {tensor.name} {shape}: {low} to {high}"
-        )
+        assert len(shape) == len(low)
+        assert (low <= best).all()
+        assert (best <= high).all()
+        inside = (low <= shape).all() and (shape <= high).all()
+        assert inside, f"{spec.signature} {tensor.name} {shape}: {low} to {high}"
 
 
 class Answers:
-    """What engines return, by their signatures: one face in each photo, and images of nothing."""
+    """Made-up outputs of engines, by their signatures: one face in each photo, and uniform images."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.generator = bundle.manifest.generator
@@ -72,8 +76,10 @@ class Answers:
 
     def centerface(self, inputs: Mapping[str, Any]) -> Arrays:
         count, _, height, width = inputs["input.1"].shape
-        maps = {name: np.zeros((count, depth, height // 4, width // 4), np.float32)
-                for name, depth in (("537", 1), ("538", 2), ("539", 2), ("540", 10))}  # fmt: skip
+        maps = {
+            name: np.zeros((count, depth, height // 4, width // 4), np.float32)
+            for name, depth in (("537", 1), ("538", 2), ("539", 2), ("540", 10))
+        }
         maps["537"][:, 0, 0, 0] = 1
         maps["538"] += np.float32(3)  # the logarithm of its size in cells
         maps["540"] += np.linspace(0, 1, 10, dtype=np.float32)[:, None, None] ** 2
@@ -87,19 +93,19 @@ class Answers:
         return {"age_probabilities": np.ones((count, 101)) / 101, "race_probabilities": np.ones((count, 6))}
 
 
-class Recorder(Anonymizer):
-    """The runtime with engines that check what they are asked for."""
+class CheckedEngines(Engines):
+    """Engines that check the shapes of their inputs and return made-up outputs."""
 
-    def __init__(self, bundle: Bundle, shapes: Shapes, settings: Settings | None = None) -> None:
-        super().__init__(bundle, settings)
-        self.shapes, self.asked = shapes, set[str]()
+    def __init__(self, bundle: Bundle, shapes: Shapes) -> None:
+        super().__init__(bundle)
+        self.shapes, self.used = shapes, set[str]()
 
-    def engine(self, role: str) -> Any:
+    def __getitem__(self, role: str) -> Engine:
         spec = self.bundle.spec(role)
 
         def answer(inputs: Mapping[str, Any]) -> Arrays:
             check_shapes(spec, self.shapes, inputs)
-            self.asked.add(spec.signature)
+            self.used.add(spec.signature)
             answers: Arrays = getattr(Answers(self.bundle), spec.signature)(inputs)
             return answers
 
@@ -114,14 +120,14 @@ ROLES = ("text_encoder", "unet", "vae_decoder", "face_detector", "face_attribute
 @pytest.mark.parametrize("role", ROLES)
 def test_checks_of_the_demo(rtx_bundle: Bundle, role: str, shapes: Shapes) -> None:
     assert set(rtx_bundle.manifest.engines) == set(ROLES)
-    with np.load(rtx_bundle.engine_path(role).with_name(CHECK)) as arrays:
+    with np.load(rtx_bundle.engine_path(role).with_name(REFERENCE_OUTPUTS)) as arrays:
         inputs = {n.removeprefix("input "): arrays[n] for n in arrays.files if n.startswith("input ")}
     check_shapes(rtx_bundle.spec(role), shapes, inputs)
 
 
 @pytest.mark.parametrize("shapes", [DEFAULT, SMALLEST])
 def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, shapes: Shapes) -> None:
-    """With the packages' networks left out: what is exported of them is what counts."""
+    """Stand-ins replace the packages' networks: the test is about the example inputs of the exports."""
 
     class FoundError(Exception):
         pass
@@ -137,12 +143,15 @@ def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
     monkeypatch.setattr(faces, "export_graph", export)
     network = SimpleNamespace(net=torch.nn.Identity(), load_model=torch.nn.Identity)
-    modules = {
-        "facer": {}, "facer.face_detection": {"RetinaFaceDetector": lambda *_, **__: network},
-        "facer.face_attribute": {"FaRLFaceAttribute": lambda *_, **__: network}, "deepface": {},
-        "deepface.models": {}, "deepface.models.demography": {},
+    modules: dict[str, dict[str, Any]] = {
+        "facer": {},
+        "facer.face_detection": {"RetinaFaceDetector": lambda *_, **__: network},
+        "facer.face_attribute": {"FaRLFaceAttribute": lambda *_, **__: network},
+        "deepface": {},
+        "deepface.models": {},
+        "deepface.models.demography": {},
         "deepface.models.demography.pytorch": {"Age": network, "Race": network},
-    }  # fmt: skip
+    }
     for name, content in modules.items():
         monkeypatch.setitem(sys.modules, name, SimpleNamespace(**content))
     for name in ("age", "race"):
@@ -150,8 +159,11 @@ def test_checks_of_facer_and_deepface(monkeypatch: pytest.MonkeyPatch, tmp_path:
         monkeypatch.setitem(
             faces.WEIGHTS, name, replace(faces.WEIGHTS[name], names=(f"{name}.pth",), folder=lambda: tmp_path)
         )
-    for build, name in ((faces._build_detector, "detector"), (faces._build_attributes, "attributes"),
-                        (faces._build_demography, "demography")):  # fmt: skip
+    for build, name in (
+        (faces.export_detector, "detector"),
+        (faces.export_attributes, "attributes"),
+        (faces.export_demography, "demography"),
+    ):
         with pytest.raises(FoundError):
             build(tmp_path / name)
 
@@ -167,16 +179,18 @@ def test_images(rtx_bundle: Bundle, batch: Range, windows: Range, data: st.DataO
     )
     words = st.integers(0, 75 * windows.high).map(lambda count: "cat " * count)
     prompts = data.draw(st.lists(st.tuples(words, words), min_size=1, max_size=batch.high))
-    recorder = Recorder(rtx_bundle, Shapes(batch, windows))
+    engines = CheckedEngines(rtx_bundle, Shapes(batch, windows))
     requests = [Request(*both, seed=k) for k, both in enumerate(prompts)]
-    images = recorder.generate(requests, Settings(steps=2, acceleration=acceleration, guidance_scale=scale))
-    assert len(images) == len(requests) and recorder.asked == {"text_encoder", "unet", "vae_decoder"}
+    settings = Settings(steps=2, acceleration=acceleration, guidance_scale=scale)
+    images = Anonymizer.of(engines, settings).generate(requests)
+    assert len(images) == len(requests)
+    assert engines.used == {"text_encoder", "unet", "vae_decoder"}
 
 
 @pytest.mark.packages
 @given(batch=ranges(4), windows=ranges(3))
 def test_the_image_of_verify(rtx_bundle: Bundle, batch: Range, windows: Range) -> None:
-    Recorder(rtx_bundle, Shapes(batch, windows)).generate([REQUEST], SETTINGS)
+    Anonymizer.of(CheckedEngines(rtx_bundle, Shapes(batch, windows)), SETTINGS).generate([REQUEST])
 
 
 SIDES = st.one_of(st.integers(1, 40), st.integers(1, 3000))
@@ -188,9 +202,9 @@ SIDES = st.one_of(st.integers(1, 40), st.integers(1, 3000))
 @example([(12_240, 640), (480, 640), (480, 640), (480, 640)])
 @settings(max_examples=60)
 def test_photos_of_any_size(rtx_bundle: Bundle, sizes: list[tuple[int, int]]) -> None:
-    recorder = Recorder(rtx_bundle, Shapes(Range(1, 1, 4), Range(1, 1, 1)))
+    engines, detector = CheckedEngines(rtx_bundle, Shapes(Range(1, 1, 4), Range(1, 1, 1))), DETECTORS["centerface"]
     photos = [np.broadcast_to(np.uint8(0), (*size, 3)) for size in sizes]
-    assert len(detect(recorder.engine("face_detector"), DETECTORS["centerface"], photos)) == len(photos)
+    assert len(detect(engines["face_detector"], detector, photos, detector.threshold)) == len(photos)
 
 
 @pytest.mark.packages
@@ -203,37 +217,36 @@ def test_folders(
     folder = tmp_path_factory.mktemp("photos")
     for k in range(count):
         Image.new("RGB", (60 + 40 * (k % 2), 80), (k, 0, 0)).save(folder / f"{k}.png")
-    recorder = Recorder(
-        rtx_bundle, Shapes(Range(1, size, size + larger), DEFAULT.windows), Settings(steps=1, batch_size=size)
-    )
-    run = FolderRun(recorder, Output.parse(folder / "out"))
+    engines = CheckedEngines(rtx_bundle, Shapes(Range(1, size, size + larger), DEFAULT.windows))
+    anonymizer = Anonymizer.of(engines, Settings(steps=1))
+    run = FolderRun(anonymizer, Output.parse(folder / "out"), RunOptions(batch_size=size))
     records = list(run.records(list(find_photos([folder]))))
     assert [record.status for record in records] == ["ok"] * count, records
-    assert recorder.asked == {"centerface", "attributes", "demography", "text_encoder", "unet", "vae_decoder"}
+    assert engines.used == {"centerface", "attributes", "demography", "text_encoder", "unet", "vae_decoder"}
 
 
 @pytest.mark.parametrize(("text", "values"), [("4", (1, 4, 4)), ("1", (1, 1, 1)), ("1:2:8", (1, 2, 8))])
 def test_ranges(text: str, values: tuple[int, int, int]) -> None:
-    assert Range.parse(text, "--batch-size") == Range(*values)
+    assert Range.parse(text, "batch_size") == Range(*values)
 
 
 @pytest.mark.parametrize("text", ["0", "2:1:4", "1:2", "a", "1:2:3:4", "-1", ""])
 def test_ranges_that_make_no_sense(text: str) -> None:
-    with pytest.raises(UsageError, match="--batch-size"):
-        Range.parse(text, "--batch-size")
+    with pytest.raises(UsageError, match="`batch_size`"):
+        Range.parse(text, "batch_size")
 
 
 def test_ranges_that_leave_out_one() -> None:
     """A folder's last batch, a photo by itself and a short prompt need it."""
-    with pytest.raises(UsageError, match="--batch-size 2:4:8.*asked for one.*1:4:8"):
-        Range.parse("2:4:8", "--batch-size")
+    with pytest.raises(UsageError, match=r"`batch_size` 2:4:8.*asked for one.*1:4:8"):
+        Range.parse("2:4:8", "batch_size")
 
 
 def test_shapes_of_each_engine() -> None:
     shapes = Shapes(Range(1, 2, 4), Range(1, 2, 3))
 
     def sizes(signature: str, *shape: int | str) -> tuple[list[int], list[int], list[int]]:
-        return fill(shape, shapes.ranges(EngineSpec("x", signature, "fp32", (), ())))
+        return profile_shapes(shape, shapes.ranges(EngineSpec("x", signature, "fp32", (), ())))
 
     assert sizes("unet", "batch", 4, 64, 48) == ([1, 4, 64, 48], [4, 4, 64, 48], [8, 4, 64, 48])
     assert sizes("unet", "batch", "tokens", 768) == ([1, 77, 768], [4, 154, 768], [8, 231, 768])

@@ -9,8 +9,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from anon_runtime import Anonymizer, Settings
+from anon_runtime import Anonymizer
 from anon_runtime.backends.base import load_engine, resolve_device
+from anon_runtime.backends.engines import Engines
 from anon_runtime.errors import BackendError
 
 
@@ -26,8 +27,8 @@ def test_a_device_that_the_library_was_not_made_for(demo_bundle: Path) -> None:
 
 
 def test_threads_of_a_bundle(demo_bundle: Path) -> None:
-    engine: Any = Anonymizer.load(demo_bundle, Settings(threads=3)).engine("face_detector")
-    assert engine._session.get_session_options().intra_op_num_threads == 3
+    engine: Any = Engines.load(demo_bundle, threads=3)["face_detector"]
+    assert engine.session.get_session_options().intra_op_num_threads == 3
 
 
 def test_devices_that_a_target_does_not_know(demo_bundle: Path) -> None:
@@ -45,7 +46,7 @@ class GpuLibrary:
         self.list_providers(monkeypatch)
         real = onnxruntime.InferenceSession
 
-        def session(path: str, providers: list, sess_options: object, **_: object) -> object:
+        def session(path: str, providers: list[Any], sess_options: object, **_: object) -> object:
             self.asked, self.tf32 = providers, os.environ.get("NVIDIA_TF32_OVERRIDE")
             made = real(path, sess_options, providers=["CPUExecutionProvider"])
             if works:
@@ -64,7 +65,7 @@ class GpuLibrary:
 @pytest.mark.parametrize("device", [None, "cuda", "tensorrt"])
 def test_a_silent_fallback_is_an_error(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, device: str | None) -> None:
     GpuLibrary(monkeypatch, works=False)
-    with pytest.raises(BackendError, match="fell back to CPUExecutionProvider.*nvidia-smi.*--device cpu"):
+    with pytest.raises(BackendError, match=r"fell back to CPUExecutionProvider.*nvidia-smi.*`device` cpu"):
         load_engine("onnxruntime", graph(demo_bundle), device)
 
 
@@ -74,17 +75,17 @@ def test_a_provider_that_does_not_start_is_an_error(
 ) -> None:
     """onnxruntime's own Python would print to standard output, among the lines of --json, and take the next one."""
     GpuLibrary.list_providers(monkeypatch)
-    start = onnxruntime.InferenceSession._create_inference_session
+    start = onnxruntime.InferenceSession._create_inference_session  # noqa: SLF001 - what its own fallback calls
 
     def start_on_cpu(session: Any, providers: list[Any] | None, *rest: Any) -> None:
         if "CPUExecutionProvider" not in str(providers and providers[0]):
-            session._fallback_providers = ["CPUExecutionProvider"]
+            session._fallback_providers = ["CPUExecutionProvider"]  # noqa: SLF001 - as its constructor does
             raise RuntimeError("libnvinfer.so.10: cannot open shared object file")
         start(session, providers, *rest)
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", start_on_cpu)
     missing = {"cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}[device]
-    with pytest.raises(BackendError, match=f"libnvinfer.*nvidia-smi.*{missing} are installed.*--device cpu"):
+    with pytest.raises(BackendError, match=f"libnvinfer.*nvidia-smi.*{missing} are installed.*`device` cpu"):
         load_engine("onnxruntime", graph(demo_bundle), device)
     assert capfd.readouterr().out == ""
 
@@ -103,7 +104,8 @@ def test_providers_of_a_device(
     library = GpuLibrary(monkeypatch, works=True)
     load_engine("onnxruntime", graph(demo_bundle), device)
     names = [name for name, _ in library.asked]
-    assert names[0] == f"{first}ExecutionProvider" and names[-1] == "CPUExecutionProvider"
+    assert names[0] == f"{first}ExecutionProvider"
+    assert names[-1] == "CPUExecutionProvider"
     options = dict(library.asked)
     assert options["CUDAExecutionProvider"]["use_tf32"] == "0"
 
@@ -117,13 +119,14 @@ def test_engines_of_tensorrt_are_kept_by_our_key(
     keys = set()
     for role in ("unet", "vae_decoder"):
         anonymizer = Anonymizer.load(demo_bundle, device="tensorrt")
-        anonymizer.engine(role)
+        anonymizer.engines[role]
         options = dict(library.asked)["TensorrtExecutionProvider"]
         assert options["trt_engine_cache_enable"] == "1"
-        assert options["trt_engine_cache_prefix"] == anonymizer.bundle.spec(role).key
+        assert options["trt_engine_cache_prefix"] == anonymizer.engines.bundle.spec(role).key
         # onnxruntime makes the last folder of the path only.
         folder = Path(options["trt_engine_cache_path"])
-        assert folder.is_dir() and folder.is_relative_to(tmp_path)
+        assert folder.is_dir()
+        assert folder.is_relative_to(tmp_path)
         keys.add(options["trt_engine_cache_prefix"])
     assert len(keys) == 2
     load_engine("onnxruntime", graph(demo_bundle), "tensorrt")
@@ -156,9 +159,9 @@ def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
         "timestep": np.array(417.25, np.float32),
         "encoder_hidden_states": rng.standard_normal((2, 154, 64)).astype(np.float32),
     }
-    engine: Any = anonymizer.engine("unet")
+    engine: Any = anonymizer.engines["unet"]
     plain = engine(inputs)["out_sample"]
-    engine._memory = "cpu"
+    engine.memory = "cpu"
     bound = engine(inputs)["out_sample"]
     np.testing.assert_array_equal(plain, bound)
     with pytest.raises(BackendError, match="onnxruntime refused sample"):
@@ -194,6 +197,7 @@ def test_nothing_is_told_to_anybody(demo_bundle: Path, tmp_path: Path) -> None:
     program = f"""
 from pathlib import Path
 from anon_runtime.backends.base import load_engine, resolve_device
+from anon_runtime.backends.engines import Engines
 resolve_device("onnxruntime", None)
 load_engine("onnxruntime", Path({str(demo_bundle / "vae_decoder" / "model.onnx")!r}), "cpu")
 """

@@ -90,7 +90,8 @@ class FakeCuda:
         self.alive["stream"].remove(stream)
 
     def _StreamSynchronize(self, stream: int) -> None:  # noqa: N802
-        assert stream in self.alive["stream"] and self.recording is None
+        assert stream in self.alive["stream"]
+        assert self.recording is None
 
     def _Malloc(self, size: int) -> int:  # noqa: N802
         block = ctypes.create_string_buffer(size)
@@ -101,13 +102,15 @@ class FakeCuda:
         del self.memory[address]
 
     def _MemcpyAsync(self, to: int, source: int, size: int, kind: Any, stream: int) -> None:  # noqa: N802
-        assert stream in self.alive["stream"] and self.recording is None
+        assert stream in self.alive["stream"]
+        assert self.recording is None
         device = to if kind == runtime.cudaMemcpyKind.cudaMemcpyHostToDevice else source
         assert size <= len(self.memory[device])
         ctypes.memmove(to, source, size)
 
     def _StreamBeginCapture(self, _stream: int, mode: Any) -> None:  # noqa: N802
-        assert mode == runtime.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed and self.recording is None
+        assert mode == runtime.cudaStreamCaptureMode.cudaStreamCaptureModeRelaxed
+        assert self.recording is None
         self.recording = []
 
     def _StreamEndCapture(self, _stream: int) -> int:  # noqa: N802
@@ -129,7 +132,9 @@ class FakeCuda:
         self.alive["executable"].remove(executable)
 
     def _GraphLaunch(self, executable: int, stream: int) -> None:  # noqa: N802
-        assert executable in self.alive["executable"] and stream in self.alive["stream"] and self.recording is None
+        assert executable in self.alive["executable"]
+        assert stream in self.alive["stream"]
+        assert self.recording is None
         for work in self.graphs[executable]:
             work()
 
@@ -192,7 +197,8 @@ class FakeEngine:
 
     def execute(self, state: Any) -> bool:
         address, size = state.memory
-        assert size >= 64 and len(self.cuda.memory[address]) >= size
+        assert size >= 64
+        assert len(self.cuda.memory[address]) >= size
         changes, count = state.changes, int(np.prod(state.shape))
 
         def work() -> None:
@@ -273,7 +279,8 @@ def test_a_shape_that_comes_again_is_captured_and_replayed(engine: Any, cuda: Fa
         check(engine, 2, k)
         launches.append(("cudaStreamBeginCapture" in cuda.calls, "cudaGraphLaunch" in cuda.calls))
     assert launches == [(False, False), (True, True), (False, True), (False, True)]
-    assert cuda.alive["graph"] == set() and len(cuda.alive["executable"]) == 1
+    assert cuda.alive["graph"] == set()
+    assert len(cuda.alive["executable"]) == 1
 
 
 def test_guidance_that_goes_on_and_off_keeps_both_shapes(engine: Any, cuda: FakeCuda, network: FakeEngine) -> None:
@@ -285,7 +292,8 @@ def test_guidance_that_goes_on_and_off_keeps_both_shapes(engine: Any, cuda: Fake
         check(engine, 4, k)
         check(engine, 2, k)
     assert set(cuda.calls) == {"cudaMemcpyAsync", "cudaGraphLaunch", "cudaStreamSynchronize"}
-    assert network.runs == 2 and len(network.contexts) == 2
+    assert network.runs == 2
+    assert len(network.contexts) == 2
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -298,13 +306,15 @@ def test_any_order_of_shapes_in_bounded_memory(load: Load, cuda: FakeCuda, count
         assert len(cuda.alive["executable"]) <= trt.KEPT
     del engine
     gc.collect()
-    assert not cuda.memory and not any(cuda.alive.values()), "all of it is given back with the engine"
+    assert not cuda.memory
+    assert not any(cuda.alive.values()), "all of it is given back with the engine"
 
 
 def test_the_shape_that_was_not_used_for_longest_goes(engine: Any, cuda: FakeCuda, network: FakeEngine) -> None:
     for count in (1, 2, 3, 4, 1, 5, 1):
         check(engine, count)
-    assert trt.KEPT == 4 and len(network.contexts) == 5
+    assert trt.KEPT == 4
+    assert len(network.contexts) == 5
     check(engine, 2)
     assert len(network.contexts) == 6
 
@@ -327,8 +337,11 @@ def test_where_no_graph_can_be_captured_launches_go_one_by_one(
     cuda.failing = {broken}
     for k in range(4):
         check(engine, 2, k)
-    assert network.runs == 4 and cuda.calls.count("cudaStreamBeginCapture") <= 1
-    assert cuda.recording is None and not cuda.alive["graph"] and not cuda.alive["executable"]
+    assert network.runs == 4
+    assert cuda.calls.count("cudaStreamBeginCapture") <= 1
+    assert cuda.recording is None
+    assert not cuda.alive["graph"]
+    assert not cuda.alive["executable"]
     # TensorRT would take an error that nobody has asked for as its own.
     assert ("cudaGetLastError" in cuda.calls) == (broken in BREAKS[:3])
 
@@ -351,7 +364,8 @@ def test_what_tensorrt_or_cuda_refuses_is_an_error_and_leaves_nothing(
     check(engine, 2)
     del engine
     gc.collect()
-    assert not cuda.memory and not any(cuda.alive.values())
+    assert not cuda.memory
+    assert not any(cuda.alive.values())
 
 
 def test_a_graph_that_fails_is_dropped(engine: Any, cuda: FakeCuda) -> None:
@@ -369,7 +383,7 @@ def test_a_graph_that_fails_is_dropped(engine: Any, cuda: FakeCuda) -> None:
 
 def test_memory_that_is_not_there_is_named(load: Load, cuda: FakeCuda) -> None:
     cuda.failing = {"cudaMalloc"}
-    with pytest.raises(BackendError, match="Malloc.*out of memory.*smaller --batch-size"):
+    with pytest.raises(BackendError, match=r"Malloc.*out of memory.*smaller --batch-size"):
         load()
     gc.collect()
     assert not any(cuda.alive.values())
@@ -402,9 +416,10 @@ def test_a_plan_that_is_none_is_refused_with_tensorrts_reason(
 ) -> None:
     """The real library, which reads the file's head without a GPU."""
     (tmp_path / "model.plan").write_bytes(b"plan" * 100)
-    with pytest.raises(BackendError, match="cannot load it.*[Ss]erialization") as caught:
+    with pytest.raises(BackendError, match=r"cannot load it.*[Ss]erialization") as caught:
         trt.load(tmp_path / "model.plan", "tensorrt-rtx", Placement())
-    assert "\n" not in str(caught.value) and capfd.readouterr().err == ""
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_machine_without_a_driver_is_named(tmp_path: Path) -> None:
@@ -412,7 +427,7 @@ def test_a_machine_without_a_driver_is_named(tmp_path: Path) -> None:
     code, _ = runtime.cudaGetDeviceCount()
     if code == SUCCESS:
         pytest.skip("this machine has a GPU")
-    with pytest.raises(BackendError, match="CUDA.*nvidia-smi"):
+    with pytest.raises(BackendError, match=r"CUDA.*nvidia-smi"):
         load_engine("tensorrt-rtx", tmp_path / "model.plan")
 
 

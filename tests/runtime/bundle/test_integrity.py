@@ -3,9 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.runtime.stand_ins import StandInEngines
 
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.bundle import bundle, integrity
+from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.integrity import FileRecord, Inspection, find_damages, sha256
 from anon_runtime.errors import BundleError
 
@@ -24,21 +26,22 @@ def hidden_damage(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_no_result_leaves_a_bundle_with_damaged_weights(hidden_damage: Path, astronaut: Path) -> None:
-    with pytest.raises(BundleError, match="unet/model.onnx: this file is not the one that was built"):
-        Anonymizer.load(hidden_damage).generate([Request("portrait of a woman")], SHORT)
-    with pytest.raises(BundleError, match="unet/model.onnx"):
+    with pytest.raises(BundleError, match=r"unet/model.onnx: this file is not the one that was built"):
+        Anonymizer.load(hidden_damage, SHORT).generate([Request("portrait of a woman")])
+    with pytest.raises(BundleError, match=r"unet/model.onnx"):
         Anonymizer.load(hidden_damage).describe(astronaut)
-    assert Anonymizer.load(hidden_damage, checksum=False).generate([Request("portrait of a woman")], SHORT)
+    assert Anonymizer.load(hidden_damage, SHORT, checksum=False).generate([Request("portrait of a woman")])
 
 
-def test_damage_that_makes_nan_is_called_damage(hidden_damage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    anonymizer = Anonymizer.load(hidden_damage)
-    unet = anonymizer.engine("unet")
-    path = str(anonymizer.bundle.engine_path("unet"))
-    broken = lambda inputs: {name: value * np.nan for name, value in unet(inputs).items()}  # noqa: E731
-    monkeypatch.setitem(anonymizer._engines, path, broken)
+def test_damage_that_makes_nan_is_called_damage(hidden_damage: Path) -> None:
+    opened = Bundle.read(hidden_damage)
+    engines = StandInEngines(opened, inspection=opened.check())
+    unet = engines["unet"]
+    engines.interfere(
+        "unet", lambda _, inputs: {name: np.full_like(value, np.nan) for name, value in unet(inputs).items()}
+    )
     with pytest.raises(BundleError, match="not the one that was built"):
-        anonymizer.generate([Request("portrait of a woman")], SHORT)
+        Anonymizer.of(engines, SHORT).generate([Request("portrait of a woman")])
 
 
 def test_engines_start_before_their_weights_are_hashed(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,11 +53,11 @@ def test_engines_start_before_their_weights_are_hashed(demo_bundle: Path, monkey
 
     monkeypatch.setattr(integrity, "sha256", late)
     monkeypatch.setattr(bundle, "LARGE", 0)
-    anonymizer = Anonymizer.load(demo_bundle)
-    states = anonymizer.denoising([Request("portrait of a woman")], SHORT)
+    generator = Anonymizer.load(demo_bundle, SHORT).generator
+    states = generator.denoise([Request("portrait of a woman")])
     latents = [state.latents for state in states][-1]
     called.set()
-    assert anonymizer.decode(latents).shape[0] == 1
+    assert generator.decode(latents).shape[0] == 1
 
 
 def test_a_file_that_cannot_be_read_is_no_intact_file(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 import contextlib
 import io
-import logging
 import os
 import struct
 import subprocess
@@ -8,6 +7,7 @@ import sys
 import tracemalloc
 import zlib
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,7 +17,8 @@ from PIL import Image
 
 from anon_runtime.errors import PhotoError
 from anon_runtime.faces import decoding
-from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, read_file, read_photo
+from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, load_photo, read_file, read_photo
+from anon_runtime.types import Pixels
 
 ORIENTATION = 0x0112
 
@@ -27,7 +28,7 @@ def make_image(mode: str = "RGB", size: tuple[int, int] = (48, 32)) -> Image.Ima
     return Image.fromarray(ramp).convert(mode)
 
 
-def saved(image: Image.Image, path: Path, **options: object) -> Path:
+def saved(image: Image.Image, path: Path, **options: Any) -> Path:
     image.save(path, **options)
     return path
 
@@ -43,10 +44,10 @@ def test_reads_lossless_formats(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", ["bmp", "tif", "ppm", "gif"])
 def test_other_formats_are_refused_unless_they_are_asked_for(tmp_path: Path, suffix: str) -> None:
     path = saved(make_image(), tmp_path / f"a.{suffix}")
-    with pytest.raises(PhotoError, match="--more-formats"):
+    with pytest.raises(PhotoError, match="`more_formats`"):
         read_photo(path)
     path.rename(tmp_path / "a.jpg")
-    with pytest.raises(PhotoError, match="--more-formats"):  # the content counts, not the name
+    with pytest.raises(PhotoError, match="`more_formats`"):  # the content counts, not the name
         read_photo(tmp_path / "a.jpg")
 
 
@@ -55,7 +56,7 @@ def test_formats_that_no_camera_writes_are_refused_always(kind: str) -> None:
     buffer = io.BytesIO()
     make_image().save(buffer, kind)
     with pytest.raises(PhotoError, match="not an image in a known format"):
-        decode_photo(buffer.getvalue(), "a", more_formats=True)
+        decode_photo(buffer.getvalue(), more_formats=True)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -70,19 +71,18 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
         np.testing.assert_array_equal(upright, np.asarray(make_image())[::-1, ::-1])
 
 
-def test_cmyk_is_converted_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = saved(make_image("CMYK"), tmp_path / "a.tif")
-    with caplog.at_level(logging.WARNING):
-        np.testing.assert_allclose(read_photo(path, more_formats=True).astype(int), np.asarray(make_image()), atol=1)
-    assert "CMYK" in caplog.text
+def test_cmyk_is_converted_with_a_note(tmp_path: Path) -> None:
+    decoded = load_photo(saved(make_image("CMYK"), tmp_path / "a.tif"), more_formats=True)
+    np.testing.assert_allclose(decoded.pixels.astype(int), np.asarray(make_image()), atol=1)
+    assert decoded.converted == "CMYK"
 
 
-def test_16_bit_is_scaled_not_clipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_16_bit_is_scaled_not_clipped(tmp_path: Path) -> None:
     values = np.linspace(0, 65535, 32 * 48).reshape(32, 48).astype(np.uint16)
     path = saved(Image.fromarray(values), tmp_path / "a.png")
-    read = read_photo(path)
-    np.testing.assert_allclose(read[..., 0], values / 257, atol=0.51)
-    assert "8-bit" in caplog.text
+    decoded = load_photo(path)
+    np.testing.assert_allclose(decoded.pixels[..., 0], values / 257, atol=0.51)
+    assert decoded.converted == "I;16"
 
 
 def test_transparency_becomes_white(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_palette_and_gray(tmp_path: Path) -> None:
 def test_mpo_photos_of_phones_are_photos(tmp_path: Path) -> None:
     path = saved(make_image(), tmp_path / "a.mpo", save_all=True, append_images=[make_image()])
     with Image.open(path) as image:
-        assert image.n_frames == 2
+        assert getattr(image, "n_frames", 1) == 2
     assert read_photo(path).shape == (32, 48, 3)
 
 
@@ -130,9 +130,9 @@ def test_the_limit_is_ours_and_pillows_stays_as_it_was(monkeypatch: pytest.Monke
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     buffer = io.BytesIO()
     make_image(size=(side, side)).save(buffer, "PNG")
-    assert decode_photo(buffer.getvalue(), "a").pixels.shape == (side, side, 3)
+    assert decode_photo(buffer.getvalue()).pixels.shape == (side, side, 3)
     with pytest.raises(PhotoError, match="65 x 64 pixels are more than the limit of 4,096"):
-        decode_photo(bomb(side + 1, side), "a")
+        decode_photo(bomb(side + 1, side))
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
@@ -148,10 +148,11 @@ def test_a_reduced_photo_looks_like_the_whole_one(kind: str, mode: str, monkeypa
         image.save(buffer, kind, exif=exif)
     except (OSError, ValueError, KeyError):
         pytest.skip(f"{kind} does not hold {mode}")
-    whole = decode_photo(buffer.getvalue(), "a", more_formats=True)
+    whole = decode_photo(buffer.getvalue(), more_formats=True)
     monkeypatch.setattr(decoding, "MAX_DECODED", 600 * 400 // 10)
-    reduced = decode_photo(buffer.getvalue(), "a", more_formats=True)
-    assert (whole.reduction, reduced.reduction) == (1, 4) and whole.pixels.shape[:2] == (600, 400)
+    reduced = decode_photo(buffer.getvalue(), more_formats=True)
+    assert (whole.reduction, reduced.reduction) == (1, 4)
+    assert whole.pixels.shape[:2] == (600, 400)
     assert reduced.pixels.shape == (150, 100, 3)
     small = np.asarray(Image.fromarray(whole.pixels).reduce(4))
     assert np.abs(small.astype(int) - reduced.pixels).mean() < 4
@@ -204,7 +205,6 @@ def test_bad_files_are_refused(tmp_path: Path, name: str) -> None:
     path.write_bytes(content)
     with pytest.raises(PhotoError, match=why) as caught:
         read_photo(path)
-    assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -240,7 +240,7 @@ def test_a_header_of_50000_pixels_takes_no_memory(kind: str) -> None:
     content = {"PNG": bomb(side, side), "JPEG": jpeg_header(side), "WEBP": webp_header(side)}[kind]
     tracemalloc.start()
     with pytest.raises(PhotoError, match="pixels"):
-        decode_photo(content, "bomb")
+        decode_photo(content)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5e6
@@ -272,20 +272,20 @@ def test_damaged_files_give_a_photo_or_a_photo_error(kind: str, cut: int, change
     for place, value in changes:
         data[place % len(data)] = value
     with contextlib.suppress(PhotoError):
-        assert decode_photo(bytes(data), "a", more_formats=True).pixels.dtype == np.uint8
+        assert decode_photo(bytes(data), more_formats=True).pixels.dtype == np.uint8
 
 
 @given(st.binary(max_size=300), st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF\0\0\0\0WEBP"]))
 def test_arbitrary_bytes_give_a_photo_error(content: bytes, start: bytes) -> None:
     with pytest.raises(PhotoError):
-        decode_photo(start + content, "a", more_formats=True)
+        decode_photo(start + content, more_formats=True)
 
 
 def test_images_that_cannot_be_decoded_are_photo_errors() -> None:
     closed = Image.open(io.BytesIO(jpeg()))
     closed.close()
     for image in (Image.open(io.BytesIO(jpeg()[:900])), closed):
-        with pytest.raises(PhotoError, match="the given image"):
+        with pytest.raises(PhotoError, match="the image is damaged"):
             read_photo(image)
 
 
@@ -294,14 +294,16 @@ def test_every_conversion_is_noted(caplog: pytest.LogCaptureFixture) -> None:
         buffer = io.BytesIO()
         options = {"transparency": (1, 2, 3)} if mode == "RGB" else {}
         make_image(mode).save(buffer, "TIFF" if mode == "CMYK" else "PNG", **options)
+        decoded = decode_photo(buffer.getvalue(), more_formats=True)
+        assert decoded.converted == {"RGB": "transparent"}.get(mode, mode)
         caplog.clear()
-        decode_photo(buffer.getvalue(), "a", more_formats=True)
-        assert "converted" in caplog.text, mode
+        decoded.log_conversion("a.jpg")
+        assert f"a.jpg: its {decoded.converted} pixels were converted" in caplog.text
+    assert decode_photo(png(32, 32, 16, bytes(1 + 32 * 6) * 32)).converted == "16-bit"
+    usual = decode_photo(png(32, 32, 8, bytes(1 + 32 * 3) * 32))
     caplog.clear()
-    decode_photo(png(32, 32, 16, bytes(1 + 32 * 6) * 32), "a")
-    assert "16-bit" in caplog.text
-    caplog.clear()
-    decode_photo(png(32, 32, 8, bytes(1 + 32 * 3) * 32), "a")
+    usual.log_conversion("a.jpg")
+    assert usual.converted is None
     assert caplog.text == ""
 
 
@@ -310,4 +312,4 @@ def test_arrays_are_checked() -> None:
     assert read_photo(good) is good
     for bad in (good.astype(np.float32), good[..., 0], good[:2]):
         with pytest.raises(PhotoError):
-            read_photo(bad)
+            read_photo(cast(Pixels, bad))

@@ -9,16 +9,17 @@ from tests.conftest import pixels
 
 from anon_runtime import Anonymizer
 from anon_runtime.faces.detection import DETECTORS, Face, biggest_face, detect, prior_boxes, suppress
+from anon_runtime.types import Arrays, Box
 
 # Read off the photograph by eye: the astronaut's face, forehead to chin, ear to ear.
 ASTRONAUT_FACE = (170, 60, 110, 125)
 
 
 def found(anonymizer: Anonymizer, photo: np.ndarray, threshold: float = 0.5) -> list[Face]:
-    return detect(anonymizer.engine("face_detector"), DETECTORS["centerface"], [photo], threshold)[0]
+    return detect(anonymizer.engines["face_detector"], DETECTORS["centerface"], [photo], threshold)[0]
 
 
-def overlap(a: tuple, b: tuple) -> float:
+def overlap(a: Box, b: Box) -> float:
     """Intersection over union of two boxes (x, y, width, height)."""
     w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
@@ -31,7 +32,8 @@ def test_finds_the_astronaut(anonymizer: Anonymizer, astronaut: Path) -> None:
     assert len(faces) == 1
     assert overlap(faces[0].box, ASTRONAUT_FACE) > 0.6
     (left_eye, right_eye, nose, left_mouth, right_mouth), (_, y, _, h) = faces[0].landmarks, faces[0].box
-    assert left_eye[0] < nose[0] < right_eye[0] and left_mouth[0] < right_mouth[0]
+    assert left_eye[0] < nose[0] < right_eye[0]
+    assert left_mouth[0] < right_mouth[0]
     assert left_eye[1] < nose[1] < left_mouth[1] < y + h
 
 
@@ -40,7 +42,12 @@ def test_box_is_inside_also_when_the_border_cuts_the_face(anonymizer: Anonymizer
     cut = pixels(astronaut)[90:400, 200:500]
     for face in found(anonymizer, cut, 0.1):
         x, y, w, h = face.box
-        assert x >= 0 and y >= 0 and x + w <= 300 and y + h <= 310 and w > 0 and h > 0
+        assert x >= 0
+        assert y >= 0
+        assert x + w <= 300
+        assert y + h <= 310
+        assert w > 0
+        assert h > 0
 
 
 def test_finds_nothing_in_a_cup(anonymizer: Anonymizer, coffee: Path) -> None:
@@ -75,7 +82,7 @@ boxes = st.lists(st.tuples(*[st.floats(0, 100)] * 2, *[st.floats(1, 50)] * 2, st
 
 
 @given(boxes)
-def test_suppression_keeps_the_best_of_each_cluster(found: list) -> None:
+def test_suppression_keeps_the_best_of_each_cluster(found: list[tuple[float, ...]]) -> None:
     table = np.array(found, np.float64).reshape(-1, 5)
     corners = np.column_stack([table[:, :2], table[:, :2] + table[:, 2:4]])
     kept = suppress(corners, table[:, 4], overlap=0.3)
@@ -97,7 +104,8 @@ def test_twenty_faces_and_the_biggest_wins(anonymizer: Anonymizer, astronaut: Pa
     faces = found(anonymizer, np.asarray(crowd))
     assert len(faces) == 20
     x, y, _, _ = anonymizer.describe(np.asarray(crowd)).face or (0, 0, 0, 0)
-    assert x > 600 and y > 420
+    assert x > 600
+    assert y > 420
 
 
 @pytest.mark.parametrize("size", [(2000, 256), (256, 2000), (64, 64), (1500, 1500)])
@@ -110,19 +118,22 @@ def test_extreme_shapes(anonymizer: Anonymizer, astronaut: Path, size: tuple[int
     for one in found(anonymizer, np.asarray(canvas)):
         x, y, w, h = one.box
         assert overlap(one.box, (side * 0.2, side * 0.15, side * 0.6, side * 0.7)) > 0.3
-        assert x >= 0 and y >= 0 and x + w <= size[0] and y + h <= size[1]
+        assert x >= 0
+        assert y >= 0
+        assert x + w <= size[0]
+        assert y + h <= size[1]
 
 
 def test_photos_of_several_shapes_in_one_batch(anonymizer: Anonymizer, astronaut: Path, coffee: Path) -> None:
     photos = [pixels(astronaut), pixels(coffee), pixels(astronaut)[:, 100:400], pixels(astronaut)[::-1].copy()]
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS["centerface"]
-    together = detect(engine, detector, photos)
+    engine, detector = anonymizer.engines["face_detector"], DETECTORS["centerface"]
+    together = detect(engine, detector, photos, 0.5)
     for faces, photo in zip(together, photos, strict=True):
-        alone = detect(engine, detector, [photo])[0]
+        alone = detect(engine, detector, [photo], 0.5)[0]
         assert len(faces) == len(alone)
         for one, other in zip(faces, alone, strict=True):
             np.testing.assert_allclose(one.box, other.box, atol=1e-2)
-    assert detect(engine, detector, []) == []
+    assert detect(engine, detector, [], 0.5) == []
 
 
 def test_prior_boxes_by_hand() -> None:
@@ -138,7 +149,11 @@ def test_prior_boxes_by_hand() -> None:
 def test_retinaface_by_hand() -> None:
     """One certain prior, moved and grown by known amounts."""
     count = len(prior_boxes(64, 96))
-    outputs = {"boxes": np.zeros((count, 4)), "scores": np.zeros((count, 2)), "landmarks": np.zeros((count, 10))}
+    outputs: Arrays = {
+        "boxes": np.zeros((count, 4)),
+        "scores": np.zeros((count, 2)),
+        "landmarks": np.zeros((count, 10)),
+    }
     outputs["scores"][2] = [0.1, 0.9]
     outputs["boxes"][2] = [1, 2, np.log(2) / 0.2, 0]
     outputs["landmarks"][2, :2] = [-1, 1]
@@ -146,4 +161,4 @@ def test_retinaface_by_hand() -> None:
     # Centre (12, 4) moves by a tenth of the side 16 each unit; the width doubles.
     np.testing.assert_allclose(corners, [[13.6 - 16, 7.2 - 8, 13.6 + 16, 7.2 + 8]], atol=1e-4)
     np.testing.assert_allclose(landmarks[0, 0], [12 - 1.6, 4 + 1.6], atol=1e-4)
-    assert scores == np.float32([0.9])
+    np.testing.assert_array_equal(scores, np.array([0.9], np.float32))

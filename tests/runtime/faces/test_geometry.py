@@ -61,6 +61,8 @@ def test_letterbox_is_deepface_resize(astronaut: Path, shape: tuple[int, int]) -
 @given(height=st.integers(1, 300), width=st.integers(1, 300))
 def test_fit_pads_to_a_multiple(height: int, width: int) -> None:
     padded, scale = fit(np.full((height, width, 3), 9, np.uint8), 64, 32)
-    assert padded.shape[0] % 32 == 0 and padded.shape[1] % 32 == 0
+    assert padded.shape[0] % 32 == 0
+    assert padded.shape[1] % 32 == 0
     assert max(padded.shape[:2]) == 64
-    assert padded[0, 0, 0] == 9 and scale == 64 / max(height, width)
+    assert padded[0, 0, 0] == 9
+    assert scale == 64 / max(height, width)

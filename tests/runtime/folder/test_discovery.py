@@ -29,7 +29,7 @@ def test_folders(tmp_path: Path) -> None:
         "b.JPG",
         "a.b/e.heic",
     ]
-    with pytest.raises(UsageError, match="--recursive"):
+    with pytest.raises(UsageError, match="`recursive`"):
         names(tmp_path, "empty")
 
 

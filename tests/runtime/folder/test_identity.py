@@ -1,3 +1,4 @@
+import hashlib
 import stat
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from hypothesis import strategies as st
 
 from anon_runtime.errors import UsageError
 from anon_runtime.folder import identity
-from anon_runtime.folder.identity import MAX_SEED, check_seed, identify, identify_source, is_marked, mark, read_seed
+from anon_runtime.folder.identity import identify, identify_source, is_marked, mark, read_seed
+from anon_runtime.types import MAX_SEED, check_seed
 
 SEEDS = st.integers(0, MAX_SEED)
 
@@ -17,18 +19,19 @@ SEEDS = st.integers(0, MAX_SEED)
 def quick_guesses() -> object:
     """scrypt at its least; a tenth of a second for each of hundreds of seeds would be a minute."""
     with pytest.MonkeyPatch.context() as patch:
-        scrypt = identity.hashlib.scrypt
-        patch.setattr(identity.hashlib, "scrypt", lambda *a, **k: scrypt(*a, **k | {"n": 2}))
-        identity._slow_hash.cache_clear()
+        scrypt = hashlib.scrypt
+        patch.setattr(hashlib, "scrypt", lambda *a, **k: scrypt(*a, **k | {"n": 2}))
+        identity.slow_hash.cache_clear()
         yield
-    identity._slow_hash.cache_clear()
+    identity.slow_hash.cache_clear()
 
 
 @given(st.binary(max_size=64), SEEDS)
 def test_an_identity_depends_on_content_and_base_seed_only(content: bytes, seed: int) -> None:
     one = identify(content, seed)
     assert one == identify(bytes(bytearray(content)), seed)
-    assert 0 <= one.seed < 2**32 and len(one.pseudonym) == 32
+    assert 0 <= one.seed < 2**32
+    assert len(one.pseudonym) == 32
     others = [identify(content + b"x", seed), identify(content, (seed + 1) % 2**64)]
     assert one.pseudonym not in {other.pseudonym for other in others}
     assert f"{one.seed:08x}" not in one.pseudonym, "the seed, which a journal may tell, is no part of the name"
@@ -38,7 +41,8 @@ def test_an_identity_depends_on_content_and_base_seed_only(content: bytes, seed:
 @given(st.binary(max_size=20), st.binary(max_size=20))
 def test_a_mark_knows_its_secret_and_no_other(secret: bytes, other: bytes) -> None:
     marked = mark(secret)
-    assert is_marked(marked, secret) and is_marked(marked, other) == (secret == other)
+    assert is_marked(marked, secret)
+    assert is_marked(marked, other) == (secret == other)
     assert mark(secret) != marked, "no table of marks serves two folders"
 
 
@@ -61,19 +65,27 @@ def test_seeds_of_other_libraries_are_pythons_afterwards() -> None:
 
 def test_every_guess_at_a_seed_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """A photo, its pseudonym and its portrait's seed are what guesses could be tried on; so are marks."""
-    asked: list[dict] = []
-    monkeypatch.setattr(identity.hashlib, "scrypt", lambda *_, **parameters: asked.append(parameters) or bytes(32))
+    asked: list[dict[str, int]] = []
+
+    def note(*_: object, **parameters: int) -> bytes:
+        asked.append(parameters)
+        return bytes(32)
+
+    monkeypatch.setattr(hashlib, "scrypt", note)
     for seed in (1, 2):
-        identity._slow_hash.cache_clear()
+        identity.slow_hash.cache_clear()
         identify(b"photo", seed), mark(bytes([seed]))
-    identity._slow_hash.cache_clear()
-    assert len(asked) == 4 and all(128 * p["n"] * p["r"] * p["p"] >= 2**25 for p in asked), "32 MB each"
+    identity.slow_hash.cache_clear()
+    assert len(asked) == 4
+    assert all(128 * p["n"] * p["r"] * p["p"] >= 2**25 for p in asked), "32 MB each"
 
 
 def test_a_seed_file_is_made_once_for_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     seed, made = read_seed(path)
-    assert made and 0 < seed <= MAX_SEED and stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert made
+    assert 0 < seed <= MAX_SEED
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert read_seed(path) == (seed, False)
     assert read_seed(tmp_path / "other")[0] != seed
     path.write_text("\n 17 \n")

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from anon_runtime.errors import OutputError, UsageError
-from anon_runtime.folder.journal import NAME, PRIVATE, Journal, Notes
+from anon_runtime.folder.discovery import PRIVATE
+from anon_runtime.folder.journal import NAME, Journal, Notes
 
 COMMON = {"steps": 15, "anon-run": "1"}
 SECRET = b"[20240417, null]"
@@ -30,7 +31,8 @@ def write(out: Path, *identities: str) -> None:
 def test_what_is_done_is_remembered(tmp_path: Path) -> None:
     write(tmp_path / "out", "a", "b")
     with Journal(tmp_path / "out", COMMON, SECRET) as journal:
-        assert journal.has("a", Path("a.png")) and journal.has("b", Path("b.png"))
+        assert journal.has("a", Path("a.png"))
+        assert journal.has("b", Path("b.png"))
         assert not journal.has("c", Path("c.png")), "never seen"
         assert not journal.has("a", Path("b.png")), "another name"
         journal.add({"id": "c", "status": "error", "reason": "no face"})
@@ -39,7 +41,8 @@ def test_what_is_done_is_remembered(tmp_path: Path) -> None:
     with Journal(tmp_path / "out", COMMON, SECRET) as journal:
         assert not journal.has("c", Path("c.png")), "what failed is tried again"
     lines = (tmp_path / "out" / NAME).read_text().splitlines()
-    assert json.loads(lines[0])["run"] == COMMON and len(lines) == 4
+    assert json.loads(lines[0])["run"] == COMMON
+    assert len(lines) == 4
     assert not (tmp_path / "out" / PRIVATE).exists()
 
 
@@ -61,7 +64,7 @@ def test_damage_elsewhere_is_told(tmp_path: Path) -> None:
     first, second, third = (tmp_path / NAME).read_text().splitlines()
     for text in (f"{first}\n{second[:-5]}\n{third}\n", f"{first}\n[]\n", f'{first}\n{{"status": "ok"}}\n'):
         (tmp_path / NAME).write_text(text)
-        with pytest.raises(UsageError, match="line 2.*--overwrite"):
+        with pytest.raises(UsageError, match=r"line 2.*`overwrite`"):
             Journal(tmp_path, COMMON, SECRET)
         assert (tmp_path / NAME).read_text() == text
     strange = '{"run": 5}\n', '{"run": {"anon-run": "1"}, "seed": 7}\n'
@@ -74,7 +77,7 @@ def test_damage_elsewhere_is_told(tmp_path: Path) -> None:
 
 def test_other_settings_stop_the_run_and_overwrite_begins_anew(tmp_path: Path) -> None:
     write(tmp_path, "a")
-    with pytest.raises(UsageError, match="steps was 15 and is 20.*--overwrite"):
+    with pytest.raises(UsageError, match=r"steps was 15 and is 20.*`overwrite`"):
         Journal(tmp_path, COMMON | {"steps": 20}, SECRET)
     with Journal(tmp_path, COMMON | {"steps": 20}, SECRET, overwrite=True) as journal:
         assert not journal.has("a", Path("a.png"))
@@ -127,13 +130,13 @@ def test_a_file_that_is_no_journal_is_never_erased(tmp_path: Path) -> None:
 
 def test_the_private_folder_is_gone_before_the_next_run_may_begin(tmp_path: Path) -> None:
     journal = Journal(tmp_path, COMMON, SECRET)
-    close = journal._file.close
+    close = journal.file.close
 
     def closing() -> None:
         assert not journal.scratch.exists()
         close()
 
-    journal._file = SimpleNamespace(fileno=journal._file.fileno, close=closing)  # type: ignore[assignment]
+    journal.file = SimpleNamespace(fileno=journal.file.fileno, close=closing)  # type: ignore[assignment]
     journal.close()
 
 
@@ -144,13 +147,14 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
             Journal(out, COMMON, SECRET)
 
 
-def test_a_full_disk_ends_the_run_and_keeps_what_is_done() -> None:
+def test_a_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
     """/dev/full takes what is written into a buffer, and no more."""
-    journal = Journal.__new__(Journal)
-    journal.out = Path("out")
-    journal._turn, journal._file = threading.Lock(), os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")
-    with pytest.raises(OutputError, match="No space left.*what is done is kept"):
+    journal = Journal(tmp_path, COMMON, SECRET)
+    journal.file.close()
+    journal.file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")  # type: ignore[assignment]
+    with pytest.raises(OutputError, match=r"No space left.*what is done is kept"):
         journal.add({"id": "a", "status": "error"})
+    journal.close()
 
 
 def test_the_seed_is_known_again_and_not_told(tmp_path: Path) -> None:
@@ -163,16 +167,17 @@ def test_the_seed_is_known_again_and_not_told(tmp_path: Path) -> None:
         hashlib.sha256(b"20240417").hexdigest(),
     ):
         assert form not in content
-    with pytest.raises(UsageError, match="the seed or --attributes are others") as caught:
+    with pytest.raises(UsageError, match="the seed or `attributes` are others") as caught:
         Journal(tmp_path, COMMON, SECRET + b"1")
     assert "20240417" not in str(caught.value)
-    assert Journal(tmp_path, COMMON, SECRET).has("a", Path("a.png"))
+    with Journal(tmp_path, COMMON, SECRET) as journal:
+        assert journal.has("a", Path("a.png"))
 
 
 def test_the_seed_in_a_journal_of_an_early_version_is_not_repeated(tmp_path: Path) -> None:
     header = {"run": {"steps": 15, "anon-run": "0.1.0", "seed": 20240417}}
     (tmp_path / NAME).write_text(f"{json.dumps(header)}\n{json.dumps(ok('a'))}\n")
-    with pytest.raises(UsageError, match="anon-run was 0.1.0 and is 1;") as caught:
+    with pytest.raises(UsageError, match=r"anon-run was 0.1.0 and is 1;") as caught:
         Journal(tmp_path, COMMON, SECRET)
     assert "20240417" not in str(caught.value)
 
@@ -184,7 +189,8 @@ def test_the_last_line_about_an_output_counts(tmp_path: Path) -> None:
         digest = hashlib.sha256(b"another image").hexdigest()
         journal.add({"id": "b", "output": "a.png", "sha256": digest, "status": "ok"})
     with Journal(tmp_path, COMMON, SECRET) as journal:
-        assert journal.has("b", Path("a.png")) and not journal.has("a", Path("a.png"))
+        assert journal.has("b", Path("a.png"))
+        assert not journal.has("a", Path("a.png"))
 
 
 def test_what_was_changed_since_is_not_done(tmp_path: Path) -> None:
@@ -195,13 +201,13 @@ def test_what_was_changed_since_is_not_done(tmp_path: Path) -> None:
         assert not journal.has("a", Path("a.png"))
 
 
-def test_a_folder_without_a_image_takes_other_settings(tmp_path: Path) -> None:
+def test_a_folder_without_an_image_takes_other_settings(tmp_path: Path) -> None:
     write(tmp_path)
     with Journal(tmp_path, COMMON | {"steps": 20}, SECRET) as journal:
         journal.add({"id": "a", "status": "error", "reason": "no face"})
     with Journal(tmp_path, COMMON, SECRET + b"1") as journal:
         journal.add(ok("a"))
-    with pytest.raises(UsageError, match="the seed or --attributes are others"):
+    with pytest.raises(UsageError, match="the seed or `attributes` are others"):
         Journal(tmp_path, COMMON, SECRET)
 
 
@@ -241,7 +247,8 @@ def test_a_journal_is_held_until_the_last_actor_is_done(tmp_path: Path) -> None:
     with stack, pytest.raises(UsageError, match="another run is writing"):
         Journal(tmp_path, COMMON, SECRET)
     closing.join(20)
-    assert not closing.is_alive() and not (tmp_path / PRIVATE).exists()
+    assert not closing.is_alive()
+    assert not (tmp_path / PRIVATE).exists()
 
 
 def test_beginning_anew_forgets_what_is_done_and_not_what_runs_wrote(tmp_path: Path) -> None:
@@ -249,8 +256,10 @@ def test_beginning_anew_forgets_what_is_done_and_not_what_runs_wrote(tmp_path: P
     with Journal(tmp_path, COMMON | {"steps": 20}, SECRET, overwrite=True) as journal:
         journal.add(ok("a"))
     with Journal(tmp_path, COMMON | {"steps": 20}, SECRET) as journal:
-        assert journal.has("a", Path("a.png")) and not journal.has("b", Path("b.png"))
-        assert journal.lists(Path("b.png")) and not journal.lists(Path("c.png"))
+        assert journal.has("a", Path("a.png"))
+        assert not journal.has("b", Path("b.png"))
+        assert journal.lists(Path("b.png"))
+        assert not journal.lists(Path("c.png"))
         assert not journal.is_of_another(Path("b.png"), "x", "elsewhere")
         assert journal.is_of_another(Path("a.png"), "x", "elsewhere")
         assert not journal.is_of_another(Path("a.png"), "a", "elsewhere"), "the same photo, moved"

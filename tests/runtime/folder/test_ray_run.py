@@ -20,21 +20,22 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.runtime.folder.test_pipeline import corrupt_files, entries, images, run, start, wait_for
+from tests.runtime.folder.test_pipeline import QUIET, corrupt_files, entries, images, run, start, wait_for
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.cli import main
-from anon_runtime.console import Reporter
+from anon_runtime.commands import run_photos
 from anon_runtime.errors import BackendError, BundleError, UsageError
-from anon_runtime.folder.discovery import Photo, find_photos
-from anon_runtime.folder.journal import ACTORS, NAME, PRIVATE, Journal
-from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect
+from anon_runtime.folder.discovery import PRIVATE, Photo, find_photos
+from anon_runtime.folder.journal import ACTORS, NAME, Journal
+from anon_runtime.folder.options import RunOptions
+from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect, find_room
 from anon_runtime.folder.ray_run import DEATHS, Actor, Result
-from anon_runtime.folder.run import run_photos
 from anon_runtime.folder.writer import Output
 
 pytestmark = pytest.mark.ray
-QUICK = Settings(steps=1, guidance_scale=1, batch_size=2, threads=1)
+QUICK = Settings(steps=1, guidance_scale=1)
+TWO = RunOptions(batch_size=2)
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytest.importorskip("ray.data")
@@ -44,8 +45,8 @@ pytest.importorskip("ray.data")
 def cluster(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A Ray of this machine alone, started once; two actors of it."""
     before = set(Path(tempfile.gettempdir()).glob("anon-ray-*"))
-    load = partial(Anonymizer.load, demo_bundle, QUICK, checksum=False)
-    with connect(LOCAL, load, load()) as found:
+    load = partial(Anonymizer.load, demo_bundle, QUICK, threads=1, checksum=False)
+    with connect(LOCAL, load, device="cpu", threads=1) as found:
         if found.actors < 2:
             pytest.skip("two actors need two cores")
         yield replace(found, actors=2)
@@ -61,14 +62,14 @@ def photos(originals: Path, tmp_path: Path) -> Path:
 def undisturbed(demo_bundle: Path, originals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Portraits from one process."""
     out = tmp_path_factory.mktemp("one process")
-    assert run(Anonymizer.load(demo_bundle, QUICK), originals, out) == 0
+    assert run(Anonymizer.load(demo_bundle, QUICK, threads=1), originals, out, batch_size=2) == 0
     return images(out)
 
 
 def facts(out: Path) -> list[str]:
     """The journal but for order and seconds, its first line in front."""
     lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
-    return [json.dumps(lines[0]["run"])] + sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])
+    return [json.dumps(lines[0]["run"]), *sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])]
 
 
 def actors() -> list[int]:
@@ -90,22 +91,28 @@ def meanwhile(work: Callable[[], Any]) -> threading.Thread:
 
 
 def test_the_same_bytes_journal_and_exit_code(
-    cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str], caplog: pytest.LogCaptureFixture
+    cluster: Cluster,
+    demo_bundle: Path,
+    photos: Path,
+    tmp_path: Path,
+    undisturbed: dict[str, str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for name, content in corrupt_files().items():
         (photos / name).write_bytes(content)
     Image.open(photos / "1.jpg").convert("CMYK").save(photos / "cmyk.jpg")
     one, many = tmp_path / "one", tmp_path / "many"
-    assert run(cluster.load(), photos, one) == 3
+    assert run(cluster.load(), photos, one, batch_size=2) == 3
     alone, caplog.records[:] = [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()], []
-    assert run(cluster.load(), photos, many, connected=nullcontext(cluster)) == 3
-    assert images(many) == images(one) and images(many).items() >= undisturbed.items()
-    assert facts(many) == facts(one) and len(entries(many)) == 27
+    assert run(cluster.load(), photos, many, connected=nullcontext(cluster), batch_size=2) == 3
+    assert images(many) == images(one)
+    assert images(many).items() >= undisturbed.items()
+    assert facts(many) == facts(one)
+    assert len(entries(many)) == 27
     assert not (many / PRIVATE).exists()
     assert [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()] == alone != []
     with pytest.raises(UsageError, match="threads was 1 and is 2"):
-        other = Anonymizer(cluster.load().bundle, replace(QUICK, threads=2))
-        run(other, photos, many)
+        run(Anonymizer.load(demo_bundle, QUICK, threads=2), photos, many, batch_size=2)
 
 
 def test_an_actor_that_is_killed(
@@ -120,10 +127,12 @@ def test_an_actor_that_is_killed(
         killed.append(len(list(out.rglob("*.png"))))
 
     thread = meanwhile(kill)
-    assert run(cluster.load(), photos, out, connected=nullcontext(cluster)) == 0
+    assert run(cluster.load(), photos, out, connected=nullcontext(cluster), batch_size=2) == 0
     thread.join()
-    assert len(killed) == 2 and killed[1] < 14, "in mid-run"
-    assert images(out) == undisturbed and not (out / PRIVATE).exists()
+    assert len(killed) == 2
+    assert killed[1] < 14, "in mid-run"
+    assert images(out) == undisturbed
+    assert not (out / PRIVATE).exists()
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
 
 
@@ -131,27 +140,24 @@ def test_a_killed_run_goes_on_and_reads_urls(
     cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
     """Begun by one process, killed on the cluster by its address, resumed from URLs, and found done by one process."""
-    out, address, reporter = (
-        tmp_path / "out",
-        ray.get_runtime_context().gcs_address,
-        Reporter(as_json=False, quiet=True),
-    )
-    assert run_photos(cluster.load(), list(find_photos([photos])), Output.parse(out), reporter) == 0
+    out, address = tmp_path / "out", ray.get_runtime_context().gcs_address
+    assert run_photos(cluster.load(), list(find_photos([photos])), Output.parse(out), TWO, QUIET) == 0
     first = entries(out)
     process = start(demo_bundle, photos, out, "--threads", "1", "--ray", address)
     wait_for(out, len(first) + 1)
     process.kill()
     process.wait()
     done = {name: digest for name, digest in images(out).items() if not name.startswith(PRIVATE)}
-    assert done.items() <= undisturbed.items() and len(entries(out)) <= len(done)
+    assert done.items() <= undisturbed.items()
+    assert len(entries(out)) <= len(done)
     url = f"fsspec+file://{photos}"
     found = list(find_photos([url], recursive=True))
-    assert run_photos(cluster.load(), found, Output.parse(out), reporter, connected=nullcontext(cluster)) == 0
+    assert run_photos(cluster.load(), found, Output.parse(out), TWO, QUIET, connected=nullcontext(cluster)) == 0
     assert images(out) == undisturbed
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
     assert entries(out)[: len(first)] == first, "what was done is not done again"
     before = facts(out)
-    assert run(cluster.load(), photos, out) == 0
+    assert run(cluster.load(), photos, out, batch_size=2) == 0
     assert facts(out) == before, "nothing to do"
 
 
@@ -166,32 +172,36 @@ def test_ctrl_c_ends_after_the_images_in_flight(
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = meanwhile(interrupt)
-    reporter = Reporter(as_json=False, quiet=True)
-    code = run_photos(cluster.load(), many, Output.parse(out), reporter, connected=nullcontext(cluster))
+    code = run_photos(cluster.load(), many, Output.parse(out), TWO, QUIET, connected=nullcontext(cluster))
     assert code == 130
     thread.join()
     done = images(out)
-    assert 0 < len(done) < len(many) and {entry["output"] for entry in entries(out)} == set(done)
+    assert 0 < len(done) < len(many)
+    assert {entry["output"] for entry in entries(out)} == set(done)
     assert all(undisturbed[name.partition("/")[2]] == digest for name, digest in done.items())
 
 
 def test_too_many_failures(cluster: Cluster, photos: Path, tmp_path: Path) -> None:
     for i in range(60):
         (photos / f"broken {i}.jpg").write_bytes(b"broken")
-    with pytest.raises(Exception, match="--max-failures is 3"):
-        run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(cluster), max_failures=3)
+    with pytest.raises(Exception, match="`max_failures` is 3"):
+        run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(cluster), batch_size=2, max_failures=3)
     assert all(entry["status"] == "ok" or "known format" in entry["reason"] for entry in entries(tmp_path / "out"))
 
 
 def test_names_are_in_no_file_of_rays(cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
     Image.open(photos / "1.jpg").convert("CMYK").save(photos / "john_smith.jpg")
     (photos / "jane_doe.jpg").write_bytes(b"broken")
-    load = partial(Anonymizer.load, demo_bundle, replace(QUICK, seed=9_876_543_210_123), checksum=False)
+    load = partial(Anonymizer.load, demo_bundle, QUICK, threads=1, checksum=False)
     connected = nullcontext(replace(cluster, load=load))
-    assert run(load(), photos, tmp_path / "out", connected=connected, rename="hash") == 3
+    assert (
+        run(load(), photos, tmp_path / "out", connected=connected, batch_size=2, rename="hash", seed=9_876_543_210_123)
+        == 3
+    )
     journal = (tmp_path / "out" / NAME).read_text()
-    assert "john" not in journal and "jane" not in journal
-    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    assert "john" not in journal
+    assert "jane" not in journal
+    session = Path(ray._private.worker._global_node.get_session_dir_path())  # noqa: SLF001 - Ray has no public way
     assert session.parents[1].stat().st_mode & 0o777 == 0o700
     files = [path for path in session.rglob("*") if path.is_file()]
     logs = {path: path.read_bytes() for path in files}
@@ -207,7 +217,7 @@ def actor(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Actor]]:
     (tmp_path / "out" / PRIVATE).mkdir(parents=True)
 
     def make(load: Callable[[], Anonymizer]) -> Actor:
-        return Actor(load, Output(tmp_path / "out"), ray.put({}), False, False, Path.cwd())
+        return Actor(load, Output(tmp_path / "out"), TWO, ray.put({}), Path.cwd())
 
     yield make
     logger.handlers[:], logger.propagate = before, True
@@ -230,10 +240,13 @@ def test_what_ends_a_run_is_told_not_raised(
         raise BundleError("unet", "damaged", "build again")
 
     result = generate(actor(damaged), photos)
-    assert isinstance(result.error, BundleError) and result.error.why == "damaged" and result.records == []
+    assert isinstance(result.error, BundleError)
+    assert result.error.why == "damaged"
+    assert result.records == []
     assert [path.name for path in (tmp_path / "out" / PRIVATE).iterdir()] == [ACTORS]
     result = generate(actor(cluster.load), photos)
-    assert result.error is None and [entry["status"] for entry in result.entries] == ["ok"]
+    assert result.error is None
+    assert [entry["status"] for entry in result.entries] == ["ok"]
 
 
 def test_photos_that_kill_actors_end_the_run(
@@ -243,15 +256,16 @@ def test_photos_that_kill_actors_end_the_run(
     assert generate(actor(cluster.load), photos).error is None
     (tmp_path / "out" / PRIVATE / "attempts-7").write_bytes(b"." * DEATHS)
     error = generate(actor(cluster.load), photos).error
-    assert isinstance(error, BackendError) and "killed or crashed" in error.why
+    assert isinstance(error, BackendError)
+    assert "killed or crashed" in error.why
 
 
 def test_a_machine_with_another_bundle(cluster: Cluster, own_bundle: Path, photos: Path, tmp_path: Path) -> None:
     manifest = own_bundle / "bundle.json"
     manifest.write_text(manifest.read_text() + "\n")
-    other = replace(cluster, load=partial(Anonymizer.load, own_bundle, QUICK, checksum=False))
-    with pytest.raises(BundleError, match="engines is .* here and .* there"):
-        run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(other))
+    other = replace(cluster, load=partial(Anonymizer.load, own_bundle, QUICK, threads=1, checksum=False))
+    with pytest.raises(BundleError, match=r"engines is .* here and .* there"):
+        run(cluster.load(), photos, tmp_path / "out", connected=nullcontext(other), batch_size=2)
     assert images(tmp_path / "out") == {}
 
 
@@ -263,8 +277,10 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_no_cluster_of_that_name(demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
     arguments = ("-o", str(tmp_path / "out"), "--engines", str(demo_bundle), "--ray=127.0.0.1:9")
     result = command(str(photos), *arguments)
-    assert result.returncode == 2 and "there is no cluster of Ray" in result.stderr
-    assert "Traceback" not in result.stderr and result.stderr.count("\n") == 1
+    assert result.returncode == 2
+    assert "there is no cluster of Ray" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
@@ -273,34 +289,29 @@ def test_without_the_extra(
 ) -> None:  # fmt: skip
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"Ray is not installed; pip install 'anon-engines\[ray\]'"):
-        connect(LOCAL, partial(Anonymizer.load, demo_bundle), Anonymizer.load(demo_bundle)).__enter__()
+        connect(LOCAL, partial(Anonymizer.load, demo_bundle), device="cpu").__enter__()
 
 
 @pytest.mark.parametrize("arguments", [("--prompt", "a", "-o", "out"), ("photo.jpg", "--prompt-only")])
 def test_what_needs_no_cluster(arguments: tuple[str, ...]) -> None:
     result = command(*arguments, "--ray")
-    assert result.returncode == 2 and "--ray spreads photos over machines" in result.stderr
+    assert result.returncode == 2
+    assert "--ray spreads photos over machines" in result.stderr
 
 
-def test_room_for_actors(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from anon_runtime.folder import ray_cluster
-
+def test_room_for_actors(demo_bundle: Path) -> None:
     nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"memory": 1e9}]
-
-    def find(nodes: list[dict[str, float]], **options: Any) -> Cluster:
-        load = partial(Anonymizer.load, demo_bundle, **options)
-        return ray_cluster._find_room(load, load(), nodes)
-
-    room = find(nodes)
+    load = partial(Anonymizer.load, demo_bundle)
+    room = find_room(load, nodes, device="cpu", threads=None)
     assert (room.actors, room.resources) == (3, {"num_cpus": 8.0}), "one for as many cores as the smallest machine has"
-    room = find(nodes, settings=Settings(threads=3))
+    room = find_room(load, nodes, device="cpu", threads=3)
     assert (room.actors, room.resources) == (5 + 2, {"num_cpus": 3.0})
-    room = find(nodes, device="cuda")
+    room = find_room(load, nodes, device="cuda", threads=None)
     assert (room.actors, room.resources) == (3, {"num_gpus": 1.0})
     with pytest.raises(UsageError, match="no machine of the cluster has a GPU"):
-        find([{"CPU": 4.0}], device="cuda")
+        find_room(load, [{"CPU": 4.0}], device="cuda", threads=None)
     with pytest.raises(UsageError, match="has 64 cores"):
-        find(nodes, settings=Settings(threads=64))
+        find_room(load, nodes, device="cpu", threads=64)
 
 
 def test_a_bundle_is_opened_once_by_the_process_that_was_started(
@@ -320,7 +331,8 @@ def test_a_bundle_is_opened_once_by_the_process_that_was_started(
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     with pytest.raises(SystemExit) as caught:
         main([str(photos), "-o", str(tmp_path / "out"), "--engines", str(demo_bundle), "--threads", "1", "--ray"])
-    assert caught.value.code == 0 and len(opened) == 1
+    assert caught.value.code == 0
+    assert len(opened) == 1
 
 
 def test_the_folder_is_held_while_an_actor_generates(
@@ -337,7 +349,9 @@ def test_the_folder_is_held_while_an_actor_generates(
         return cluster.load()
 
     result = generate(actor(load), photos)
-    assert result.error is None and len(tried) == 1 and "another run is writing" in tried[0]
+    assert result.error is None
+    assert len(tried) == 1
+    assert "another run is writing" in tried[0]
     Journal(tmp_path / "out", {}, b"").close()
 
 
@@ -350,4 +364,4 @@ def test_the_cluster_is_gone_before_the_journal_is_closed(
         with pytest.raises(UsageError, match="another run is writing"):
             Journal(tmp_path / "out", {}, b"")
 
-    assert run(cluster.load(), photos, tmp_path / "out", connected=connected()) == 0
+    assert run(cluster.load(), photos, tmp_path / "out", connected=connected(), batch_size=2) == 0

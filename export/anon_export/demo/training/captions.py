@@ -1,26 +1,27 @@
-"""Prompts for training: Algorithm 1's, made from labels by the runtime's own code, with phrases left out by chance."""
+"""Prompts for training: the runtime's own code writes them from labels, and random phrases are left out."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.faces.prompt import STYLES, write_prompts
+from anon_runtime.types import Attributes
 
 from .data import Photos
 
 SHORT = 0.25  # share of prompts from which many phrases are dropped
-AGE_ERROR = 2  # years either way: the labels know no better
+AGE_ERROR = 2  # years in both directions: the labels are not more exact
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """What kinds of prompt an image is shown with.
+    """The shares of the kinds of prompts that an image is trained with.
 
-    Guidance of 7.5 multiplies what a prompt changes against the negative prompt. Where the negative prompt's
-    prediction is that of no person in particular, a small model that follows its prompts well burns out. So a part of
-    the negative prompts goes with the person it was written for, and ``strangers`` of them with somebody else: the
-    smaller that share, the milder 7.5 acts.
+    A guidance scale of 7.5 multiplies the difference between the predictions for the prompt and the negative prompt.
+    If negative prompts were trained with images of any person, this difference would be so large that a small model
+    gives oversaturated images. Most negative prompts are therefore trained with the person that they were written for.
+    A smaller share of ``strangers`` makes guidance weaker.
 
     Attributes:
         negative: share of negative prompts.
@@ -34,14 +35,14 @@ class Mixture:
 
 
 def labelled(photos: Photos, index: int) -> Attributes:
-    """A photo's labels as `read_attributes` would give them; what nobody judged counts as absent."""
+    """A photo's labels in the form of `read_attributes`. Attributes without a label count as absent."""
     scores = np.nan_to_num(photos.attributes[index].numpy())
     ethnicity, age = ETHNICITIES[int(photos.ethnicities[index])], int(photos.ages[index])
     return {"Ethnic": ethnicity, "Age": age, **{k: float(s) for k, s in zip(CELEBA, scores, strict=True)}}
 
 
 def caption(photos: Photos, index: int, mixture: Mixture, rng: np.random.Generator) -> str:
-    """One prompt to show a photo with."""
+    """A random prompt for a photo."""
     kind = rng.random()
     if kind < mixture.empty:
         return ""

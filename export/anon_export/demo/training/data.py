@@ -1,4 +1,4 @@
-"""The labelled photos: reading them, keeping near copies together, and changing images a little."""
+"""The labelled photos: reading, splitting without near copies on both sides, and augmentation."""
 
 import csv
 from dataclasses import dataclass
@@ -18,29 +18,29 @@ from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 SIDE = 256
 HELD_OUT = 0.2
 SPLIT_SEED = 6
-# Thumbnails that correlate more than this are taken for images of one face, recoloured or not.
+# Photos whose thumbnails correlate more than this count as images of one face, even if the colours differ.
 ALIKE = 0.88
 _POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What is known about n faces.
+    """Labels of n faces.
 
     Attributes:
-        attributes: float32 (n, 40), 0..1, in CelebA's order; NaN where nobody judged.
-        ages: float32 (n,), years; NaN where nobody judged.
-        ethnicities: int64 (n,), indices of `ETHNICITIES`; NOBODY where nobody judged.
+        attributes: float32 (n, 40), 0..1, in CelebA's order; NaN where there is no label.
+        ages: float32 (n,), years; NaN where there is no label.
+        ethnicities: int64 (n,), indices of `ETHNICITIES`; NOBODY where there is no label.
     """
 
-    NOBODY: ClassVar[int] = -100  # what cross-entropy skips
+    NOBODY: ClassVar[int] = -100  # the index that cross-entropy ignores
 
     attributes: Tensor
     ages: Tensor
     ethnicities: Tensor
 
     def at(self, *index: NDArray[np.int64]) -> "Labels":
-        """Those of some faces."""
+        """The labels of some faces."""
         return Labels(self.attributes[index], self.ages[index], self.ethnicities[index])
 
 
@@ -53,7 +53,7 @@ class Photos:
         pixels: uint8 (n, 3, 256, 256), RGB.
         boxes: float32 (n, 4): x, y, width, height of the face.
         landmarks: float32 (n, 5, 2), as `anon_runtime.faces.detection.Face` orders them.
-        attributes: float32 (n, 40), 0 or 1, in CelebA's order; NaN where nobody judged.
+        attributes: float32 (n, 40), 0 or 1, in CelebA's order; NaN where there is no label.
         ages: float32 (n,), years.
         ethnicities: int64 (n,), indices of `ETHNICITIES`.
     """
@@ -73,12 +73,17 @@ class Photos:
         """Some of the photos."""
         rows = torch.from_numpy(indices)
         return Photos(
-            tuple(self.names[i] for i in indices), self.pixels[rows], self.boxes[indices], self.landmarks[indices],
-            self.attributes[rows], self.ages[rows], self.ethnicities[rows],
-        )  # fmt: skip
+            tuple(self.names[i] for i in indices),
+            self.pixels[rows],
+            self.boxes[indices],
+            self.landmarks[indices],
+            self.attributes[rows],
+            self.ages[rows],
+            self.ethnicities[rows],
+        )
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """One photo as the runtime takes it: uint8 (256, 256, 3)."""
+        """One photo in the form that the runtime takes: uint8 (256, 256, 3)."""
         return np.ascontiguousarray(self.pixels[index].permute(1, 2, 0).numpy())
 
 
@@ -86,7 +91,7 @@ def load_photos(folder: Path) -> Photos:
     """Read ``labels.csv`` and the images below ``photos/``.
 
     Raises:
-        UsageError: there is no such data.
+        UsageError: the folder or a file is missing.
     """
     try:
         with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
@@ -113,7 +118,7 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 
 def groups_of_copies(photos: Photos) -> NDArray[np.int64]:
-    """The number of each photo's group (n,): near copies, directly or through others, share one."""
+    """The number of each photo's group (n,). Photos are in one group if a chain of near copies connects them."""
     thumbnails = functional.adaptive_avg_pool2d(photos.pixels.float(), 24).flatten(1)
     thumbnails = functional.normalize(thumbnails - thumbnails.mean(dim=0), dim=1)
     alike = (thumbnails @ thumbnails.T > ALIKE).numpy()
@@ -126,7 +131,7 @@ def groups_of_copies(photos: Photos) -> NDArray[np.int64]:
 
 
 def split(photos: Photos) -> tuple[Photos, Photos]:
-    """Photos for training and held-out ones; near copies are on the same side."""
+    """Photos for training and held-out photos. Near copies are on the same side."""
     group = groups_of_copies(photos)
     order = np.random.default_rng(SPLIT_SEED).permutation(np.unique(group))
     held_out = np.isin(group, order[: round(HELD_OUT * len(order))])
@@ -135,7 +140,7 @@ def split(photos: Photos) -> tuple[Photos, Photos]:
 
 @dataclass(frozen=True)
 class Jitter:
-    """How far images are changed: each number is the largest change either way.
+    """How strongly images are augmented: each number is the largest change in both directions.
 
     Attributes:
         shift: share of the side.
@@ -151,13 +156,13 @@ class Jitter:
 
 
 def vary(pixels: Tensor, size: int, jitter: Jitter, rng: np.random.Generator) -> Tensor:
-    """Images that are mirrored by chance, moved, scaled, turned and recoloured a little.
+    """Augment images: mirror, move, scale, turn and recolour them at random.
 
     Args:
         pixels: uint8 (n, 3, height, width).
         size: side of the result, with borders mirrored.
         jitter: how much.
-        rng: source of chance.
+        rng: random numbers.
 
     Returns:
         float32 (n, 3, size, size) in -1..1.

@@ -1,4 +1,4 @@
-"""Training the UNet and the text encoder together: noise in latents, told from prompts."""
+"""Training the UNet and the text encoder together to predict the noise in latents from prompts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +20,14 @@ from .loop import Recipe
 BATCH = 16
 VARIANTS = 6  # of each photo's latents
 JITTER = Jitter(shift=0.015, scale=0.03, turn=2, light=0.03)
-CONTENT = 75  # tokens of a window, between its two marks
-MOST_SIGNAL = 5  # signal to noise ratio beyond which errors weigh less (min-SNR, Hang et al., 2023)
-ONE_WINDOW = 0.2  # share of batches whose prompts are cut to one window, as --prompt-truncate does
+CONTENT = 75  # tokens of a window without its start and end tokens
+MOST_SIGNAL = 5  # signal-to-noise ratio above which errors have less weight (min-SNR, Hang et al., 2023)
+ONE_WINDOW = 0.2  # share of batches whose prompts are cut to one window, as with `prompt_truncate`
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Prompts to windows of token ids, as `anon_runtime.diffusion.text_encoder.split_windows` makes them."""
+    """Turns prompts into windows of token ids in the same way as `anon_runtime.diffusion.text_encoder`."""
 
     tokenizer: CLIPTokenizer
 
@@ -46,7 +46,7 @@ class Windows:
 
 @dataclass(frozen=True)
 class Generator:
-    """The parts of the generator that training touches."""
+    """The parts of the generator that training uses."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
@@ -65,8 +65,8 @@ def train_denoiser(
         photos: to train on.
         size: side of the generator's images.
         mixture: of prompts.
-        recipe: how long and how fast.
-        checkpoints: where the state is kept.
+        recipe: steps and learning rate.
+        checkpoints: the folder of checkpoints.
     """
     latents = loop.cached(checkpoints / "latents.pt", lambda: make_latents(generator.vae, photos, size))
     alphas = generator.scheduler.alphas_cumprod
@@ -85,26 +85,29 @@ def make_latents(vae: AutoencoderKL, photos: Photos, size: int) -> Tensor:
     """Latents of varied photos: float16 (variants, n, 4, h, w)."""
     rng = np.random.default_rng(3)
     variants = range(VARIANTS)
-    return torch.stack([
-        encode(vae, vary(photos.pixels, size, JITTER, rng)).half()
-        for _ in tqdm(variants, desc="latents", unit="round")
-    ])  # fmt: skip
+    return torch.stack(
+        [
+            encode(vae, vary(photos.pixels, size, JITTER, rng)).half()
+            for _ in tqdm(variants, desc="latents", unit="round")
+        ]
+    )
 
 
 def noise_loss(generator: Generator, clean: Tensor, prompts: list[str], alphas: Tensor, windows: int) -> Tensor:
-    """Mean squared error of the predicted noise, one random time an image, in bfloat16 where the processor has it.
+    """Mean squared error of the predicted noise at one random time per image.
 
-    Where hardly any noise is left to predict, the error weighs less: what a face looks like is decided before.
+    Errors at times with little noise have less weight, because the face is decided at earlier times. The networks run
+    in bfloat16 where the processor supports it.
 
     Args:
-        generator: predicts.
+        generator: its UNet predicts the noise.
         clean: latents (n, 4, h, w).
         prompts: n of them.
         alphas: the scheduler's cumulative products (1000,).
         windows: of text, at most.
     """
     n = len(clean)
-    # One time from each n-th part of the range: less chance in the loss than independent times have.
+    # One time from each n-th part of the range: the loss varies less than with independent times.
     times = ((torch.arange(n) + torch.rand(n)) / n * len(alphas)).long()[torch.randperm(n)]
     noise = torch.randn_like(clean)
     signal = alphas[times].sqrt().view(-1, 1, 1, 1)

@@ -1,6 +1,6 @@
-"""Changing aligned crops so that a face is told from the face: other hair, covers, surroundings and light.
+"""Disguises of aligned crops: other hair, covers, surroundings and light, so that networks read the face itself.
 
-A label goes where what it says can no longer be seen.
+A label is removed where a disguise hides what it describes.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ from .data import Labels
 
 @dataclass(frozen=True)
 class Part:
-    """An ellipse of FaRL's crop, in pixels, and the attributes that are told from what is in it.
+    """An ellipse in FaRL's crop, in pixels, and the attributes that are visible in it.
 
     Attributes:
         centre, axes: the ellipse's centre and half axes, x and y.
-        own: attributes that are seen inside.
-        unsure: attributes that need inside and outside together.
+        own: attributes that are visible inside.
+        unsure: attributes that need both the inside and the outside.
     """
 
     centre: tuple[int, int]
@@ -37,27 +37,49 @@ BELOW = ("Double_Chin", "Wearing_Necklace", "Wearing_Necktie")
 _WHOLE = ("Blurry", "Chubby", "Double_Chin", "Oval_Face", "Pale_Skin")
 FACE = Part((112, 132), (38, 46), tuple(n for n in CELEBA if n not in (*AROUND, *BELOW, *_WHOLE)), _WHOLE)
 MOUTH = Part(
-    (112, 152), (30, 20),
-    ("5_o_Clock_Shadow", "Big_Lips", "Goatee", "Mouth_Slightly_Open", "Mustache", "No_Beard", "Smiling",
-     "Wearing_Lipstick"),
+    (112, 152),
+    (30, 20),
+    (
+        "5_o_Clock_Shadow",
+        "Big_Lips",
+        "Goatee",
+        "Mouth_Slightly_Open",
+        "Mustache",
+        "No_Beard",
+        "Smiling",
+        "Wearing_Lipstick",
+    ),
     ("Blurry", "Heavy_Makeup", "High_Cheekbones", "Male", "Sideburns", "Young"),
-)  # fmt: skip
+)
 CHIN = 180  # its row
-SWAPPED = 0.25  # share of the images that get somebody else's face, and share that get somebody else's mouth
-BENT, KNOTS, FURTHEST = 0.5, 8, 3  # share of the images that are bent; points a side that are pulled, by pixels
-SHAPES = ("Arched_Eyebrows", "Big_Lips", "Big_Nose", "Chubby", "Double_Chin", "High_Cheekbones", "Narrow_Eyes",
-          "Oval_Face", "Pointy_Nose", "Smiling")  # fmt: skip
+SWAPPED = 0.25  # share of images with another's face, and share with another's mouth
+BENT, KNOTS, FURTHEST = 0.5, 8, 3  # share of bent images, control points per side, largest shift in pixels
+SHAPES = (
+    "Arched_Eyebrows",
+    "Big_Lips",
+    "Big_Nose",
+    "Chubby",
+    "Double_Chin",
+    "High_Cheekbones",
+    "Narrow_Eyes",
+    "Oval_Face",
+    "Pointy_Nose",
+    "Smiling",
+)
 GRAY = 0.1  # share of the images without colour
-GRAINS = (1, 2, 3, 6, 12, 30)  # spots of a texture, along a side
+GRAINS = (1, 2, 3, 6, 12, 30)  # numbers of spots of a texture along a side
 
 
 def disguise(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Images changed in all ways by chance, and the labels that are left.
+    """Apply all disguises at random.
+
+    Returns:
+        The changed images and the remaining labels.
 
     Args:
         images: float32 (n, 3, side, side), RGB, -1..1, aligned as FaRL's crops are.
         labels: n of them.
-        rng: source of chance.
+        rng: random numbers.
     """
     for change in (swap, bend, cover, relight):
         images, labels = change(images, labels, rng)
@@ -65,14 +87,14 @@ def disguise(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[
 
 
 def swap(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Some images with somebody else's face, others with somebody else's mouth, in the colour of the skin there."""
+    """Give some images another person's face and others another person's mouth, recoloured to match the skin."""
     images, attributes = images.clone(), labels.attributes.clone()
     ages, ethnicities = labels.ages.clone(), labels.ethnicities.clone()
     order, n = rng.permutation(len(images)), round(len(images) * SWAPPED)
     for part, hosts, guests in ((FACE, order[:n], order[-n:]), (MOUTH, order[n : 2 * n], order[:n])):
         mask = torch.sigmoid((1 - _radius(part.centre, part.axes, images.shape[-1])) * 12)
         before, after = ((images[who] * mask).sum(dim=(2, 3), keepdim=True) / mask.sum() for who in (guests, hosts))
-        recoloured = images[guests] + _chance(rng, n, 0.5, 1) * (after - before)
+        recoloured = images[guests] + _uniform(rng, n, 0.5, 1) * (after - before)
         images[hosts] = (recoloured * mask + images[hosts] * (1 - mask)).clamp(-1, 1)
         own, unsure = _columns(part.own), _columns(part.unsure)
         attributes[hosts[:, None], own] = attributes[guests[:, None], own]
@@ -82,11 +104,11 @@ def swap(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tens
 
 
 def bend(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Some images as if of soft rubber: faces of other shapes and other expressions."""
+    """Distort some images smoothly: faces get other shapes and expressions."""
     n, side = len(images), images.shape[-1]
     bent = torch.from_numpy(rng.random(n) < BENT)
     knots = torch.from_numpy(rng.standard_normal((n, 2, KNOTS, KNOTS), np.float32))
-    shifts = functional.interpolate(knots, (side, side), mode="bicubic") * _chance(rng, n, 0, FURTHEST) * 2 / side
+    shifts = functional.interpolate(knots, (side, side), mode="bicubic") * _uniform(rng, n, 0, FURTHEST) * 2 / side
     straight = functional.affine_grid(torch.eye(2, 3).expand(n, 2, 3), [n, 3, side, side], align_corners=False)
     grid = straight + shifts.permute(0, 2, 3, 1) * bent.view(-1, 1, 1, 1)
     attributes = labels.attributes.clone()
@@ -96,7 +118,7 @@ def bend(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tens
 
 
 def cover(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Chance textures over what is around the head, over the hair (a hat, a hood) or below the chin."""
+    """Cover the surroundings of the head, the hair (as a hat or a hood does) or the neck with random textures."""
     n, side = len(images), images.shape[-1]
     rows, columns = torch.arange(side).view(-1, 1), torch.linspace(-1, 1, side)
     centres = FACE.centre + rng.normal(0, 3, (n, 2))
@@ -104,7 +126,7 @@ def cover(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Ten
     around = outside & (rows < torch.from_numpy(rng.choice([150, CHIN, side], (n, 1, 1))))
     outside = _radius(centres, rng.uniform((40, 46), (54, 66), (n, 2)), side) > 1
     hair = outside & (rows < torch.from_numpy(rng.choice([95, CHIN, side], (n, 1, 1))))
-    line = CHIN + _chance(rng, n, -2, 25)[:, 0] + _chance(rng, n, -40, 40)[:, 0] * columns**2
+    line = CHIN + _uniform(rng, n, -2, 25)[:, 0] + _uniform(rng, n, -40, 40)[:, 0] * columns**2
     attributes = labels.attributes.clone()
     for where, share, unseen in ((around, 0.4, ()), (hair, 0.15, AROUND), (rows > line, 0.3, BELOW)):
         covered = torch.from_numpy(rng.random(n) < share)
@@ -115,25 +137,25 @@ def cover(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Ten
 
 
 def relight(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tensor, Labels]:
-    """Other brightness, colour, contrast, sharpness and noise; some images are gray."""
+    """Change brightness, colour, contrast, sharpness and noise. Some images become gray."""
     n = len(images)
     colourless = torch.from_numpy(rng.random(n) < GRAY)
-    unit = (images / 2 + 0.5) ** _chance(rng, n, -0.5, 0.5).exp()
+    unit = (images / 2 + 0.5) ** _uniform(rng, n, -0.5, 0.5).exp()
     gray = unit.mean(dim=1, keepdim=True)
-    colour = (unit - gray) * _chance(rng, n, 0.4, 1.5) * torch.from_numpy(rng.uniform(0.9, 1.1, (n, 3, 1, 1))).float()
+    colour = (unit - gray) * _uniform(rng, n, 0.4, 1.5) * torch.from_numpy(rng.uniform(0.9, 1.1, (n, 3, 1, 1))).float()
     unit = gray + colour * ~colourless.view(-1, 1, 1, 1)
     middle = unit.mean(dim=(1, 2, 3), keepdim=True)
-    unit = middle + (unit - middle) * _chance(rng, n, 0.7, 1.4)
+    unit = middle + (unit - middle) * _uniform(rng, n, 0.7, 1.4)
     small = functional.interpolate(unit, scale_factor=float(rng.uniform(0.25, 0.6)), mode="bilinear", antialias=True)
     soft = functional.interpolate(small, unit.shape[-2:], mode="bilinear")
     noise = torch.from_numpy(rng.standard_normal(unit.shape, np.float32))
-    unit = unit + _chance(rng, n, -1, 1) * (unit - soft) + _chance(rng, n, 0, 0.04) * noise
+    unit = unit + _uniform(rng, n, -1, 1) * (unit - soft) + _uniform(rng, n, 0, 0.04) * noise
     attributes = labels.attributes.clone()
     attributes[colourless.nonzero(), _columns(COLOURS)] = torch.nan
     return (unit * 2 - 1).clamp(-1, 1), Labels(attributes, labels.ages, labels.ethnicities)
 
 
-def _chance(rng: np.random.Generator, n: int, low: float, high: float) -> Tensor:
+def _uniform(rng: np.random.Generator, n: int, low: float, high: float) -> Tensor:
     return torch.from_numpy(rng.uniform(low, high, (n, 1, 1, 1))).float()
 
 

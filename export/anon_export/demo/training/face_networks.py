@@ -1,4 +1,4 @@
-"""Training the attribute, age and ethnicity networks on crops that the runtime's own code cuts."""
+"""Training the attribute, age and ethnicity networks on crops made by the runtime's own code."""
 
 import tempfile
 from collections.abc import Callable
@@ -17,42 +17,45 @@ from anon_runtime.backends.base import load_engine
 from anon_runtime.faces.attributes import CELEBA, CLIP_MEAN, CLIP_STD, deepface_crop, farl_crop
 from anon_runtime.faces.detection import DETECTORS, Face, biggest_face, detect
 
-from ..faces import build_centerface, find_centerface
+from ..faces import export_centerface, find_centerface
 from ..networks import OLDEST, FaceNet
 from .data import SIDE, Jitter, Labels, Photos, vary
 from .disguise import disguise
 from .loop import HALF, Recipe, train
-from .teachers import KNOWN, Teachers
+from .teachers import KNOWN
 
 BATCH = 48
 CUTS, DISGUISES = 10, 2  # crops of each photo, and disguises of each crop
-SMALLEST = 80  # pixels of a photo's side: faces also come small
+SMALLEST = 80  # pixels of a photo's side, because faces can be small
 JITTER = Jitter(shift=0.03, scale=0.08, turn=8, light=0.2)
-SURROUNDINGS = ("none", "edge", "symmetric", "colour")  # of a photo: crops of a face that fills it reach beyond it
-AGE_SPREAD = 3.0  # years; the labels know no better
-KNOWN_WEIGHT = 5  # of the attributes that teachers know: they are what is seen of a face first
+# Kinds of margins around a photo: the crop of a large face reaches beyond the photo.
+SURROUNDINGS = ("none", "edge", "symmetric", "colour")
+AGE_SPREAD = 3.0  # years: the labels are not more exact
+KNOWN_WEIGHT = 5  # of the attributes that the teachers know, which are the most noticeable ones
 Crop = Callable[[NDArray[np.uint8], Face], Tensor]
+# Crops to scores of the attributes `KNOWN` and features; see `teachers.Teachers`.
+Teacher = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def attribute_crop(image: NDArray[np.uint8], face: Face) -> Tensor:
-    """What FaRL's stand-in sees: uint8 (3, 224, 224), RGB."""
+    """The input of FaRL's stand-in: uint8 (3, 224, 224), RGB."""
     unit = farl_crop(image, face) * CLIP_STD[:, None, None] + CLIP_MEAN[:, None, None]
     return torch.from_numpy(unit * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def demography_crop(image: NDArray[np.uint8], face: Face) -> Tensor:
-    """What DeepFace's stand-in sees: uint8 (3, 224, 224), RGB."""
+    """The input of DeepFace's stand-in: uint8 (3, 224, 224), RGB."""
     unit = np.ascontiguousarray(deepface_crop(image, face)[..., ::-1].transpose(2, 0, 1))
     return torch.from_numpy(unit * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 class Lesson(NamedTuple):
-    """Several variants of the crop of each photo, and what is known about each.
+    """Several variants of the crop of each photo, with labels.
 
     Attributes:
         crops: uint8 (count, n, 3, 224, 224), RGB.
         attributes, ages, ethnicities: (count, n, ...), see `Labels`.
-        features: what teachers see, each of mean 0 and variance 1: float16 (count, n, FEATURES), or (count, n, 0).
+        features: the teachers' features, each of mean 0 and variance 1: float16 (count, n, FEATURES), or (count, n, 0).
     """
 
     crops: Tensor
@@ -62,7 +65,7 @@ class Lesson(NamedTuple):
     features: Tensor
 
     def at(self, variants: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[Tensor, Labels, Tensor]:
-        """Crops, labels and features of some."""
+        """Crops, labels and features of some variants of some photos."""
         labels = Labels(self.attributes, self.ages, self.ethnicities).at(variants, rows)
         return self.crops[variants, rows], labels, self.features[variants, rows].float()
 
@@ -75,8 +78,8 @@ def plain_lesson(photos: Photos, crop: Crop, count: int, *, surrounded: bool) ->
     return Lesson(crops, attributes, ages, ethnicities, torch.zeros(*crops.shape[:2], 0))
 
 
-def disguised_lesson(photos: Photos, crop: Crop, teachers: Teachers) -> Lesson:
-    """Crops in chance disguises with the labels that are left, which the teachers correct where they know better."""
+def disguised_lesson(photos: Photos, crop: Crop, teachers: Teacher) -> Lesson:
+    """Crops in random disguises with the remaining labels. Those of `KNOWN` are averaged with the teachers' scores."""
     plain, rng = plain_lesson(photos, crop, CUTS, surrounded=True), np.random.default_rng(7)
     count, n = plain.crops.shape[:2]
     rounds = [_disguised(plain, i % count, rng) for i in trange(count * DISGUISES, desc="disguises", unit="round")]
@@ -91,7 +94,7 @@ def disguised_lesson(photos: Photos, crop: Crop, teachers: Teachers) -> Lesson:
 
 
 def _disguised(lesson: Lesson, variant: int, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """Each photo's crop in a disguise, and its labels; who gets whose face is chance."""
+    """Each photo's crop in a random disguise, and its labels."""
     order = rng.permutation(lesson.crops.shape[1])
     parts = []
     for rows in np.array_split(order, -(-len(order) // BATCH)):
@@ -103,27 +106,28 @@ def _disguised(lesson: Lesson, variant: int, rng: np.random.Generator) -> tuple[
 
 
 def balanced(photos: Photos, name: str, share: float) -> NDArray[np.float64]:
-    """How often to choose each photo (n,), so that this share of what is chosen has an attribute."""
+    """The probability of each photo (n,) with which this share of the chosen photos has an attribute."""
     has = photos.attributes[:, CELEBA.index(name)].numpy() > 0.5
-    return np.where(has, share / max(1, has.sum()), (1 - share) / max(1, (~has).sum()))
+    chances: NDArray[np.float64] = np.where(has, share / max(1, has.sum()), (1 - share) / max(1, (~has).sum()))
+    return chances
 
 
 def train_face_network(
     net: FaceNet, lesson: Lesson, chances: NDArray[np.float64] | None, recipe: Recipe, checkpoints: Path, seed: int
 ) -> None:
-    """Train one network on all three tasks, and to know what teachers see.
+    """Train one network on all three tasks, and to predict the teachers' features.
 
     Args:
         net: trained in place, in bfloat16 where the processor has it.
-        lesson: what it learns from.
-        chances: how often to choose each photo (n,); None: all equally.
-        recipe: how long and how fast.
-        checkpoints: where the state is kept.
-        seed: of the chance.
+        lesson: the training data.
+        chances: the probability of each photo (n,); None is the same for all.
+        recipe: steps and learning rate.
+        checkpoints: the folder of checkpoints.
+        seed: of the random numbers.
     """
     (count, n), seen = lesson.crops.shape[:2], lesson.features.shape[-1]
     torch.manual_seed(seed)
-    readout = nn.Linear(net.attributes.in_features, seen) if seen else nn.Identity()  # thrown away
+    readout = nn.Linear(net.attributes.in_features, seen) if seen else nn.Identity()  # used in training only
     weights = torch.tensor([float(KNOWN_WEIGHT if seen and name in KNOWN else 1) for name in CELEBA])
 
     def loss(rng: np.random.Generator) -> Tensor:
@@ -141,27 +145,27 @@ def train_face_network(
 
 
 def find_faces(photos: Photos) -> list[Face]:
-    """The face that the demo's detector finds in each photo; the labelled one where it finds none."""
+    """The face that the demo's detector finds in each photo, or the labelled one if it finds none."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "detector.onnx"
-        build_centerface(find_centerface(), path)
+        export_centerface(find_centerface(), path)
         engine, detector = load_engine("onnxruntime", path), DETECTORS["centerface"]
         faces = []
         for i in tqdm(range(len(photos)), desc="faces", unit="photo", mininterval=2):
-            found = detect(engine, detector, [photos.image(i)])[0]
+            found = detect(engine, detector, [photos.image(i)], detector.threshold)[0]
             x, y, w, h = map(float, photos.boxes[i])
             faces.append(biggest_face(found, SIDE, SIDE) if found else Face((x, y, w, h), 1.0, photos.landmarks[i]))
     return faces
 
 
 def cut(photos: Photos, crop: Crop, count: int, *, surrounded: bool) -> Tensor:
-    """Crops of photos at several sizes, with unsteady boxes and landmarks: uint8 (count, n, 3, 224, 224).
+    """Crops of photos at several sizes, with random errors of boxes and landmarks: uint8 (count, n, 3, 224, 224).
 
     Args:
         photos: to crop.
-        crop: what one of the networks sees.
+        crop: makes a network's input.
         count: crops of each photo.
-        surrounded: put photos into surroundings of several kinds.
+        surrounded: add margins of several kinds around the photos.
     """
     rng, faces = np.random.default_rng(4), find_faces(photos)
     variants = [
@@ -174,7 +178,7 @@ def cut(photos: Photos, crop: Crop, count: int, *, surrounded: bool) -> Tensor:
 def _unsteady(
     image: NDArray[np.uint8], face: Face, rng: np.random.Generator, surrounded: bool
 ) -> tuple[NDArray[np.uint8], Face]:
-    """The photo at a chance size, perhaps in surroundings, and the face as a less certain detector would place it."""
+    """The photo at a random size, with a margin if wanted, and the face with a detector's random errors."""
     side = int(rng.integers(SMALLEST, SIDE + 1))
     scaled = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
     whole, margin = _surround(scaled, rng) if surrounded else (scaled, 0)
@@ -187,7 +191,7 @@ def _unsteady(
 
 
 def _surround(image: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArray[np.uint8], int]:
-    """An image with a margin of half its side, filled in one of several ways, or as it is; and the margin."""
+    """An image with a random kind of margin of half its side, or without one; and the width of the margin."""
     kind = SURROUNDINGS[rng.integers(len(SURROUNDINGS))]
     if kind == "none":
         return image, 0
@@ -202,7 +206,7 @@ def _surround(image: NDArray[np.uint8], rng: np.random.Generator) -> tuple[NDArr
 
 
 def face_loss(attributes: Tensor, age: Tensor, race: Tensor, labels: Labels, weights: Tensor) -> Tensor:
-    """Cross-entropies of attributes, age (a bell around the label) and ethnicity, where somebody judged them.
+    """Cross-entropies of attributes, age (a normal distribution around the label) and ethnicity, where labelled.
 
     Args:
         attributes, age, race: logits (n, 40), (n, 101) and (n, 6).

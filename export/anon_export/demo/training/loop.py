@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 SAVE_EVERY = 60  # seconds
-# Whether to compute in bfloat16: with its instructions 1.4 to 2 times as fast, slower without.
+# Whether to compute in bfloat16: 1.4 to 2 times as fast on processors with its instructions, and slower on others.
 HALF = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 Loss = Callable[[np.random.Generator], Tensor]
 Saved = TypeVar("Saved", Tensor, tuple[Tensor, ...])
@@ -21,12 +21,12 @@ Saved = TypeVar("Saved", Tensor, tuple[Tensor, ...])
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast to train.
+    """Number of steps and rates of a training.
 
     Attributes:
         name: of the progress bar and the checkpoint.
         steps: updates.
-        rate: of AdamW; it warms up, stays, and falls to nothing over the last third.
+        rate: learning rate of AdamW. It warms up, stays constant, and falls to 0 in the last third.
         decay: AdamW's weight decay.
         average: decay of the averaged weights.
     """
@@ -41,15 +41,15 @@ class Recipe:
 def train(model: nn.Module, loss: Loss, recipe: Recipe, checkpoints: Path, seed: int) -> None:
     """Minimise a loss; afterwards the model holds the averaged weights.
 
-    Every step draws its chance from the seed and its own number, so that a run that was stopped and taken up again
-    gives what an unbroken one gives.
+    The random numbers of a step depend only on the seed and the step's number. A run that was interrupted and
+    continued therefore gives the same weights as one without interruption.
 
     Args:
         model: trained in place.
-        loss: one batch's loss, of its own making, from a source of chance.
-        recipe: how.
+        loss: makes a batch from a random number generator and returns its loss.
+        recipe: steps and learning rate.
         checkpoints: the folder in which the state is kept.
-        seed: of the chance.
+        seed: of the random numbers.
     """
     model.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(
@@ -110,7 +110,7 @@ def _resume(path: Path, model: nn.Module, average: nn.Module, optimizer: torch.o
 
 
 def cached(path: Path, make: Callable[[], Saved]) -> Saved:
-    """Tensors that take long to make, kept beside the checkpoints."""
+    """Read tensors that take long to make from beside the checkpoints, or make and save them."""
     if path.is_file():
         kept: Saved = torch.load(path, weights_only=True)
         return kept

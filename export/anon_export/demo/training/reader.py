@@ -1,7 +1,7 @@
-"""Teaching the text encoder to read before it guides: every token after a prompt's end is to know what it said.
+"""Pre-training of the text encoder: the facts of a prompt are predicted from every token after its end.
 
-The UNet's attention to text starts out even, so what all tokens know reaches it at once; a text encoder that learns
-through the UNet alone takes many times as long.
+The UNet's attention to text is uniform at first, so that it sees what all tokens have in common. With this training,
+that is the content of the prompt. A text encoder that learns only through the UNet takes many times as long.
 """
 
 from pathlib import Path
@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPTextModel
 
-from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.faces.prompt import STYLES, in_words, write_prompts
+from anon_runtime.types import Attributes
 
 from .denoiser import CONTENT, Windows
 from .loop import Recipe, train
@@ -23,7 +24,7 @@ FACTS = len(CELEBA) + len(ETHNICITIES) + 4
 
 
 def train_reader(text_encoder: CLIPTextModel, windows: Windows, recipe: Recipe, checkpoints: Path) -> None:
-    """Train the text encoder, with a linear readout that is thrown away, on prompts of made-up people."""
+    """Train the text encoder and a temporary linear layer on prompts of made-up people."""
     readout = nn.Linear(text_encoder.config.hidden_size, FACTS)
     model = nn.ModuleDict({"text_encoder": text_encoder, "readout": readout})
 
@@ -31,7 +32,7 @@ def train_reader(text_encoder: CLIPTextModel, windows: Windows, recipe: Recipe, 
         prompts, facts = zip(*(prompt_and_facts(rng) for _ in range(BATCH)), strict=True)
         ids = windows(list(prompts), 1)
         read = readout(text_encoder(ids).last_hidden_state)
-        # From the end mark on: CLIP's tokens see what stands before them.
+        # From the end token on: CLIP's tokens attend only to tokens before them.
         after = torch.arange(CONTENT + 2) >= (ids == ids[0, -1]).int().argmax(dim=1, keepdim=True)
         expected = torch.tensor(np.stack(facts))[:, None].expand_as(read)
         return functional.binary_cross_entropy_with_logits(read[after], expected[after])
@@ -40,7 +41,7 @@ def train_reader(text_encoder: CLIPTextModel, windows: Windows, recipe: Recipe, 
 
 
 def prompt_and_facts(rng: np.random.Generator) -> tuple[str, np.ndarray]:
-    """A prompt that fits into one window, and what it says.
+    """A random prompt that fits into one window, and its facts.
 
     Returns:
         The prompt; float32 (FACTS,): which attributes it names, ethnicity, man, woman, age in centuries, and whether

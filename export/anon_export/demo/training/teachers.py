@@ -1,8 +1,9 @@
-"""Networks that learned sex and expression from real photographs, and what they see in the demo's photos.
+"""Teachers: networks that were trained on real photographs to recognise sex and expression.
 
-One person labelled those, and they are synthetic; a second opinion teaches what holds for photographs as well. The
-networks are those of the npm package ``@vladmandic/face-api`` 1.7.15 (MIT licence): age and gender, a small Xception,
-and expression, four dense blocks, stored for TensorFlow.js.
+The demo's photos are synthetic, and one person labelled them. The teachers' scores of these photos help the demo's
+networks to generalise to real photographs. The teachers come from the npm package ``@vladmandic/face-api`` 1.7.15 (MIT
+licence), which stores them for TensorFlow.js: a small Xception for age and gender, and four dense blocks for
+expression.
 """
 
 import json
@@ -18,7 +19,10 @@ from anon_runtime.errors import UsageError
 
 MEAN = (122.782, 117.001, 104.298)
 SIDE = 112
-WINDOW = slice(77, 175), slice(63, 161)  # rows and columns of FaRL's crop that their own alignment would cut
+WINDOW = (
+    slice(77, 175),
+    slice(63, 161),
+)  # rows and columns of FaRL's crop that the teachers' alignment cuts out
 KNOWN = ("Male", "Smiling")
 FEATURES = 768
 HAPPY = 1  # among the expressions: neutral, happy, sad, angry, fearful, disgusted, surprised
@@ -34,10 +38,10 @@ class Teachers:
 
     @torch.no_grad()
     def __call__(self, crops: Tensor) -> tuple[Tensor, Tensor]:
-        """What they see in FaRL's crops, uint8 (n, 3, 224, 224), RGB.
+        """Score FaRL's crops, uint8 (n, 3, 224, 224), RGB.
 
         Returns:
-            Scores of `KNOWN` attributes (n, 2) and the features that they are read from (n, 768).
+            Scores of the attributes `KNOWN` (n, 2), and the features that the scores are computed from (n, 768).
         """
         window = crops[..., WINDOW[0], WINDOW[1]].float()
         faces = functional.interpolate(window, (SIDE, SIDE), mode="bilinear", antialias=True)
@@ -52,7 +56,7 @@ def load_teachers(folder: Path) -> Teachers:
     """Read both networks from the package's folder ``model``.
 
     Raises:
-        UsageError: they are not there.
+        UsageError: a file is missing.
     """
     try:
         return Teachers(_read(folder / "age_gender_model"), _read(folder / "face_expression_model"))
@@ -62,7 +66,7 @@ def load_teachers(folder: Path) -> Teachers:
 
 
 def _read(path: Path) -> Weights:
-    """Weights of one network; TensorFlow's filters (h, w, in, out) become PyTorch's (out, in, h, w)."""
+    """Weights of one network. TensorFlow's filters (h, w, in, out) are transposed to PyTorch's (out, in, h, w)."""
     manifest = json.loads(path.with_name(f"{path.name}-weights_manifest.json").read_text())
     data, start, weights = path.with_name(f"{path.name}.bin").read_bytes(), 0, {}
     for entry in manifest[0]["weights"]:
@@ -71,14 +75,14 @@ def _read(path: Path) -> Weights:
         values = np.frombuffer(data, kind, count, start).reshape(entry["shape"]).astype(np.float32)
         start += count * kind.itemsize
         tensor = torch.from_numpy(values * coding["scale"] + coding["min"] if coding else values).float()
-        if tensor.ndim == 4:  # one filter for each channel is (h, w, in, 1)
+        if tensor.ndim == 4:  # depthwise filters are (h, w, in, 1)
             tensor = tensor.permute((2, 3, 0, 1) if entry["name"].endswith("depthwise_filter") else (3, 2, 0, 1))
         weights[entry["name"]] = tensor.contiguous()
     return weights
 
 
 def pad(x: Tensor, kernel: int, stride: int, value: float = 0) -> Tensor:
-    """Images (n, c, h, w) with TensorFlow's padding "same": what is odd goes to the right and to the bottom."""
+    """Images (n, c, h, w) with TensorFlow's padding "same": an odd pixel goes to the right or bottom."""
     missing = max((-(-x.shape[-1] // stride) - 1) * stride + kernel - x.shape[-1], 0)
     before, after = missing // 2, missing - missing // 2
     return functional.pad(x, (before, after, before, after), value=value)

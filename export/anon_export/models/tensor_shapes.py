@@ -1,21 +1,20 @@
-"""What a file of weights holds: the names and shapes of its tensors, without their values."""
+"""The names and shapes of the tensors in a file of weights, read without their values."""
 
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.backends.base import first_line
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, first_line
 
 Shapes = dict[str, tuple[int, ...]]
 
 
 def read_shapes(path: Path) -> Shapes:
-    """Names and shapes of the tensors in a file; of a pickle, those that torch calls safe, or none.
+    """Names and shapes of the tensors in a file. A pickle that torch does not call safe gives none.
 
     Raises:
-        AnonError: it is no intact safetensors file.
+        AnonError: the file is no intact safetensors file.
     """
     if path.suffix != ".safetensors":
         return _read_pickle(path)
@@ -30,12 +29,12 @@ def read_shapes(path: Path) -> Shapes:
 
 
 def _read_pickle(path: Path) -> Shapes:
-    """On torch's meta device tensors have no values: nothing but the names and shapes is read."""
+    """Load on torch's meta device, where tensors have shapes and no values."""
     import torch
 
     try:
         content = torch.load(path, map_location="meta", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, OSError):
-        return {}  # whoever loads it says what is wrong
+        return {}  # the error is reported when the file is loaded
     found: Mapping[str, Any] = content.get("state_dict", content) if isinstance(content, dict) else {}
     return {name: tuple(value.shape) for name, value in found.items() if isinstance(value, torch.Tensor)}

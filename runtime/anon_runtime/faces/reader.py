@@ -1,0 +1,159 @@
+"""The face reader: from photos to descriptions, by decoding, detection, attributes and prompts, in this order."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from ..errors import NoFaceError, PhotoError, UsageError
+from ..timing import StageTimer
+from ..types import Attributes, Description, EngineSource, PhotoSource, Pixels
+from .attributes import ATTRIBUTE_ROLES, read_attributes
+from .decoding import Decoded, load_photo
+from .detection import Detector, Face, biggest_face, detect
+from .prompt import PromptStyle, write_prompts
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """The settings for reading photos, with a value for each of them.
+
+    Attributes:
+        detection_threshold: the lowest score of a face, 0..1.
+        min_face: faces whose shorter side has fewer pixels than this are ignored.
+        more_formats: whether to read BMP, GIF, PPM and TIFF as well.
+        prompt_style: ``paper`` or ``natural``; see `write_prompts`.
+        ignore: attributes that no prompt mentions.
+        attributes: attributes to use instead of those that the engines compute; None to compute them.
+    """
+
+    detection_threshold: float
+    min_face: int = 0
+    more_formats: bool = False
+    prompt_style: PromptStyle = "paper"
+    ignore: tuple[str, ...] = ()
+    attributes: Attributes | None = None
+
+
+class FaceReader:
+    """A reader that describes the biggest face of each photo.
+
+    Args:
+        engines: ``face_detector`` and, unless the options give attributes, ``face_attributes``, ``face_age`` and
+            ``face_race``.
+        detector: the pre- and post-processing of the detection network.
+        options: the settings for reading photos.
+    """
+
+    def __init__(self, engines: EngineSource, detector: Detector, options: ReadingOptions) -> None:
+        self._engines, self._detector, self.options = engines, detector, options
+
+    def check(self) -> None:
+        """Check that there are all engines that photos need.
+
+        Raises:
+            BundleError: an engine is missing.
+            BackendError: the device is not available.
+        """
+        self._engines.require("face_detector", *(ATTRIBUTE_ROLES if self.options.attributes is None else ()))
+
+    def describe(self, photo: PhotoSource) -> Description:
+        """Find the biggest face of a photo, read its attributes and write the prompts.
+
+        Args:
+            photo: the path of a file, a PIL image, or a uint8 array (height, width, 3), RGB.
+
+        Raises:
+            PhotoError: the photo cannot be read or shows no face.
+            GenerationError: an engine returned NaN or infinity.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
+        """
+        result = self.describe_all([photo])[0]
+        if isinstance(result, PhotoError):
+            raise result
+        return result
+
+    def describe_all(self, photos: Sequence[PhotoSource]) -> list[Description | PhotoError]:
+        """Describe several photos, which go through the engines as a batch; see `describe`.
+
+        Args:
+            photos: paths of files, PIL images, or uint8 arrays (height, width, 3), RGB.
+
+        Returns:
+            For each photo its description, or the error if this photo failed.
+
+        Raises:
+            GenerationError: an engine returned NaN or infinity.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
+        """
+        results: dict[int, Description | PhotoError] = {}
+        decoded: dict[int, Decoded] = {}
+        seconds: dict[int, float] = {}
+        for i, photo in enumerate(photos):
+            start = time.perf_counter()
+            try:
+                decoded[i] = load_photo(photo, more_formats=self.options.more_formats)
+                decoded[i].log_conversion(_name(photo))
+            except PhotoError as error:
+                results[i] = error.of(_name(photo))
+            seconds[i] = time.perf_counter() - start
+        for i, result in zip(decoded, self.describe_decoded(list(decoded.values())), strict=True):
+            if isinstance(result, Description):
+                results[i] = replace(result, seconds={"decode": seconds[i]} | result.seconds)
+            else:
+                results[i] = result.of(_name(photos[i]))
+        return [results[i] for i in range(len(photos))]
+
+    def describe_decoded(self, photos: Sequence[Decoded]) -> list[Description | PhotoError]:
+        """Describe photos that are decoded already; the errors do not name the photos. See `describe_all`."""
+        self.check()
+        timer = StageTimer()
+        with timer("detect"):
+            pixels, threshold = [photo.pixels for photo in photos], self.options.detection_threshold
+            found = detect(self._engines["face_detector"], self._detector, pixels, threshold)
+        results: dict[int, Description | PhotoError] = {}
+        chosen: dict[int, Face] = {}
+        for i, (photo, faces) in enumerate(zip(photos, found, strict=True)):
+            large = [face for face in faces if min(face.box[2:]) * photo.reduction >= self.options.min_face]
+            if large:
+                chosen[i] = biggest_face(large, *photo.pixels.shape[:2])
+            else:
+                results[i] = self._no_face(faces)
+        with timer("attributes"):
+            attributes = self._read_attributes([photos[i].pixels for i in chosen], list(chosen.values()))
+        self._engines.verify()
+        for (i, face), own in zip(chosen.items(), attributes, strict=True):
+            x, y, w, h = (side * photos[i].reduction for side in face.box)
+            results[i] = replace(self._write(own), face=(x, y, w, h), seconds=timer.share(len(photos)))
+        return [results[i] for i in range(len(photos))]
+
+    def describe_attributes(self) -> Description:
+        """Return the description that follows from the options' attributes, without a photo.
+
+        Raises:
+            UsageError: the options hold no attributes.
+        """
+        if self.options.attributes is None:
+            raise UsageError("nothing to describe", "there is neither a photo nor attributes", "give one of them")
+        return self._write(dict(self.options.attributes))
+
+    def _write(self, attributes: Attributes) -> Description:
+        prompts = write_prompts(attributes, self.options.prompt_style, self.options.ignore)
+        return Description(*prompts, attributes)
+
+    def _read_attributes(self, photos: Sequence[Pixels], faces: Sequence[Face]) -> list[Attributes]:
+        if not photos or self.options.attributes is not None:
+            return [dict(self.options.attributes or {}) for _ in photos]
+        return read_attributes({role: self._engines[role] for role in ATTRIBUTE_ROLES}, photos, faces)
+
+    def _no_face(self, faces: Sequence[Face]) -> NoFaceError:
+        if faces:
+            why = f"no face in it has {self.options.min_face} pixels or more"
+            return NoFaceError(why, "use a larger photo, or allow smaller faces with `min_face`")
+        return NoFaceError("no face was found in it", "use a photo that shows one, or lower `detection_threshold`")
+
+
+def _name(photo: PhotoSource) -> str:
+    return str(photo) if isinstance(photo, str | os.PathLike) else "the given image"

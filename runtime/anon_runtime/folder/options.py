@@ -1,0 +1,44 @@
+"""The options of a run over many photos."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import UsageError
+from ..types import check_choice, check_integer, check_seed
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """The options of a run: all choices that do not concern the reading of photos or the generating of images.
+
+    Attributes:
+        seed: the run's seed, 0 .. 2**64 - 1. The seed of each photo is made from this seed and the photo's content; see
+            `anon_runtime.folder.identity.identify`.
+        batch_size: the number of photos that are processed together. An image does not depend on it, except for a last
+            digit if it is 1. The field ``batch_size`` of the manifest's `Defaults` is a value that was measured to be
+            fast.
+        no_face: whether a photo without a face is an ``error`` or is a photo to ``skip``; in both cases it gives no
+            portrait.
+        overwrite: whether to process photos again that are done, and to replace all files under the names of their
+            portraits.
+        max_failures: the run ends when more photos than this have failed; None means that it never ends for this
+            reason.
+        log_attributes: whether to write the attributes and the prompt of each photo into the journal.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    seed: int = 0
+    batch_size: int = 1
+    no_face: Literal["error", "skip"] = "error"
+    overwrite: bool = False
+    max_failures: int | None = None
+    log_attributes: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", check_seed(self.seed))
+        object.__setattr__(self, "batch_size", check_integer("batch_size", self.batch_size))
+        if self.batch_size < 1:
+            raise UsageError(f"batch size {self.batch_size}", "a batch holds at least one", "use 1 or more")
+        check_choice("no_face", self.no_face, ("error", "skip"))

@@ -1,0 +1,163 @@
+"""The outcome of each photo: its file in the output folder, its line in the journal, and its record."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import AnonError, NoFaceError, PhotoError
+from ..types import Portrait
+from .discovery import Photo
+from .identity import Identity, identify_source
+from .journal import Notes
+from .options import RunOptions
+from .records import Record
+from .writer import Output
+
+REPORT = "please report it"
+
+
+class Outcomes:
+    """The writer of outcomes: portraits, lines of the journal, and records.
+
+    Args:
+        output: the place and the format of the portraits.
+        options: the options of the run.
+        journal: the journal of the output folder; None if no journal is kept.
+    """
+
+    def __init__(self, output: Output, options: RunOptions, journal: Notes | None) -> None:
+        self._output, self._options, self._journal = output, options, journal
+
+    def find(self, photo: Photo, identity: Identity) -> Record | None:
+        """Return the record of a photo whose portrait exists already, or None if the portrait has to be generated.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
+
+        Raises:
+            PhotoError: the portrait of another photo has the name of this photo's portrait.
+        """
+        name = self._output.name(photo, identity)
+        if self._journal is not None and self._journal.has(identity.pseudonym, name):
+            return Record(str(photo.path), str(self._output.root / name), "done", None, identity.seed)
+        if self._is_of_another(photo, identity, name):
+            why = f"{name} is the portrait of another photo of that name"
+            raise PhotoError(why, "run them into different folders, or replace it with `overwrite`")
+        return None
+
+    def write(self, photo: Photo, identity: Identity, portrait: Portrait) -> tuple[Path, str]:
+        """Write a portrait.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
+            portrait: the portrait of the photo.
+
+        Returns:
+            The name of the portrait, relative to the output folder, and the sha256 of its file.
+
+        Raises:
+            PhotoError: the name cannot be used, or a file that no run wrote has this name.
+            OutputError: the folder cannot be written.
+        """
+        name = self._output.name(photo, identity)
+        replace = self._journal is None or self._journal.overwrite or self._journal.lists(name)
+        scratch = self._journal.scratch if self._journal else None
+        return name, self._output.write(name, portrait.image, scratch, replace=replace)
+
+    def succeed(
+        self, photo: Photo, identity: Identity, portrait: Portrait, name: Path, sha256: str, seconds: dict[str, float]
+    ) -> Record:
+        """Add a portrait that was written to the journal, and return its record.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
+            portrait: the portrait of the photo.
+            name: the name of the portrait, relative to the output folder.
+            sha256: the sha256 of its file.
+            seconds: the time of further stages, which is added to the portrait's own time.
+
+        Raises:
+            OutputError: the journal cannot be written.
+        """
+        record = Record.of(portrait, str(photo.path), self._output.root / name, seconds)
+        self._note(photo, identity, record, output=str(name), sha256=sha256)
+        return record
+
+    def fail(self, photo: Photo, identity: Identity | None, error: Exception) -> Record:
+        """Add a photo that has no portrait to the journal, and return its record; an earlier portrait of it is removed.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo; None if its content could not be read.
+            error: the reason of the failure.
+
+        Raises:
+            OutputError: the journal cannot be written, or the earlier portrait cannot be removed.
+        """
+        stays = "" if self._clear(photo, identity) else "; the file under its portrait's name stays"
+        name, journaled = str(photo.path), ""
+        match error:
+            case PhotoError():
+                shown: AnonError = error.of(name)
+            case AnonError():
+                shown = AnonError(f"{name}: {error.what}", error.why, error.fix)
+            case _:
+                shown = PhotoError(f"internal error ({type(error).__name__}: {error})", REPORT, name)
+                journaled = f"internal error ({type(error).__name__})"  # a library's text may hold the photo's name
+        skipped = isinstance(error, NoFaceError) and self._options.no_face == "skip"
+        seed = identity.seed if identity else None
+        record = Record(name, None, "skipped" if skipped else "error", f"{shown}{stays}", seed)
+        self._note(photo, identity, record, reason=f"{journaled or shown.why}; {shown.fix}{stays}")
+        return record
+
+    def _clear(self, photo: Photo, identity: Identity | None) -> bool:
+        """Remove the earlier portrait of a photo that failed; return False if a file has to stay under its name.
+
+        A file stays if no run wrote it, or if it is the portrait of a photo in another place. All files stay if the
+        content of the photo is unknown, so that a disk that fails during a run does not cause the loss of portraits. A
+        run that only describes photos has neither a journal nor the name of a single portrait, and removes nothing.
+        """
+        if self._journal is None and self._output.file is None:
+            return True
+        if identity is None and self._output.rename == "hash":
+            return True
+        name = self._output.name(photo, identity)
+        if not os.path.lexists(self._output.root / name):
+            return True
+        ours = self._journal is None or self._journal.lists(name)
+        if identity is None or not ours or self._is_of_another(photo, identity, name):
+            return False
+        if self._journal is not None and self._journal.has(identity.pseudonym, name):
+            return False  # it is the portrait of an identical photo, which succeeded
+        self._output.remove(name)
+        return True
+
+    def _is_of_another(self, photo: Photo, identity: Identity, name: Path) -> bool:
+        if self._journal is None or self._journal.overwrite or self._output.rename == "hash":
+            return False
+        return self._journal.is_of_another(name, identity.pseudonym, self._source(photo))
+
+    def _source(self, photo: Photo) -> str:
+        place = os.path.abspath(photo.path) if isinstance(photo.path, Path) else str(photo.path)  # noqa: PTH100
+        return identify_source(place, self._options.seed)
+
+    def _note(self, photo: Photo, identity: Identity | None, record: Record, **facts: str) -> None:
+        """Add the line of a record to the journal.
+
+        The line has attributes only if the options ask for them, and has no names of photos if names are hidden.
+        """
+        if self._journal is None:
+            return
+        entry: dict[str, Any] = {"id": identity.pseudonym if identity else None, "status": record.status, **facts}
+        if self._output.rename != "hash":
+            entry["input"] = str(photo.name)
+            if record.status == "ok":
+                entry["source"] = self._source(photo)
+        if record.status == "ok":
+            entry |= {"seed": record.seed, "seconds": round(record.seconds["total"], 3)}
+            if self._options.log_attributes:
+                entry |= {"attributes": record.attributes, "prompt": record.prompt}
+        self._journal.add(entry)

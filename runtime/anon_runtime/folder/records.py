@@ -1,0 +1,68 @@
+"""The record of a run: the result for one photo or prompt."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from ..types import Attributes, Box, Description, Portrait
+
+Status = Literal["ok", "done", "skipped", "error"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """The result for one photo or prompt; ``anon-run --json`` prints each record as a line of JSON.
+
+    Attributes:
+        input: the path or URL of the photo; None without a photo.
+        output: the path of the portrait; only records with the status ``ok`` or ``done`` have one.
+        status: ``ok``, ``skipped``, ``error``, or ``done`` if an earlier run wrote the portrait.
+        reason: why there is no portrait; None if there is one.
+        seed: the seed of the portrait; None if the photo could not be read.
+        prompt: the prompt of the portrait.
+        negative_prompt: the negative prompt of the portrait.
+        attributes: the attributes of the biggest face.
+        face: x, y, width and height of its box, in pixels of the upright photo.
+        seconds: the time by stage, and their sum as ``total``.
+    """
+
+    input: str | None
+    output: str | None
+    status: Status
+    reason: str | None
+    seed: int | None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    attributes: Attributes | None = None
+    face: Box | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, p: Portrait, source: str | None, output: Path, seconds: dict[str, float]) -> Self:
+        """Return the record of a portrait that was written.
+
+        Args:
+            p: the portrait.
+            source: the path or URL of the photo; None without a photo.
+            output: the path of the portrait.
+            seconds: the time of further stages, which is added to the portrait's own time.
+        """
+        seconds = p.seconds | seconds
+        seconds["total"] = sum(seconds.values())
+        return cls(source, str(output), "ok", None, p.seed, p.prompt, p.negative_prompt, p.attributes, p.face, seconds)
+
+    @classmethod
+    def described(cls, d: Description, source: str | None, seed: int) -> Self:
+        """Return the record of a photo, or of given attributes, that was only described.
+
+        Args:
+            d: the description.
+            source: the path or URL of the photo; None without a photo.
+            seed: the seed that a portrait would have.
+        """
+        seconds = d.seconds | ({"total": sum(d.seconds.values())} if d.seconds else {})
+        return cls(source, None, "ok", None, seed, d.prompt, d.negative_prompt, d.attributes, d.face, seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record in plain JSON types, with seconds rounded to milliseconds."""
+        return asdict(self) | {"seconds": {stage: round(value, 3) for stage, value in self.seconds.items()}}

@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from anon_runtime.backends.base import physical_cores
+from anon_runtime.backends.engines import Engines
+from anon_runtime.errors import BackendError, BundleError, UsageError
+
+
+def test_engines_are_loaded_once_and_shared_by_roles_of_one_file(demo_bundle: Path) -> None:
+    with Engines.load(demo_bundle, checksum=False) as engines:
+        assert engines["unet"] is engines["unet"]
+        assert engines["face_age"] is engines["face_race"]
+        assert engines["face_age"] is not engines["face_attributes"]
+
+
+def test_closed_engines_are_told(demo_bundle: Path) -> None:
+    with Engines.load(demo_bundle, checksum=False) as engines:
+        pass
+    with pytest.raises(BackendError, match="unet engine: the engines were closed; load them again"):
+        engines["unet"]
+
+
+def test_threads_are_chosen_when_engines_are_loaded(demo_bundle: Path) -> None:
+    assert Engines.load(demo_bundle, threads=1, checksum=False).threads == 1
+    assert Engines.load(demo_bundle, checksum=False).threads == physical_cores()
+    assert Engines.load(demo_bundle, checksum=False, device="cuda").threads is None
+
+
+@pytest.mark.parametrize("bad", [0, -1, True, "2", 1.5])
+def test_threads_without_meaning_are_refused(demo_bundle: Path, bad: int) -> None:
+    with pytest.raises(UsageError, match="threads"):
+        Engines.load(demo_bundle, threads=bad, checksum=False)
+
+
+def test_what_is_missing_is_told_before_anything_is_loaded(demo_bundle: Path) -> None:
+    engines = Engines.load(demo_bundle, checksum=False)
+    engines.require("unet", "face_detector")
+    with pytest.raises(BundleError, match="no unet_cached engine"):
+        engines.require("unet", "unet_cached")
+    with pytest.raises(BackendError, match="engines for onnxruntime run on"):
+        Engines.load(demo_bundle, device="tpu", checksum=False).require("unet")
