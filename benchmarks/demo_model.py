@@ -31,7 +31,7 @@ from anon_runtime.faces.detection import DETECTORS, detect
 from anon_runtime.faces.prompt import write_prompts
 from anon_runtime.types import Description
 
-from .scores import column_aucs
+from .metrics import column_aucs
 
 NAMED = ("Male", "Smiling", "Young", "Black_Hair", "Blond_Hair", "Gray_Hair")
 # Images of scikit-image's that show nobody; one is a cat's face.

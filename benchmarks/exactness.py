@@ -32,7 +32,7 @@ from anon_runtime.diffusion import brownian
 from anon_runtime.diffusion.schedule import SAMPLERS, Schedule, load_schedule
 from anon_runtime.diffusion.torch_rng import NormalStream
 
-from .reference import share_networks
+from .shared_networks import share_networks
 
 # Models of several shapes: four levels, as Stable Diffusion has, and two with non-square latents.
 ARCHITECTURES = {
@@ -141,7 +141,7 @@ def normals(seed: int, size: int) -> tuple[float, float, float]:
 
 
 def loop(anonymizer: Anonymizer, reference: Diffusers, settings: Settings, batch: int) -> float:
-    """Largest difference of final latents relative to their RMS; networks shared (see `reference.share_networks`)."""
+    """Largest difference of final latents relative to their RMS; networks shared (see `shared_networks.share_networks`)."""
     requests = [Request(PROMPT, NEGATIVE, seed=100 + k) for k in range(batch)]
     *_, state = anonymizer.denoising(requests, settings)
     theirs = reference.generate(requests, settings, latents=True)

@@ -2,7 +2,7 @@
 
     python -m benchmarks.extraction [--repeats 5] [--json FILE]        # in .venv-facer, of `make test-packages`
 
-Full-size networks with stand-in weights (see `stand_ins`). Each side runs in a process of its own, taking turns; a
+Full-size networks with stand-in weights (see `random_face_weights`). Each side runs in a process of its own, taking turns; a
 face is put where facer's detector would find one, so that both read the same crop.
 """
 
@@ -128,9 +128,9 @@ def main() -> None:
         os.environ |= {"TORCH_HOME": str(folder), "DEEPFACE_HOME": name, "DEEPFACE_BACKEND_ENGINE": "pytorch"}
         from anon_export.faces import face_components
 
-        from .stand_ins import write_stand_ins
+        from .random_face_weights import write_random_face_weights
 
-        write_stand_ins()
+        write_random_face_weights()
         specs = [component.export(folder / component.name) for component in face_components()]
         roles = {role: Path(spec.path).parent.name for made in specs for role, spec in made.items()}
         (folder / "faces" / "roles.json").write_text(json.dumps(roles))

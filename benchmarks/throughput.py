@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from . import images
+from . import latency
 from .contenders import (
     BASELINE,
     CONTENDERS,
@@ -173,7 +173,7 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str]) -> 
     return {
         "machine": machine(threads), "full_size": full_size, "flops": flops, "sgemm": sgemm_rate(),
         "pairs": [asdict(pair) for pair in pairs], "absent": absent,
-        "images": images.measure(folder, 15),
+        "images": latency.measure(folder, 15),
         "batches": measure_batches(folder, BATCHES[full_size], 1 if full_size else 3),
     }  # fmt: skip
 

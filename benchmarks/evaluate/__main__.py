@@ -13,7 +13,7 @@ from anon_runtime import Anonymizer
 from anon_runtime.errors import AnonError, UsageError
 from anon_runtime.folder.identity import read_seed
 
-from . import baselines, charts, contact_sheet, report
+from . import baselines, contact_sheet, plots, report
 from .evaluation import TABLES, Study, evaluate
 from .labels import Labels, read_names
 from .pairs import ImageFile, Method, find_images, pair
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
 def write(folder: Path, figures: dict[str, object], study: Study, show_originals: bool) -> None:
     """Put everything into the report's folder."""
     (folder / "report.json").write_text(json.dumps(figures, indent=1))
-    made = charts.draw(figures, folder)
+    made = plots.draw(figures, folder)
     shown = "\n".join(f"![{path.stem}]({path.name})\n" for path in made)
     (folder / "report.md").write_text(f"{report.render(figures)}\n{shown}")
     page = contact_sheet.contact_sheet(study.originals, study.methods, show_originals)

@@ -30,7 +30,7 @@ class Encoder(Protocol):
     Attributes:
         name: of its row.
         version: packages and weights that an embedding depends on.
-        metric: see `identity.similarity`.
+        metric: see `reidentification.similarity`.
     """
 
     name: str

@@ -15,8 +15,8 @@ import numpy as np
 from anon_runtime import Anonymizer
 from anon_runtime.errors import AnonError
 
-from ..scores import FEWEST
-from . import anonymity, identity, quality, utility
+from ..metrics import FEWEST
+from . import k_anonymity, quality, reidentification, utility
 from .cache import Cache, Vector
 from .encoders import ENCODERS, Embedder
 from .labels import HELD_OUT, Labels, Mask, age_bands, make_groups
@@ -126,9 +126,9 @@ def evaluate_identity(study: Study) -> Figures:
     """Table I: re-identification by every encoder."""
     truth, known = study.truth, "guessing, ethnicity, sex and age band known"
     cells = list(zip(truth.ethnicity, truth.sex, age_bands(truth.age), strict=True))
-    guesses = {"guessing": identity.chance(len(cells)), known: identity.chance_within(cells)}
+    guesses = {"guessing": reidentification.chance(len(cells)), known: reidentification.chance_within(cells)}
     if study.held_out is not None:
-        guesses[f"{known} ({HELD_OUT})"] = identity.chance_within(cells, study.held_out)
+        guesses[f"{known} ({HELD_OUT})"] = reidentification.chance_within(cells, study.held_out)
     found: Figures = {"chance": guesses}
     for name, make in ENCODERS.items():
         encoder = attempt(make)
@@ -141,27 +141,27 @@ def evaluate_identity(study: Study) -> Figures:
             rows = {}
             for method in study.methods:
                 queries = embedder.method(study.originals, method)
-                ranking = identity.rank(queries.vectors, gallery.vectors, list(method.pairs), encoder.metric)
+                ranking = reidentification.rank(queries.vectors, gallery.vectors, list(method.pairs), encoder.metric)
                 rows[method.name] = {
                     "no face": int(queries.faceless.sum()),
-                    "all": _plain(identity.figures(ranking)),
+                    "all": _plain(reidentification.figures(ranking)),
                     "groups": {
-                        group: _plain(identity.figures(ranking.of(mask)))
+                        group: _plain(reidentification.figures(ranking.of(mask)))
                         for group, mask in _masks(study, method).items()
                     },
                     "cmc": {
-                        name: identity.cmc(ranking.of(mask))
+                        name: reidentification.cmc(ranking.of(mask))
                         for name, mask in {"all": np.ones(len(ranking.same), bool), **_masks(study, method)}.items()
                         if name in ("all", HELD_OUT)
                     },
-                    "same": np.histogram(np.clip(ranking.same, -1, 1), identity.BINS)[0].tolist(),
+                    "same": np.histogram(np.clip(ranking.same, -1, 1), reidentification.BINS)[0].tolist(),
                     "different": ranking.different.tolist(),
                 }
         found[name] = {"metric": encoder.metric, "no face": int(gallery.faceless.sum()), "methods": rows}
     return found
 
 
-def _plain(intervals: Mapping[str, identity.Interval]) -> Figures:
+def _plain(intervals: Mapping[str, reidentification.Interval]) -> Figures:
     return {name: asdict(interval) for name, interval in intervals.items()}
 
 
@@ -241,14 +241,16 @@ def evaluate_anonymity(study: Study) -> Figures:
     reading = attempt(lambda: study.reading)
     if isinstance(reading, dict):
         return reading
-    people = anonymity.as_attributes(reading)
-    rounded = [anonymity.in_decades(person) for person in people]
+    people = k_anonymity.as_attributes(reading)
+    rounded = [k_anonymity.in_decades(person) for person in people]
     found: Figures = {"no face": len(reading) - len(people)}
     for name, some in (("age", people), ("decade", rounded)):
         found[name] = {
-            "as it is": asdict(anonymity.count(some)),
-            "ignore": [[attribute, asdict(left)] for attribute, left in anonymity.best_to_ignore(some)],
+            "as it is": asdict(k_anonymity.count(some)),
+            "ignore": [[attribute, asdict(left)] for attribute, left in k_anonymity.best_to_ignore(some)],
         }
     seen = ~np.isnan(reading).any(axis=1)
-    found["groups"] = {group: asdict(anonymity.count(people, among=mask[seen])) for group, mask in study.groups.items()}
+    found["groups"] = {
+        group: asdict(k_anonymity.count(people, among=mask[seen])) for group, mask in study.groups.items()
+    }
     return found

@@ -16,9 +16,9 @@ from tqdm import tqdm
 from anon_export.faces import Weights
 
 from .cache import Cache, Vector
-from .identity import bootstrap
 from .labels import Mask
 from .pairs import ImageFile, Method
+from .reidentification import bootstrap
 from .requirements import Repository, digest, hub_checkpoints, loading, need
 
 Pixels = NDArray[np.uint8]

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .identity import DEPTH, KS
 from .labels import HELD_OUT
 from .predictors import DeepFaceDemography, HSEmotion
 from .quality import CleanFid, TorchFidelity, VisualDna
+from .reidentification import DEPTH, KS
 
 Figures = Mapping[str, Any]
 REID = (*(f"Re-ID@{k}" for k in KS), f"mAP@{DEPTH}")

@@ -12,11 +12,11 @@ import numpy as np
 
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
-from ..scores import column_aucs
+from ..metrics import column_aucs
 from .cache import Vector
-from .identity import bootstrap
 from .labels import Labels, Mask
 from .predictors import DeepFaceDemography, FaceEngines, HSEmotion
+from .reidentification import bootstrap
 
 # Inner and outer face, 21 and 17 attributes, after FALCO (Barattin et al., 2023), whose own lists could not be looked
 # up: these follow where in an image an attribute is seen. `Attractive` and `Blurry` are seen nowhere in particular.

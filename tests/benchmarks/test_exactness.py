@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks.reference import share_networks
+from benchmarks.shared_networks import share_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image

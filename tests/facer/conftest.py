@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.stand_ins import write_stand_ins
+from benchmarks.random_face_weights import write_random_face_weights
 
 from anon_export.cli import main
 from anon_export.demo.generator import Architecture, write_generator
@@ -23,19 +23,19 @@ TRAINED = Path(os.environ.get("ANON_ENGINES_WEIGHTS", Path(__file__).parents[3] 
 
 
 @pytest.fixture(scope="session")
-def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def random_face_weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Homes of torch and DeepFace that hold stand-in weights; the environment points there."""
     home = tmp_path_factory.mktemp("weights")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TORCH_HOME", str(home / "torch"))
         patch.setenv("DEEPFACE_HOME", str(home))
         patch.setenv("DEEPFACE_BACKEND_ENGINE", "pytorch")
-        write_stand_ins(TRAINED)
+        write_random_face_weights(TRAINED)
         yield home
 
 
 @pytest.fixture(scope="session")
-def bundle(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def bundle(random_face_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A small model with the paper's face engines, built by the command."""
     folder = tmp_path_factory.mktemp("facer")
     write_generator(folder / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))

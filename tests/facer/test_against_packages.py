@@ -18,7 +18,7 @@ from anon_runtime.faces.geometry import fit
 
 
 @pytest.fixture(scope="session")
-def facer_networks(stand_ins: Path) -> tuple[Any, Any]:
+def facer_networks(random_face_weights: Path) -> tuple[Any, Any]:
     import facer
 
     found = {role: str(real_faces.WEIGHTS[role].find()) for role in ("detector", "attributes")}
@@ -97,7 +97,9 @@ def test_the_attribute_check_notices_another_alignment(
 
 
 @pytest.mark.parametrize("box", [(180, 58, 91, 118), (0, 0, 300, 200), (400, 400, 20, 33)])
-def test_age_and_race(stand_ins: Path, engines: dict[str, Engine], photos: list[np.ndarray], box: tuple) -> None:
+def test_age_and_race(
+    random_face_weights: Path, engines: dict[str, Engine], photos: list[np.ndarray], box: tuple
+) -> None:
     from deepface import DeepFace
     from deepface.models.demography.pytorch import Age
 
@@ -167,7 +169,7 @@ def test_facer_is_left_as_it_was() -> None:
     assert (torch.nn.Module.cuda, torch.load) == before
 
 
-def test_damaged_weights_are_named(stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_weights_are_named(random_face_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for role in ("detector", "attributes"):
         folder = tmp_path / "torch" / "hub" / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from anon_export.demo.generator import initialise
 
 
 @pytest.fixture(scope="session")
-def checkpoints(stand_ins: Path) -> Path:
+def checkpoints(random_face_weights: Path) -> Path:
     """Where `torch.hub` keeps weights."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
@@ -24,12 +24,12 @@ def checkpoints(stand_ins: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def facenet(stand_ins: Path) -> Path:
+def facenet(random_face_weights: Path) -> Path:
     """FaceNet's two networks."""
     from benchmarks.evaluate.encoders import FaceNet
     from facenet_pytorch import InceptionResnetV1
 
-    folder = stand_ins / "torch" / "checkpoints"
+    folder = random_face_weights / "torch" / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (classes, (name, _)) in enumerate(zip((8631, 10575), FaceNet.trained.values(), strict=True)):
         torch.manual_seed(seed)
@@ -75,7 +75,7 @@ def inceptions(checkpoints: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def deepface(stand_ins: Path) -> Path:
+def deepface(random_face_weights: Path) -> Path:
     """DeepFace's emotion and gender networks; race is among the stand-ins of the face engines."""
     from deepface.models.demography.pytorch import Emotion, Gender
 

@@ -30,7 +30,7 @@ def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[np.ndarray
     assert found.std() > 0.01, "all the same: the comparison says nothing"
 
 
-def test_labels_are_deepfaces(stand_ins: Path) -> None:
+def test_labels_are_deepfaces(random_face_weights: Path) -> None:
     from deepface.models.demography.DemographyUtils import EMOTION_LABELS, GENDER_LABELS, RACE_LABELS
 
     assert list(DeepFaceDemography.columns) == [*EMOTION_LABELS, *RACE_LABELS, *GENDER_LABELS]

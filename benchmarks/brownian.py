@@ -1,6 +1,6 @@
 """How long the noise of an image takes on one core: this runtime's Brownian tree beside torchsde's, taking turns.
 
-python -m benchmarks.noise [--size 512] [--steps 15] [--repeats 15]
+python -m benchmarks.brownian [--size 512] [--steps 15] [--repeats 15]
 """
 
 import argparse

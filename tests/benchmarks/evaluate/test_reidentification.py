@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from benchmarks.evaluate.identity import (
+from benchmarks.evaluate.reidentification import (
     BINS,
     DEPTH,
     KS,

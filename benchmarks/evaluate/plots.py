@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..plots import LINE, OURS_COLOUR, THEIR_COLOUR, plt, save
-from .identity import BINS, DEPTH
 from .labels import HELD_OUT
+from .reidentification import BINS, DEPTH
 
 Figures = Mapping[str, Any]
 

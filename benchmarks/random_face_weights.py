@@ -12,7 +12,7 @@ from anon_export import faces as real_faces
 from anon_export.demo.generator import initialise
 
 
-def write_stand_ins(trained: Path | None = None) -> None:
+def write_random_face_weights(trained: Path | None = None) -> None:
     """He-initialised, seeded weights; age and race share their 13 convolutions, as the trained ones probably do.
 
     Args:

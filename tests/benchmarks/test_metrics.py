@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from benchmarks.scores import FEWEST, auc, column_aucs
+from benchmarks.metrics import FEWEST, auc, column_aucs
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from benchmarks.evaluate.anonymity import IGNORABLE, as_attributes, best_to_ignore, count, in_decades
+from benchmarks.evaluate.k_anonymity import IGNORABLE, as_attributes, best_to_ignore, count, in_decades
 from benchmarks.evaluate.predictors import FaceEngines
 from hypothesis import given
 from hypothesis import strategies as st
