@@ -1,4 +1,4 @@
-"""How long the noise of an image takes on one core: this runtime's Brownian tree beside torchsde's, taking turns.
+"""Time to draw the noise of one image on one core: the runtime's Brownian tree and torchsde's, in interleaved runs.
 
 python -m benchmarks.brownian [--size 512] [--steps 15] [--repeats 15]
 """
@@ -9,47 +9,54 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import torch
+from .command_line import one_line_errors
 
-from anon_runtime.diffusion.brownian import draw_tree, plan_tree
-from anon_runtime.diffusion.schedule import load_schedule
+with one_line_errors(__name__, extras="export"):
+    import torch
 
-from .exactness import brownian_noise
+    from anon_runtime.diffusion.brownian import draw_tree, plan_tree
+    from anon_runtime.diffusion.schedule import load_schedule
+
+    from .exactness import brownian_noise
 
 TABLES = Path(__file__).parents[1] / "engines" / "demo" / "scheduler" / "tables.npz"
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(call: Callable[[], object]) -> float:
     """Time of one call."""
     start = time.perf_counter()
-    work()
+    call()
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Measure and print a table."""
+    """Measure and print the times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=512, help="pixels a side")
-    parser.add_argument("--steps", type=int, default=15)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--size", type=int, default=512, help="width and height of the image in pixels")
+    parser.add_argument("--steps", type=int, default=15, help="steps of the sampler")
+    parser.add_argument("--repeats", type=int, default=15, help="number of runs that are measured")
     options = parser.parse_args()
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})
     torch.set_num_threads(1)
-    warnings.simplefilter("ignore")  # torchsde, where a query leaves the path's ends
+    warnings.simplefilter("ignore")  # torchsde warns where a query lies beyond the ends of the path
     schedule = load_schedule(TABLES, "dpmpp_sde", options.steps)
     plan, values = plan_tree(schedule), 4 * (options.size // 8) ** 2
-    turns = [
-        (seconds(lambda: draw_tree(plan, seed, values)), seconds(lambda: brownian_noise(schedule, seed, values)))  # noqa: B023
-        for seed in range(options.repeats + 1)
-    ][1:]
-    ours, theirs = ([turn[side] * 1e3 for turn in turns] for side in (0, 1))
+    times: dict[str, list[float]] = {"anon-engines": [], "torchsde": []}
+    for seed in range(options.repeats + 1):
+        times["anon-engines"].append(seconds(partial(draw_tree, plan, seed, values)))
+        times["torchsde"].append(seconds(partial(brownian_noise, schedule, seed, values)))
     print(f"{1 + len(plan.keys)} vectors of {values} normal numbers")
-    for name, times in (("anon-engines", ours), ("torchsde", theirs)):
-        print(f"{name}: {statistics.median(times):.0f} ms ({min(times):.0f}-{max(times):.0f})")
-    print(f"ratio of medians: {statistics.median(theirs) / statistics.median(ours):.1f} x")
+    medians = []
+    for name, found in times.items():
+        measured = [1e3 * value for value in found[1:]]  # the first run fills caches
+        medians.append(statistics.median(measured))
+        print(f"{name}: {medians[-1]:.0f} ms ({min(measured):.0f}-{max(measured):.0f})")
+    print(f"ratio of medians: {medians[1] / medians[0]:.1f} x")
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors(__name__, extras="export"):
+        main()

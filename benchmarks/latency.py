@@ -1,4 +1,4 @@
-"""Whole images: where the time goes, from the process's start to the PNG, with our runtime and with diffusers."""
+"""Time of one image by stage, from the start of the process to the PNG file: this runtime and diffusers."""
 
 import time
 from collections.abc import Callable
@@ -6,7 +6,9 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypedDict, TypeVar
+
+from PIL import Image
 
 from anon_runtime.folder.writer import encode
 
@@ -15,24 +17,38 @@ from .contenders import BASELINE, OURS, peak_memory
 STAGES = ("text_encoder", "unet", "vae_decoder")
 PROMPT = "closeup portrait photo of a white 33 woman, Attractive , Smiling , Wavy_Hair , Young , "
 NEGATIVE = " Bald , Eyeglasses , Goatee , Gray_Hair , Mustache , Wearing_Hat , "
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-def generate_ours(folder: Path, steps: int, connection: Connection) -> None:
-    """One image by our runtime; see `measure`."""
-    from anon_runtime import Anonymizer, Request, Settings
+class Latency(TypedDict):
+    """What one image took.
 
-    anonymizer = Anonymizer.load(folder / "engines" / "ours")
+    Attributes:
+        stages: seconds in each network; ``rest`` is everything else.
+        to_unet: seconds from the start of the process to the first call of the UNet.
+        peak: most resident memory of the process, in bytes.
+    """
+
+    stages: dict[str, float]
+    to_unet: float
+    peak: int
+
+
+def generate_with_runtime(folder: Path, steps: int, connection: Connection) -> None:
+    """One image by this runtime; see `measure`."""
+    from anon_runtime import Request, Settings
+
+    from .replaceable_engines import ReplaceableEngines
+
+    anonymizer, timer = ReplaceableEngines.load(folder / "engines" / "ours"), NetworkTimer(connection)
     for role in STAGES:
-        anonymizer.engine(role)
-    anonymizer.vocabulary  # noqa: B018 - loaded with the engines, as diffusers does
-    engines, clock = anonymizer._engines, Clock(connection)
-    for role in STAGES:
-        path = str(anonymizer.bundle.engine_path(role))
-        engines[path] = clock.of(role, engines[path])
-    clock.report(lambda: anonymizer.generate([Request(PROMPT, NEGATIVE, 7)], Settings(steps=steps))[0].image)
+        anonymizer.replaced[role] = timer.timed(role, anonymizer.engine(role))
+    _ = anonymizer.vocabulary  # diffusers, too, loads its tokenizer with the networks
+    timer.report(lambda: anonymizer.generate([Request(PROMPT, NEGATIVE, 7)], Settings(steps=steps))[0].image)
 
 
-def generate_theirs(folder: Path, steps: int, connection: Connection) -> None:
+def generate_with_diffusers(folder: Path, steps: int, connection: Connection) -> None:
     """One image by diffusers; see `measure`."""
     import torch
     from diffusers import DPMSolverSDEScheduler, StableDiffusionPipeline
@@ -43,61 +59,59 @@ def generate_theirs(folder: Path, steps: int, connection: Connection) -> None:
     pipeline.set_progress_bar_config(disable=True)
     config = pipeline.scheduler.config
     pipeline.scheduler = DPMSolverSDEScheduler.from_config(config, use_karras_sigmas=True, noise_sampler_seed=7)
-    clock = Clock(connection)
+    timer = NetworkTimer(connection)
     for role, owner, name in (
-        ("text_encoder", pipeline.text_encoder, "forward"), ("unet", pipeline.unet, "forward"),
+        ("text_encoder", pipeline.text_encoder, "forward"),
+        ("unet", pipeline.unet, "forward"),
         ("vae_decoder", pipeline.vae, "decode"),
-    ):  # fmt: skip
-        setattr(owner, name, clock.of(role, getattr(owner, name)))
+    ):
+        setattr(owner, name, timer.timed(role, getattr(owner, name)))
     generator = torch.Generator().manual_seed(7)
-    clock.report(
+    timer.report(
         lambda: pipeline(PROMPT, negative_prompt=NEGATIVE, num_inference_steps=steps, generator=generator).images[0]
     )
 
 
-class Clock:
-    """Seconds inside of each network, and when the UNet was called for the first time."""
+class NetworkTimer:
+    """Measures the seconds in each network, and the time of the first call of the UNet."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._seconds = dict.fromkeys(STAGES, 0.0)
-        self._first: float | None = None
+        self._first_unet: float | None = None
 
-    def of(self, role: str, network: Callable[..., Any]) -> Callable[..., Any]:
-        """A network whose calls are timed."""
+    def timed(self, role: str, network: Callable[P, T]) -> Callable[P, T]:
+        """A network whose calls are measured."""
 
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
             start = time.monotonic()
-            if role == "unet" and self._first is None:
-                self._first = start
+            if role == "unet" and self._first_unet is None:
+                self._first_unet = start
             result = network(*args, **kwargs)
             self._seconds[role] += time.monotonic() - start
             return result
 
         return call
 
-    def report(self, generate: Callable[[], Any]) -> None:
-        """Generate an image, write it as PNG, and send what it took."""
+    def report(self, generate: Callable[[], Image.Image]) -> None:
+        """Generate an image, encode it as PNG, and send what was measured."""
         start = time.monotonic()
         encode(generate())
-        whole = time.monotonic() - start
-        rest = whole - sum(self._seconds.values())
-        self._connection.send(
-            {"stages": self._seconds | {"rest": rest}, "first_unet": self._first, "peak": peak_memory()}
-        )
+        rest = time.monotonic() - start - sum(self._seconds.values())
+        self._connection.send((self._seconds | {"rest": rest}, self._first_unet, peak_memory()))
 
 
-def measure(folder: Path, steps: int) -> dict[str, dict[str, Any]]:
-    """By contender: seconds of each stage, seconds from process start to the first UNet call, peak memory in bytes."""
-    found = {}
-    for name, generate in {OURS: generate_ours, BASELINE: generate_theirs}.items():
+def measure(folder: Path, steps: int) -> dict[str, Latency]:
+    """Measure one image by this runtime and one by diffusers, each in a process of its own."""
+    found: dict[str, Latency] = {}
+    for name, generate in {OURS: generate_with_runtime, BASELINE: generate_with_diffusers}.items():
         context = get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=partial(generate, folder, steps, sender))
         start = time.monotonic()
         process.start()
         sender.close()
-        report = receiver.recv()
+        stages, first_unet, peak = receiver.recv()
         process.join()
-        found[name] = {"stages": report["stages"], "to_unet": report["first_unet"] - start, "peak": report["peak"]}
+        found[name] = {"stages": stages, "to_unet": first_unet - start, "peak": peak}
     return found
