@@ -33,7 +33,7 @@ def one_line_errors(module: str, *, extras: str) -> Iterator[None]:
         foreseen = error if isinstance(error, AnonError) else explain_missing_package(error, extras)
         if module != "__main__" or foreseen is None:
             raise
-        sys.exit(print_error(foreseen))
+        sys.exit(print_error(foreseen, _program()))
 
 
 def explain_missing_package(error: ModuleNotFoundError, extras: str) -> MissingPackageError | None:
@@ -45,13 +45,13 @@ def explain_missing_package(error: ModuleNotFoundError, extras: str) -> MissingP
     return MissingPackageError(f"package {package}", "it is not installed", fix)
 
 
-def print_error(error: AnonError) -> int:
+def print_error(error: AnonError, program: str) -> int:
     """Print an error on standard error.
 
     Returns:
         The exit code that belongs to it.
     """
-    print(f"{_program()}: error: {error}", file=sys.stderr)
+    print(f"{program}: error: {error}", file=sys.stderr)
     return error.exit_code
 
 

@@ -233,7 +233,7 @@ def table(report: Report) -> list[str]:
         (loop, _spread(report.speedups), "1.5"),
         ("share of wall time in which the generator works", f"{median(report.generating):.2f}", "0.9"),
         (
-            "speed of Ray with two actors, including their start, relative to one process",
+            "speed of two Ray actors, including their start, relative to one process",
             _spread(report.ray_speedups),
             "",
         ),

@@ -1,8 +1,8 @@
-"""Attribute k-anonymity: a prompt is all that survives of a person, so how many people share each prompt?
+"""k-anonymity of the prompts: the number of people who share each prompt.
 
-Whoever is alone with a prompt could be told from all others by whoever knows the attributes of everybody (Sweeney,
-k-anonymity, 2002, with the prompt as quasi-identifier). What is counted are the people of one folder: among more
-people, more would share a prompt.
+The prompt is the only information about a person that reaches the portrait. A person with a unique prompt could be
+singled out by somebody who knows the attributes of everybody (Sweeney, k-anonymity, 2002; the prompt is the
+quasi-identifier). The people of one folder are counted; among more people, more would share a prompt.
 """
 
 from collections import Counter
@@ -15,23 +15,22 @@ from tqdm import tqdm
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
 from anon_runtime.faces.prompt import write_prompts
 
-from .cache import Vector
-from .labels import Mask
 from .predictors import FaceEngines
+from .types import Mask, Vector
 
-IGNORABLE = tuple(name for name in CELEBA if name != "Male")  # the prompt always says man or woman
+IGNORABLE = tuple(name for name in CELEBA if name != "Male")  # the prompt always contains man or woman
 
 
 @dataclass(frozen=True)
-class Anonymity:
-    """How people share prompts.
+class KAnonymity:
+    """Numbers of people who share prompts; k is the number of people with a person's prompt, including that person.
 
     Attributes:
-        people: in all.
-        prompts: different ones.
-        alone: people whose prompt nobody shares (k = 1).
-        fewer_than_five: people who share theirs with fewer than four others (k < 5).
-        median: of all people, how many have a person's prompt, that person included.
+        people: number of people.
+        prompts: number of different prompts.
+        alone: people with k = 1.
+        fewer_than_five: people with k < 5.
+        median: of k over all people.
     """
 
     people: int
@@ -42,12 +41,12 @@ class Anonymity:
 
 
 def as_attributes(reading: Vector) -> list[Attributes]:
-    """Readings (n, k) of `FaceEngines` as the runtime has them; images without a face are left out."""
-    people = []
+    """Readings (n, k) of `FaceEngines` in the type of the runtime; images without a face are left out."""
+    people: list[Attributes] = []
     for row in reading[~np.isnan(reading).any(axis=1)]:
         own = dict(zip(FaceEngines.columns, row.tolist(), strict=True))
-        home = max(ETHNICITIES, key=lambda name: own[name])
-        people.append({"Ethnic": home, "Age": int(own["Age"])} | {name: own[name] for name in CELEBA})
+        ethnicity = max(ETHNICITIES, key=own.__getitem__)
+        people.append({"Ethnic": ethnicity, "Age": int(own["Age"]), **{name: own[name] for name in CELEBA}})
     return people
 
 
@@ -56,32 +55,32 @@ def in_decades(person: Attributes) -> Attributes:
     return person | {"Age": int(person["Age"]) // 10 * 10}
 
 
-def count(people: Sequence[Attributes], ignore: Collection[str] = (), among: Mask | None = None) -> Anonymity:
-    """How people share prompts, positive and negative ones together.
+def count(people: Sequence[Attributes], ignore: Collection[str] = (), among: Mask | None = None) -> KAnonymity:
+    """k-anonymity of the pairs of positive and negative prompts.
 
     Args:
-        people: all of them.
+        people: all people.
         ignore: attributes that are left out of both prompts.
-        among: those who are counted; they share their prompts with everybody.
+        among: (n,), the people who are counted; k includes the others as well. None counts everybody.
     """
     prompts = [write_prompts(person, ignore=ignore) for person in people]
     sizes = Counter(prompts)
     counted = [prompt for prompt, one in zip(prompts, among, strict=True) if one] if among is not None else prompts
     own = np.array([sizes[prompt] for prompt in counted])
     alone, few = int((own == 1).sum()), int((own < 5).sum())
-    return Anonymity(len(counted), len({*counted}), alone, few, float(np.median(own)) if len(own) else 0.0)
+    return KAnonymity(len(counted), len({*counted}), alone, few, float(np.median(own)) if len(own) else 0.0)
 
 
-def best_to_ignore(people: Sequence[Attributes]) -> list[tuple[str, Anonymity]]:
-    """Attributes in the order in which leaving them out, one after the other, leaves the fewest people alone.
+def best_to_ignore(people: Sequence[Attributes]) -> list[tuple[str, KAnonymity]]:
+    """Attributes in the order in which leaving them out makes the fewest people unique, found by greedy search.
 
-    Greedy: each is the best one beside those before it, which need not give the best set of its size. Among equals,
-    the one that leaves fewer different prompts.
+    Each attribute is the best one to leave out after those before it; the set of the first n need not be the best set
+    of n. Where several are equally good, the one that leaves fewer different prompts comes first.
 
     Returns:
-        Each attribute, and how people share prompts without it and those before it.
+        Each attribute, and the k-anonymity without it and those before it.
     """
-    chosen: list[tuple[str, Anonymity]] = []
+    chosen: list[tuple[str, KAnonymity]] = []
     ignored: tuple[str, ...] = ()
     for _ in tqdm(IGNORABLE, desc="attributes to ignore", unit="attribute"):
         left = [name for name in IGNORABLE if name not in ignored]

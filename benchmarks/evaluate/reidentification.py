@@ -1,36 +1,39 @@
-"""Re-identification: how far up an anonymized image's own original stands when all originals are ranked by likeness.
+"""Re-identification: the rank of an anonymized image's original when all originals are ranked by similarity.
 
-Queries are the anonymized images, the gallery is all originals, and one of them is the right one. Where others are
-exactly as similar as that one, all orders are equally likely, and every figure is its expectation: images that all
-look the same to an encoder give what guessing gives.
+The queries are the anonymized images, the gallery is all originals, and one of them is the right match. Where other
+originals are exactly as similar as the right one, all orders are equally likely, and every figure is an expected value.
+If all images have the same embedding, the figures are those of random guessing.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from .cache import Vector
+from .types import Mask, Vector
 
-KS = (1, 5, 10)
-DEPTH = 50
+KS = (1, 5, 10)  # ranks of Re-ID@k
+DEPTH = 50  # rank up to which average precision counts
 BINS = np.linspace(-1, 1, 81)
-_LEVEL = 1e-9  # similarities that differ by less are the same: sums in another order differ by a last digit
-_BLOCK = 512
+_TOLERANCE = 1e-9  # similarities that differ by less are equal: sums in another order differ in the last digit
+_BLOCK = 512  # queries whose similarities are in memory at once
+Doubles = NDArray[np.float64]
+Metric = Literal["cosine", "euclidean"]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Of n queries, where each one's own original stands.
+    """Ranks of the originals of n queries.
 
     Attributes:
-        above: int (n,), how many of the gallery are more similar than the own original.
-        level: int (n,), how many others are exactly as similar.
-        same: float (n,), similarity to the own original.
-        different: int (80,), histogram of similarities to all others, in `BINS`.
+        above: int (n,), number of images in the gallery that are more similar than the query's original.
+        level: int (n,), number of other images that are exactly as similar.
+        same: float (n,), similarity to the query's original.
+        different: int (80,), histogram of the similarities to all other images, in `BINS`.
     """
 
     above: NDArray[np.int64]
@@ -39,49 +42,53 @@ class Ranking:
     different: NDArray[np.int64]
 
     def hits(self, k: int) -> Vector:
-        """Chance of each query (n,) that its own original is among the first k: Re-ID@k is their mean."""
-        return np.clip((k - self.above) / (self.level + 1), 0, 1)
+        """Probability for each query (n,) that its original is among the first k; Re-ID@k is the mean."""
+        return ((k - self.above) / (self.level + 1)).clip(0, 1)
 
     def precisions(self, depth: int = DEPTH) -> Vector:
-        """Average precision within the first ``depth`` of each query (n,); their mean is mAP@depth.
+        """Average precision within the first ``depth`` ranks of each query (n,); mAP@depth is the mean.
 
-        With one right answer it is 1 / rank, or 0 beyond the depth (Manning et al., Introduction to Information
+        With one right match it is 1 / rank, or 0 beyond the depth (Manning et al., Introduction to Information
         Retrieval, 2008, chapter 8; torchmetrics' ``RetrievalMAP(top_k=depth)``).
         """
-        # sums[r] = 1/1 + ... + 1/r, with nothing added beyond the depth
-        sums = np.concatenate([[0], np.cumsum(1 / np.arange(1, depth + 1))])
+        # sums[r] = 1/1 + ... + 1/r for ranks up to the depth
+        sums: Doubles = np.concatenate([[0], np.cumsum(1 / np.arange(1, depth + 1))])
         first, last = np.minimum(self.above, depth), np.minimum(self.above + self.level + 1, depth)
-        return (sums[last] - sums[first]) / (self.level + 1)
+        precisions: Doubles = (sums[last] - sums[first]) / (self.level + 1)
+        return precisions
 
-    def of(self, chosen: NDArray[np.bool_]) -> "Ranking":
-        """Some of the queries, against the whole gallery; the histogram of strangers stays that of all."""
+    def of(self, chosen: Mask) -> "Ranking":
+        """The ranking of some queries in the whole gallery; ``different`` stays that of all queries."""
         return Ranking(self.above[chosen], self.level[chosen], self.same[chosen], self.different)
 
 
-def similarity(a: Vector, b: Vector, metric: str) -> Vector:
-    """How similar embeddings are, (n, d) and (m, d) -> (n, m).
+def similarity(a: Vector, b: Vector, metric: Metric) -> Doubles:
+    """Similarity of embeddings, (n, d) and (m, d) -> (n, m).
 
     Args:
         a, b: embeddings.
         metric: ``cosine``, or ``euclidean`` for 1 - distance.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if metric == "euclidean":
-        return 1 - cdist(a, b)
-    return (a / _norm(a)) @ (b / _norm(b)).T
+        likeness: Doubles = 1 - cdist(first, second)
+    else:
+        likeness = (first / _norm(first)) @ (second / _norm(second)).T
+    return likeness
 
 
-def _norm(vectors: Vector) -> Vector:
-    return np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+def _norm(vectors: Doubles) -> Doubles:
+    lengths: Doubles = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return lengths.clip(1e-12)
 
 
-def rank(queries: Vector, gallery: Vector, own: Sequence[int], metric: str = "cosine") -> Ranking:
+def rank(queries: Vector, gallery: Vector, own: Sequence[int], metric: Metric = "cosine") -> Ranking:
     """Rank the gallery for every query.
 
     Args:
         queries: (n, d).
         gallery: (m, d).
-        own: the row of the gallery that is each query's original.
+        own: row of each query's original in the gallery.
         metric: see `similarity`.
     """
     rows = np.asarray(own, np.int64)
@@ -92,8 +99,8 @@ def rank(queries: Vector, gallery: Vector, own: Sequence[int], metric: str = "co
         likeness = similarity(queries[part], gallery, metric)
         right = likeness[np.arange(len(likeness)), rows[part]]
         same[part] = right
-        above[part] = (likeness > right[:, None] + _LEVEL).sum(axis=1)
-        level[part] = (np.abs(likeness - right[:, None]) <= _LEVEL).sum(axis=1) - 1
+        above[part] = (likeness > right[:, None] + _TOLERANCE).sum(axis=1)
+        level[part] = (np.abs(likeness - right[:, None]) <= _TOLERANCE).sum(axis=1) - 1
         likeness[np.arange(len(likeness)), rows[part]] = np.nan
         different += np.histogram(np.clip(likeness, -1, 1), BINS)[0]
     return Ranking(above, level, same, different)
@@ -101,7 +108,13 @@ def rank(queries: Vector, gallery: Vector, own: Sequence[int], metric: str = "co
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval, of so many values."""
+    """A mean and its 95 % confidence interval.
+
+    Attributes:
+        value: the mean.
+        low, high: ends of the interval.
+        of: number of values.
+    """
 
     value: float
     low: float
@@ -112,18 +125,19 @@ class Interval:
 def bootstrap(values: Vector, resamples: int = 2000, seed: int = 0) -> Interval:
     """The mean of values (n,) and its percentile bootstrap interval (Efron and Tibshirani, 1993, chapter 13).
 
-    Images are drawn with replacement. Where all are hits or none is, that shows no spread, and the exact limit of a
-    binomial share takes its place (Clopper and Pearson, 1934).
+    Images are drawn with replacement. If all values are 0 or all are 1, every resample is the same, and the exact limit
+    of a binomial proportion is used in its place (Clopper and Pearson, 1934).
     """
     n, rng = len(values), np.random.default_rng(seed)
     if n == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
     limit = 1 - (0.05 / 2) ** (1 / n)
     if (values == 0).all() or (values == 1).all():
-        return Interval(float(values[0]), *((0.0, limit) if values[0] == 0 else (1 - limit, 1.0)), n)
+        low, high = (0.0, limit) if values[0] == 0 else (1 - limit, 1.0)
+        return Interval(float(values[0]), low, high, n)
     means = [values[rng.integers(n, size=n)].mean() for _ in range(resamples)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high), n)
+    low, high = map(float, np.quantile(means, [0.025, 0.975]))
+    return Interval(float(values.mean()), low, high, n)
 
 
 def figures(ranking: Ranking) -> dict[str, Interval]:
@@ -133,22 +147,22 @@ def figures(ranking: Ranking) -> dict[str, Interval]:
 
 
 def chance(gallery: int) -> dict[str, float]:
-    """What guessing among so many originals gives."""
+    """The figures of random guessing among so many originals."""
     depth = min(DEPTH, gallery)
     found = {f"Re-ID@{k}": min(k / gallery, 1) for k in KS}
     return found | {f"mAP@{DEPTH}": float((1 / np.arange(1, depth + 1)).sum() / gallery)}
 
 
-def chance_within(cells: Sequence[object], chosen: NDArray[np.bool_] | None = None) -> dict[str, float]:
-    """What guessing gives whoever knows in which cell somebody is, such as ethnicity, sex and age band.
+def chance_within(cells: Sequence[object], chosen: Mask | None = None) -> dict[str, float]:
+    """The figures of random guessing among the originals of the same cell, such as ethnicity, sex and age band.
 
     Args:
-        cells: of the originals.
-        chosen: whose chances are averaged.
+        cells: the cell of each original.
+        chosen: (n,), the originals over which is averaged; None takes all.
     """
     sizes = Counter(cells)
-    each = [chance(sizes[cell]) for i, cell in enumerate(cells) if chosen is None or chosen[i]]
-    return {name: float(np.mean([one[name] for one in each])) for name in each[0]}
+    found = [chance(sizes[cell]) for i, cell in enumerate(cells) if chosen is None or chosen[i]]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 def cmc(ranking: Ranking) -> list[float]:

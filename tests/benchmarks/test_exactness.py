@@ -277,7 +277,8 @@ def test_an_image_does_not_depend_on_its_batch(wide: tuple[Anonymizer, Diffusers
 def test_the_image_check_notices_another_seed(wide: tuple[Anonymizer, Diffusers]) -> None:
     class Shifted:
         def generate(self, requests: Sequence[Request], settings: Settings) -> Floats:
-            return wide[1].generate([replace(r, seed=r.seed + 1) for r in requests], settings)
+            images: Floats = wide[1].generate([replace(r, seed=r.seed + 1) for r in requests], settings)
+            return images
 
     assert exactness.image(wide[0], Shifted(), Settings(steps=3), 7) < 40
 
