@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -203,14 +203,13 @@ def measure_generator(anonymizer: Anonymizer, photos: Photos) -> list[Measuremen
 
 def measure_diversity(images: Sequence[Pixels], again: Sequence[Pixels]) -> list[Measurement]:
     """Distances between images of two seeds with the same prompt, and between images of two prompts."""
-    net = load_faces()[0].nets[0]
+    net: Any = load_faces()[0].nets[0]
 
     def features(batch: Sequence[Pixels]) -> torch.Tensor:
         tensor = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.no_grad():
-            return functional.normalize(
-                net.features(functional.interpolate(tensor, (224, 224), mode="bilinear")), dim=1
-            )
+            found = net.features(functional.interpolate(tensor, (224, 224), mode="bilinear"))
+        return functional.normalize(found, dim=1)
 
     def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
         return float(1 - (a * b).sum(dim=1).mean())

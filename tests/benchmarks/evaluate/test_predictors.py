@@ -50,8 +50,8 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "matrix", "bias"], ["scores"]),
     ]
-    shapes = ("input", ["n", 3, 224, 224]), ("scores", ["n", 10])
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
+    shapes: dict[str, list[str | int | None]] = {"input": ["n", 3, 224, 224], "scores": ["n", 10]}
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     constants = [numpy_helper.from_array(matrix, "matrix"), numpy_helper.from_array(bias, "bias")]
     graph = helper.make_graph(nodes, "random network", values[:1], values[1:], constants)
     path = tmp_path / ".hsemotion" / f"{HSEmotion.model}.onnx"
