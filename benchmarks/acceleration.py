@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration, choose_evaluations
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Pixels, Sampler
 
 from .command_line import one_line_errors
 
@@ -33,7 +33,7 @@ with one_line_errors(__name__, extras="export,demo"):
     from .demo_model import generate, score_images
 
 INTERVAL = (0.15, 6.0)
-TWO_M = "dpmpp_2m_sde"
+TWO_M: Sampler = "dpmpp_2m_sde"
 VARIANTS = {
     "exact": Settings(),
     "guidance interval 0.15-6": Settings(acceleration=Acceleration(guidance_interval=INTERVAL)),
@@ -82,23 +82,23 @@ def count_samples(anonymizer: Anonymizer, settings: Settings, cached: float) -> 
         settings: of the variant.
         cached: time for a sample that uses cached features, in the same unit.
     """
-    evaluations = choose_evaluations(anonymizer.schedule_for(settings), settings.acceleration)
+    evaluations = choose_evaluations(anonymizer.using(settings).generator.schedule, settings.acceleration)
     samples = [1 + evaluation.guided for evaluation in evaluations]
     return sum(samples), sum(n * (1 if e.full else cached) for n, e in zip(samples, evaluations, strict=True))
 
 
 def cached_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
     """Time of the UNet that uses cached features relative to the full UNet, on inputs of an image's sizes."""
-    spec = {tensor.name: tensor for tensor in anonymizer.bundle.spec("unet_cached").inputs}
+    spec = {tensor.name: tensor for tensor in anonymizer.engines.bundle.spec("unet_cached").inputs}
     rng = np.random.default_rng(0)
-    latents = anonymizer.bundle.manifest.generator.latent_shape
+    latents = anonymizer.engines.bundle.manifest.generator.latent_shape
     width = int(spec["encoder_hidden_states"].shape[-1])
     inputs = {
         "sample": rng.standard_normal((2, *latents)).astype(np.float32),
         "timestep": np.asarray(500, np.float32),
         "encoder_hidden_states": rng.standard_normal((2, 154, width)).astype(np.float32),
     }
-    full, cached = anonymizer.engine("unet"), anonymizer.engine("unet_cached")
+    full, cached = anonymizer.engines["unet"], anonymizer.engines["unet_cached"]
     deep = full(inputs)["deep"]
     ratios = []
     for _ in range(repeats + 1):

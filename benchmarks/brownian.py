@@ -17,7 +17,7 @@ from .command_line import one_line_errors
 with one_line_errors(__name__, extras="export"):
     import torch
 
-    from anon_runtime.diffusion.brownian import draw_tree, plan_tree
+    from anon_runtime.diffusion.brownian import build_tree, sample_tree
     from anon_runtime.diffusion.schedule import load_schedule
 
     from .exactness import brownian_noise
@@ -43,10 +43,10 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # torchsde warns where a query lies beyond the ends of the path
     schedule = load_schedule(TABLES, "dpmpp_sde", options.steps)
-    plan, values = plan_tree(schedule), 4 * (options.size // 8) ** 2
+    plan, values = build_tree(schedule), 4 * (options.size // 8) ** 2
     times: dict[str, list[float]] = {"anon-engines": [], "torchsde": []}
     for seed in range(options.repeats + 1):
-        times["anon-engines"].append(seconds(partial(draw_tree, plan, seed, values)))
+        times["anon-engines"].append(seconds(partial(sample_tree, plan, seed, values)))
         times["torchsde"].append(seconds(partial(brownian_noise, schedule, seed, values)))
     print(f"{1 + len(plan.keys)} vectors of {values} normal numbers")
     medians = []

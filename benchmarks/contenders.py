@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from anon_runtime.backends.base import Arrays, Engine
+from anon_runtime.types import Arrays, Engine
 
 Floats = NDArray[np.float32]
 Call = Callable[[Arrays], "Floats | OwnTime"]
@@ -81,7 +81,7 @@ def engine(folder: Path, part: Part) -> Call:
     """An engine of this project's bundle."""
     from anon_runtime import Anonymizer
 
-    return _first(Anonymizer.load(folder / "engines" / "ours", checksum=False).engine(part))
+    return _first(Anonymizer.load(folder / "engines" / "ours", checksum=False).engines[part])
 
 
 def openvino(folder: Path, part: Part) -> Call:
@@ -179,8 +179,8 @@ def prepare(folder: Path, *, full_size: bool) -> Sizes:
 
 def prepare_plain(folder: Path, sizes: Sizes) -> None:
     """Write a copy of the bundle with plain graphs, unless it is there already; see `PLAIN`."""
-    from anon_export.build.options import GraphOptions
-    from anon_export.graphs import export as graphs
+    from anon_export.graphs import stable_diffusion as graphs
+    from anon_export.graphs.options import GraphOptions
     from anon_export.models.loading import load_model
 
     plain = folder / "engines" / "plain"

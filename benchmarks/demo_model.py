@@ -19,11 +19,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Request, Settings
-from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
-from anon_runtime.faces.detection import DETECTORS, detect
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.faces.prompt import write_prompts
-from anon_runtime.types import Description
+from anon_runtime.types import Attributes, Description, Pixels
 
 from .command_line import one_line_errors
 
@@ -95,7 +93,6 @@ def attribute_aucs(truth: Photos, read: Sequence[Attributes]) -> dict[str, float
 def measure_detector(anonymizer: Anonymizer, photos: Photos) -> list[Measurement]:
     """Detection rate on photos that are pasted into images without people, and false alarms on these images alone."""
     rng, backgrounds = np.random.default_rng(0), [_background(name) for name in BACKGROUNDS]
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").signature]
     found, alarms, frames = 0, 0, 4 * len(BACKGROUNDS)
     for i in tqdm(range(len(photos)), desc="faces", unit="photo"):
         frame = _crop(backgrounds[rng.integers(len(backgrounds))], rng)
@@ -104,9 +101,9 @@ def measure_detector(anonymizer: Anonymizer, photos: Photos) -> list[Measurement
         pasted = Image.fromarray(photos.image(i)).resize((side, side), Image.Resampling.LANCZOS)
         frame[y : y + side, x : x + side] = np.asarray(pasted)
         box = photos.boxes[i] * side / photos.pixels.shape[-1] + (x, y, 0, 0)
-        found += any(overlap(face.box, box) >= 0.5 for face in detect(engine, detector, [frame])[0])
+        found += any(overlap(face.box, box) >= 0.5 for face in anonymizer.reader.detect([frame])[0])
     for k in tqdm(range(frames), desc="no faces", unit="image"):
-        alarms += bool(detect(engine, detector, [_crop(backgrounds[k % len(BACKGROUNDS)], rng)])[0])
+        alarms += bool(anonymizer.reader.detect([_crop(backgrounds[k % len(BACKGROUNDS)], rng)])[0])
     return [
         Measurement(
             f"detector: {len(photos)} photos at 10-80 % of a frame, found at IoU 0.5", found / len(photos), 0.97
@@ -143,7 +140,7 @@ def _crop(image: Image.Image, rng: np.random.Generator) -> Pixels:
 
 def measure_attributes(anonymizer: Anonymizer, photos: Photos) -> list[Measurement]:
     """Attributes, age and ethnicity that are read from the photos, compared with the labels."""
-    found = anonymizer.describe_all([photos.image(i) for i in range(len(photos))])
+    found = anonymizer.reader.describe_all([photos.image(i) for i in range(len(photos))])
     read = [result.attributes for result in found if isinstance(result, Description)]
     seen = photos.only(np.flatnonzero([isinstance(result, Description) for result in found]))
     aucs = attribute_aucs(seen, read)
@@ -162,8 +159,9 @@ def generate(anonymizer: Anonymizer, people: Sequence[Attributes], settings: Set
     """One image for each person, each with its own seed."""
     requests = [Request(*write_prompts(person), seed=first_seed + i) for i, person in enumerate(people)]
     images: list[Pixels] = []
+    chosen = anonymizer.using(settings)
     for start in tqdm(range(0, len(requests), BATCH), desc="images", unit="batch", leave=False):
-        batch = anonymizer.generate(requests[start : start + BATCH], settings)
+        batch = chosen.generate(requests[start : start + BATCH])
         images += [np.asarray(portrait.image) for portrait in batch]
     return images
 
@@ -173,10 +171,9 @@ def score_images(anonymizer: Anonymizer, truth: Photos, images: Sequence[Pixels]
 
     The true attributes are those of the prompts. An image without a face counts with a score of 0.5 for each.
     """
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").signature]
-    one_face = np.mean([len(faces) == 1 for faces in detect(engine, detector, images)])
+    one_face = np.mean([len(faces) == 1 for faces in anonymizer.reader.detect(images)])
     unread: Attributes = dict.fromkeys(CELEBA, 0.5)
-    found = anonymizer.describe_all(images)
+    found = anonymizer.reader.describe_all(images)
     read = [result.attributes if isinstance(result, Description) else unread for result in found]
     return attribute_aucs(truth, read), float(one_face)
 

@@ -21,9 +21,11 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.backends.engines import Engines
 from anon_runtime.diffusion import brownian
-from anon_runtime.diffusion.schedule import SAMPLERS, Schedule, load_schedule
-from anon_runtime.diffusion.torch_rng import Floats, NormalStream
+from anon_runtime.diffusion.schedule import Schedule, load_schedule
+from anon_runtime.diffusion.torch_rng import NormalStream
+from anon_runtime.types import SAMPLERS, Floats
 
 from .command_line import one_line_errors
 
@@ -148,7 +150,7 @@ def torch_normals(seeds: Sequence[int], size: int) -> Iterator[Floats]:
 def tree(schedule: Schedule, seed: int, size: int) -> float:
     """Largest difference between the runtime's tree, drawn from torch's normal numbers, and torchsde's."""
     with mock.patch.object(brownian, "seeded_normals", torch_normals):
-        ours = brownian.draw_tree(brownian.plan_tree(schedule), seed, size)
+        ours = brownian.sample_tree(brownian.build_tree(schedule), seed, size)
     return float(np.abs(ours - brownian_noise(schedule, seed, size)).max(initial=0))
 
 
@@ -170,7 +172,7 @@ def loop(anonymizer: Anonymizer, reference: Diffusers, settings: Settings, batch
         batch: number of images.
     """
     requests = [Request(PROMPT, NEGATIVE, seed=100 + k) for k in range(batch)]
-    *_, state = anonymizer.denoising(requests, settings)
+    *_, state = anonymizer.using(settings).generator.denoise(requests)
     theirs = reference.generate(requests, settings, latents=True)
     return float(np.abs(state.latents - theirs).max() / np.sqrt(np.mean(theirs**2)))
 
@@ -179,15 +181,15 @@ def image(anonymizer: Anonymizer, reference: ImageSource, settings: Settings, se
     """PSNR of an image by the engines relative to the image by diffusers, in dB."""
     request = Request(PROMPT, NEGATIVE, seed)
     theirs = to_pixels(reference.generate([request], settings))[0]
-    return psnr(np.asarray(anonymizer.generate([request], settings)[0].image), theirs)
+    return psnr(np.asarray(anonymizer.using(settings).generate([request])[0].image), theirs)
 
 
 def image_in_batch(anonymizer: Anonymizer, settings: Settings, size: int) -> float:
     """Lowest PSNR of an image of a batch relative to the same image alone, in dB."""
     # The prompts have one to three windows of text.
     requests = [Request(PROMPT + "Bangs , " * 8 * k, NEGATIVE, seed=k) for k in range(size)]
-    together = anonymizer.generate(requests, settings)
-    alone = [anonymizer.generate([request], settings)[0] for request in requests]
+    together = anonymizer.using(settings).generate(requests)
+    alone = [anonymizer.using(settings).generate([request])[0] for request in requests]
     return min(psnr(np.asarray(a.image), np.asarray(b.image)) for a, b in zip(together, alone, strict=True))
 
 
@@ -199,7 +201,7 @@ def random_seeds(count: int, bits: int = 63) -> list[int]:
 def low_level_rows(model: Model) -> list[Row]:
     """Compare tables, Brownian tree and normal numbers."""
     anonymizer, reference = model
-    path = anonymizer.bundle.path / anonymizer.bundle.manifest.tables.path
+    path = anonymizer.engines.bundle.path / anonymizer.engines.bundle.manifest.tables.path
     config = reference.pipeline.scheduler.config
     wrong = count_wrong_entries(path, config)
     schedules = [load_schedule(path, "dpmpp_sde", steps) for steps in (2, 7, 15, 50)]
@@ -229,7 +231,7 @@ def loop_rows(models: Mapping[str, Model]) -> list[Row]:
     """Compare the sampling loops with shared networks."""
     rows = []
     reference = models["wide"][1]
-    shared = share_networks(models["wide"][0].bundle, reference)
+    shared = share_networks(models["wide"][0].engines.bundle, reference)
     for sampler in SAMPLERS:
         jobs = list(itertools.product((1, 2, 3, 15, 30), (1.0, 7.5), (1, 4)))
         worst = max(
@@ -247,7 +249,7 @@ def image_rows(models: Mapping[str, Model], count: int) -> list[Row]:
     for (name, (anonymizer, reference)), sampler in itertools.product(models.items(), SAMPLERS):
         settings = Settings(sampler=sampler)
         found = [image(anonymizer, reference, settings, s) for s in _progress(random_seeds(count), f"{name} {sampler}")]
-        shape = "x".join(map(str, anonymizer.bundle.manifest.generator.latent_shape))
+        shape = "x".join(map(str, anonymizer.engines.bundle.manifest.generator.latent_shape))
         what = f"images, {sampler}, model {name} (latents {shape}), {count} seeds: worst PSNR (60 dB)"
         rows.append((what, f"{min(found):.1f} dB", min(found) >= 60))
     for name, (anonymizer, _) in models.items():
@@ -267,7 +269,7 @@ def main() -> None:
         for name, architecture in _progress(list(ARCHITECTURES.items()), "building models"):
             write_generator(Path(folder) / name, architecture)
             bundle = build(BuildOptions(str(Path(folder) / name), name, Path(folder) / "engines", "none"))
-            models[name] = Anonymizer(bundle), Diffusers(load_model(Path(folder) / name))
+            models[name] = Anonymizer.of(Engines(bundle)), Diffusers(load_model(Path(folder) / name))
         rows = [*low_level_rows(models["square"]), *loop_rows(models), *image_rows(models, options.seeds)]
     for what, difference, fine in rows:
         print(f"| {what} | {difference} | {'ok' if fine else 'OUTSIDE ITS BOUND'} |")

@@ -21,7 +21,7 @@ from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Pixels
 
 from .command_line import one_line_errors
 from .contenders import peak_memory
@@ -67,7 +67,7 @@ def load_runtime(folder: Path) -> Extract:
     face = Face(BOX, 1.0, np.array(POINTS, np.float32))
 
     def extract(batch: Sequence[Pixels]) -> None:
-        detect(engines["face_detector"], DETECTORS["retinaface"], batch)
+        detect(engines["face_detector"], DETECTORS["retinaface"], batch, DETECTORS["retinaface"].threshold)
         read_attributes(engines, batch, [face] * len(batch))
 
     return extract

@@ -30,9 +30,10 @@ from anon_runtime import Anonymizer, Settings
 from anon_runtime.folder.discovery import Photo, find_photos
 from anon_runtime.folder.identity import identify
 from anon_runtime.folder.journal import Journal
+from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.pipeline import FolderRun
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect
-from anon_runtime.folder.ray_run import ScaledRun
+from anon_runtime.folder.ray_run import RayRun
 from anon_runtime.folder.writer import Output, encode, write_file
 
 from .command_line import one_line_errors
@@ -88,6 +89,11 @@ def make_photos(folder: Path, count: int) -> None:
         face.rotate(i % 40 - 20).save(path, quality=80 + i // 40 % 15, comment=str(i).encode())
 
 
+def options_of(anonymizer: Anonymizer) -> RunOptions:
+    """The options of a run that uses the batch size that was measured for the bundle."""
+    return RunOptions(batch_size=anonymizer.engines.bundle.manifest.defaults.batch_size)
+
+
 def plain_loop(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> float:
     """Seconds of a loop that anonymizes one photo after the other."""
     start = time.perf_counter()
@@ -99,10 +105,10 @@ def plain_loop(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> fl
 
 def pipeline(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> tuple[float, float]:
     """Seconds of a folder run, and the share of them in which the generator works."""
-    start, run = time.perf_counter(), FolderRun(anonymizer, Output(out))
+    start, run = time.perf_counter(), FolderRun(anonymizer, Output(out), options_of(anonymizer))
     assert all(record.status == "ok" for record in run.records(photos))
     seconds = time.perf_counter() - start
-    return seconds, run.clock.seconds["generate"] / seconds
+    return seconds, run.timer.seconds["generate"] / seconds
 
 
 def compare(engines: Path, photos: Sequence[Photo], out: Path, steps: int, repeats: int) -> Comparison:
@@ -121,26 +127,26 @@ def compare(engines: Path, photos: Sequence[Photo], out: Path, steps: int, repea
     return found
 
 
-def on_ray(cluster: Cluster, photos: Sequence[Photo], out: Path) -> float:
+def on_ray(cluster: Cluster, options: RunOptions, photos: Sequence[Photo], out: Path) -> float:
     """Seconds of a run on a cluster, including the start of its actors."""
     start = time.perf_counter()
     with Journal(out, {}, b"", overwrite=True) as journal:
-        run = ScaledRun(cluster, Output(out), journal, stop=threading.Event(), log_attributes=False)
+        run = RayRun(cluster, Output(out), options, journal, stop=threading.Event())
         assert all(record.status == "ok" for record in run.records(photos))
     return time.perf_counter() - start
 
 
 def compare_with_ray(engines: Path, photos: Sequence[Photo], out: Path, steps: int, repeats: int) -> list[float]:
     """Speed of two actors of a local Ray relative to one process, each time on another part of the photos."""
-    half = Settings(steps=steps, threads=max(1, (os.cpu_count() or 2) // 2))
-    anonymizer, part, speedups = Anonymizer.load(engines, Settings(steps=steps)), len(photos) // repeats, []
+    half, settings = max(1, (os.cpu_count() or 2) // 2), Settings(steps=steps)
+    anonymizer, part, speedups = Anonymizer.load(engines, settings), len(photos) // repeats, []
     pipeline(anonymizer, photos[:4], out / "one")
-    load = partial(Anonymizer.load, engines.absolute(), half)
-    with connect(LOCAL, load, load()) as cluster:
+    load = partial(Anonymizer.load, engines.absolute(), settings, threads=half)
+    with connect(LOCAL, load, device=anonymizer.engines.device, threads=half) as cluster:
         for repeat in tqdm(range(repeats), desc="one process and Ray"):
             some = photos[repeat * part : (repeat + 1) * part]
             alone, _ = pipeline(anonymizer, some, out / "one")
-            speedups.append(alone / on_ray(replace(cluster, actors=2), some, out / "ray"))
+            speedups.append(alone / on_ray(replace(cluster, actors=2), options_of(anonymizer), some, out / "ray"))
     return speedups
 
 
@@ -208,7 +214,7 @@ def measure(engines: Path, count: int, steps: int, repeats: int, kills: int, scr
     resumed = median(seconds_of(again) for _ in range(3)) - median(seconds_of(once) for _ in range(3))
     run_with_kills(command(engines, scratch / "many", scratch / "killed"), scratch / "killed", count, kills)
     same = digests(scratch / "killed") == digests(scratch / "out") and len(digests(scratch / "out")) == count
-    batch = Anonymizer.load(engines).batch_size
+    batch = options_of(Anonymizer.load(engines)).batch_size
     return Report(
         photos=count,
         steps=steps,

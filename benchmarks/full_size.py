@@ -34,8 +34,8 @@ LOAD = """
 import sys
 from anon_runtime import Anonymizer
 anonymizer = Anonymizer.load(sys.argv[1])
-for role in anonymizer.bundle.manifest.engines:
-    anonymizer.engine(role)
+for role in anonymizer.engines.bundle.manifest.engines:
+    anonymizer.engines[role]
 """
 
 

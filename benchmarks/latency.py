@@ -37,15 +37,15 @@ class Latency(TypedDict):
 
 def generate_with_runtime(folder: Path, steps: int, connection: Connection) -> None:
     """One image by this runtime; see `measure`."""
-    from anon_runtime import Request, Settings
+    from anon_runtime import Anonymizer, Request, Settings
+    from anon_runtime.backends.engines import Engines
 
-    from .replaceable_engines import ReplaceableEngines
-
-    anonymizer, timer = ReplaceableEngines.load(folder / "engines" / "ours"), NetworkTimer(connection)
-    for role in STAGES:
-        anonymizer.replaced[role] = timer.timed(role, anonymizer.engine(role))
-    _ = anonymizer.vocabulary  # diffusers, too, loads its tokenizer with the networks
-    timer.report(lambda: anonymizer.generate([Request(PROMPT, NEGATIVE, 7)], Settings(steps=steps))[0].image)
+    engines, timer = Engines.load(folder / "engines" / "ours"), NetworkTimer(connection)
+    timed = {role: timer.timed(role, engines[role]) for role in STAGES}
+    # The tokenizer is loaded here as well, as diffusers loads its own with the networks.
+    anonymizer = Anonymizer.of(Engines(engines.bundle, replaced=timed), Settings(steps=steps))
+    timer.report(lambda: anonymizer.generate([Request(PROMPT, NEGATIVE, 7)])[0].image)
+    engines.verify()
 
 
 def generate_with_diffusers(folder: Path, steps: int, connection: Connection) -> None:

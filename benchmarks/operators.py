@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from anon_export.graphs.checks import CHECK
-from anon_runtime.backends.base import Arrays
+from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import UsageError
+from anon_runtime.types import Arrays
 
 from .command_line import one_line_errors
 
@@ -77,7 +77,7 @@ def profile(bundle: Bundle, role: str, repeats: int, batch: int) -> Times:
     if target not in PROFILERS:
         why = f"this benchmark does not measure engines for {target}"
         raise UsageError(str(bundle.path), why, "use nsys or `trtexec --dumpProfile`")
-    with np.load(path.with_name(CHECK), allow_pickle=False) as kept:
+    with np.load(path.with_name(REFERENCE_OUTPUTS), allow_pickle=False) as kept:
         inputs = {name.removeprefix("input "): kept[name] for name in kept.files if name.startswith("input ")}
     widened = {name: np.repeat(array, batch, axis=0) if array.ndim else array for name, array in inputs.items()}
     return PROFILERS[target](path, widened, repeats)

@@ -4,16 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from anon_export.build.reference import Diffusers
 from anon_runtime import Anonymizer
-from anon_runtime.backends.base import Arrays
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
-
-from .replaceable_engines import ReplaceableEngines
+from anon_runtime.types import Array, Arrays
 
 
 class TorchEngine:
@@ -28,7 +25,7 @@ class TorchEngine:
     def __init__(self, module: Any, inputs: Sequence[str], output: str) -> None:
         self._module, self._inputs, self._output = module, inputs, output
 
-    def __call__(self, inputs: Mapping[str, NDArray[np.generic]]) -> Arrays:
+    def __call__(self, inputs: Mapping[str, Array], /) -> Arrays:
         """Run the module on arrays."""
         with torch.no_grad():
             result = self._module(*(torch.tensor(inputs[name]) for name in self._inputs), return_dict=False)[0]
@@ -41,10 +38,10 @@ def share_networks(bundle: Bundle, reference: Diffusers) -> Anonymizer:
     Guidance runs as one batch, as in diffusers: networks round differently in batches of other sizes.
     """
     defaults = replace(bundle.manifest.defaults, guidance_batch=True)
-    anonymizer = ReplaceableEngines(replace(bundle, manifest=replace(bundle.manifest, defaults=defaults)))
+    one_batch = replace(bundle, manifest=replace(bundle.manifest, defaults=defaults))
     pipeline = reference.pipeline
-    anonymizer.replaced["unet"] = TorchEngine(
-        pipeline.unet, ("sample", "timestep", "encoder_hidden_states"), "out_sample"
-    )
-    anonymizer.replaced["text_encoder"] = TorchEngine(pipeline.text_encoder, ("input_ids",), "last_hidden_state")
-    return anonymizer
+    networks = {
+        "unet": TorchEngine(pipeline.unet, ("sample", "timestep", "encoder_hidden_states"), "out_sample"),
+        "text_encoder": TorchEngine(pipeline.text_encoder, ("input_ids",), "last_hidden_state"),
+    }
+    return Anonymizer.of(Engines(one_batch, replaced=networks))

@@ -8,9 +8,8 @@ from tqdm import tqdm
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
-from anon_runtime.faces.detection import DETECTORS, detect
-from anon_runtime.faces.geometry import Pixels
 from anon_runtime.folder.writer import encode, write_file
+from anon_runtime.types import Pixels
 
 from .pairs import ImageFile, Method
 
@@ -73,10 +72,9 @@ def apply(kinds: Sequence[str], originals: Sequence[ImageFile], anonymizer: Anon
     hides = {name: hide for kind in kinds for name, hide in BASELINES[kind].items()}
     pairs: dict[str, dict[int, ImageFile]] = {name: {} for name in hides}
     missing: dict[str, str] = {}
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").signature]
     for index, original in enumerate(tqdm(originals, desc="baselines", unit="image", disable=not hides)):
         image = original.pixels()
-        boxes = [face.box for face in detect(engine, detector, [image])[0]]
+        boxes = [face.box for face in anonymizer.reader.detect([image])[0]]
         if not boxes:
             missing[original.name] = NO_FACE
             continue

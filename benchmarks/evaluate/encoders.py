@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from anon_export.faces import Weights
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Pixels
 
 from .cache import Cache
 from .pairs import ImageFile, Method

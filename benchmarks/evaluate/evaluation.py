@@ -60,7 +60,7 @@ class Study:
         """
         try:
             anonymizer = Anonymizer.load(self.engines)
-            anonymizer.engine("face_attributes")
+            anonymizer.engines["face_attributes"]
         except AnonError as error:
             raise MissingError("face engines", f"missing: {error}", "name a bundle with --engines") from None
         return Reader(FaceEngines(anonymizer), Cache(self.cache / "readings.npz"))

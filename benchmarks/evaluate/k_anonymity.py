@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.faces.prompt import write_prompts
+from anon_runtime.types import Attributes
 
 from .predictors import FaceEngines
 from .types import Mask, Vector

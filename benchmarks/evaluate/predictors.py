@@ -15,8 +15,7 @@ from anon_export.faces import Weights
 from anon_runtime import Anonymizer
 from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
-from anon_runtime.faces.geometry import Pixels
-from anon_runtime.types import Description
+from anon_runtime.types import Description, Pixels
 
 from .cache import Cache
 from .pairs import ImageFile
@@ -55,13 +54,13 @@ class FaceEngines:
     columns = (*CELEBA, *ETHNICITIES, "Age", *BOX)
 
     def __init__(self, anonymizer: Anonymizer) -> None:
-        self.name = f"face engines of {anonymizer.bundle.path.name}"
-        self.version = f"bundle {digest(anonymizer.bundle.path / MANIFEST)}"
+        self.name = f"face engines of {anonymizer.engines.bundle.path.name}"
+        self.version = f"bundle {digest(anonymizer.engines.bundle.path / MANIFEST)}"
         self._anonymizer = anonymizer
 
     def find(self, image: Pixels) -> Vector:
         """A reading (k,) of an image; NaN where no face is found."""
-        (result,) = self._anonymizer.describe_all([image])
+        (result,) = self._anonymizer.reader.describe_all([image])
         if not isinstance(result, Description):
             return np.full(len(self.columns), np.nan)
         own = result.attributes

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from anon_export.faces import Weights
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Pixels
 
 from .cache import Cache
 from .pairs import ImageFile, Method

@@ -12,9 +12,8 @@ from typing import NamedTuple
 import torch
 
 from anon_export.faces import Weights
-from anon_runtime.backends.base import first_line
 from anon_runtime.bundle.integrity import sha256
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, first_line
 
 
 class MissingError(AnonError):

@@ -22,11 +22,13 @@ from anon_export.demo.generator import write_generator
 from anon_export.models.loading import load_model
 from anon_export.tables import make_scheduler
 from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.backends.engines import Engines
 from anon_runtime.cli import main
 from anon_runtime.diffusion import brownian
-from anon_runtime.diffusion.brownian import NoisePlan
+from anon_runtime.diffusion.brownian import NoiseSpec
 from anon_runtime.diffusion.schedule import load_schedule
-from anon_runtime.diffusion.torch_rng import Floats, NormalStream, interleave, seeded_normals
+from anon_runtime.diffusion.torch_rng import NormalStream, interleave, seeded_normals
+from anon_runtime.types import Floats, Sampler
 from benchmarks import exactness
 
 # torchsde warns where a query lies beyond the ends of the path.
@@ -67,12 +69,12 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> tuple[Anonymizer, Diffuser
     folder = tmp_path_factory.mktemp("wide")
     write_generator(folder / "model", exactness.ARCHITECTURES["wide"])
     bundle = build(BuildOptions(str(folder / "model"), "wide", folder / "engines", "none"))
-    return Anonymizer(bundle), Diffusers(load_model(folder / "model"))
+    return Anonymizer.of(Engines(bundle)), Diffusers(load_model(folder / "model"))
 
 
 @samplers
 @pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
-def test_tables_are_bit_equal(table_files: dict[str, Path], sampler: str, spacing: str) -> None:
+def test_tables_are_bit_equal(table_files: dict[str, Path], sampler: Sampler, spacing: str) -> None:
     for steps in range(1, 51):
         schedule = load_schedule(table_files[spacing], sampler, steps)
         assert exactness.probe_tables(schedule, make_scheduler(SD15, sampler, spacing)) == 0, steps
@@ -89,7 +91,7 @@ def test_sigmas_are_the_published_ones(table_files: dict[str, Path]) -> None:
     np.testing.assert_allclose([leading.sigmas[0], leading.sigmas[-1]], [9.54, 0.0413], atol=5e-3)
 
 
-FIELDS = {
+FIELDS: dict[Sampler, list[str]] = {
     "dpmpp_sde": [
         "timesteps",
         "input_scales",
@@ -114,7 +116,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize(("sampler", "field"), [(s, f) for s, names in FIELDS.items() for f in names])
-def test_one_wrong_table_entry_is_noticed(table_files: dict[str, Path], sampler: str, field: str) -> None:
+def test_one_wrong_table_entry_is_noticed(table_files: dict[str, Path], sampler: Sampler, field: str) -> None:
     schedule = load_schedule(table_files["linspace"], sampler, 15)
     wrong = np.array(getattr(schedule, field))
     # One entry in the middle changes by a few roundings, so that the sum that is compared changes as well.
@@ -143,17 +145,17 @@ def test_brownian_tree_is_bit_equal(
 def test_all_noise_is_bit_equal(table_files: dict[str, Path], seed: int, steps: int, size: int) -> None:
     """The tree, drawn from the runtime's own normal numbers."""
     schedule = load_schedule(table_files["linspace"], "dpmpp_sde", steps)
-    ours = brownian.draw_tree(brownian.plan_tree(schedule), seed, size)
+    ours = brownian.sample_tree(brownian.build_tree(schedule), seed, size)
     # A query is a weighted sum of a few dozen numbers; the squares of the weights add up to 1.
     np.testing.assert_allclose(ours, exactness.brownian_noise(schedule, seed, size), rtol=0, atol=8 * ROUNDING)
 
 
 def test_one_wrong_node_is_noticed(table_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = load_schedule(table_files["linspace"], "dpmpp_sde", 15)
-    plan = brownian.plan_tree(schedule)
+    plan = brownian.build_tree(schedule)
     keys = plan.keys.copy()
     keys[len(keys) // 2, 0] ^= 1
-    monkeypatch.setattr(brownian, "plan_tree", lambda _: replace(plan, keys=keys))
+    monkeypatch.setattr(brownian, "build_tree", lambda _: replace(plan, keys=keys))
     assert exactness.tree(schedule, 5, 32) > 1e-3
 
 
@@ -233,7 +235,7 @@ def cheap_unet(
 @pytest.mark.parametrize("batch", [1, 4])
 def test_the_loop_follows_diffusers(
     wide: tuple[Anonymizer, Diffusers],
-    sampler: str,
+    sampler: Sampler,
     steps: int,
     guidance_scale: float,
     batch: int,
@@ -244,29 +246,29 @@ def test_the_loop_follows_diffusers(
     monkeypatch.setattr(wide[1].pipeline.text_encoder, "forward", cheap_text_encoder)
     monkeypatch.setattr(brownian, "NormalStream", TorchStream)
     monkeypatch.setattr(brownian, "seeded_normals", exactness.torch_normals)
-    shared = share_networks(wide[0].bundle, wide[1])
+    shared = share_networks(wide[0].engines.bundle, wide[1])
     choices = Settings(sampler=sampler, steps=steps, guidance_scale=guidance_scale)
     assert exactness.loop(shared, wide[1], choices, batch) <= 1e-5
 
 
 @samplers
 def test_the_loop_check_notices_another_seed(
-    wide: tuple[Anonymizer, Diffusers], sampler: str, monkeypatch: pytest.MonkeyPatch
+    wide: tuple[Anonymizer, Diffusers], sampler: Sampler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared = share_networks(wide[0].bundle, wide[1])
+    shared = share_networks(wide[0].engines.bundle, wide[1])
     draw = brownian.draw_noise
 
-    def wrong(plan: NoisePlan, seed: int, shape: Sequence[int]) -> Floats:
-        return draw(plan, seed + 1, shape)
+    def wrong(spec: NoiseSpec, seed: int, shape: Sequence[int]) -> Floats:
+        return draw(spec, seed + 1, shape)
 
     monkeypatch.setattr(wide[1].pipeline.unet, "forward", cheap_unet)
-    monkeypatch.setattr("anon_runtime.anonymizer.draw_noise", wrong)
+    monkeypatch.setattr("anon_runtime.diffusion.generator.draw_noise", wrong)
     assert exactness.loop(shared, wide[1], Settings(sampler=sampler, steps=3), 1) > 1e-2
 
 
 @samplers
 @pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
-def test_images_are_diffusers_images(wide: tuple[Anonymizer, Diffusers], sampler: str, seed: int) -> None:
+def test_images_are_diffusers_images(wide: tuple[Anonymizer, Diffusers], sampler: Sampler, seed: int) -> None:
     assert exactness.image(*wide, Settings(sampler=sampler), seed) >= 60
 
 
@@ -285,7 +287,7 @@ def test_the_image_check_notices_another_seed(wide: tuple[Anonymizer, Diffusers]
 
 def test_anon_run_makes_diffusers_image(wide: tuple[Anonymizer, Diffusers], tmp_path: Path) -> None:
     """The whole command, with a prompt of more than 77 tokens that is truncated as diffusers truncates it."""
-    prompt, negative, engines = exactness.PROMPT * 4, exactness.NEGATIVE * 5, wide[0].bundle.path
+    prompt, negative, engines = exactness.PROMPT * 4, exactness.NEGATIVE * 5, wide[0].engines.bundle.path
     command = f"--seed 11 --steps 4 --guidance-scale 5 --prompt-truncate --engines {engines} -o {tmp_path}/o.png"
     with pytest.raises(SystemExit) as caught:
         main(["--prompt", prompt, "--negative-prompt", negative, *command.split()])
@@ -297,11 +299,11 @@ def test_anon_run_makes_diffusers_image(wide: tuple[Anonymizer, Diffusers], tmp_
 
 def test_no_state_is_left_between_images(wide: tuple[Anonymizer, Diffusers]) -> None:
     request, choices = [Request("a", "b", 3)], Settings(steps=3)
-    first = np.asarray(wide[0].generate(request, choices)[0].image)
-    wide[0].generate([Request("c", "d", 4)], Settings(steps=5, sampler="dpmpp_2m_sde"))
-    np.testing.assert_array_equal(first, np.asarray(wide[0].generate(request, choices)[0].image))
+    first = np.asarray(wide[0].using(choices).generate(request)[0].image)
+    wide[0].using(Settings(steps=5, sampler="dpmpp_2m_sde")).generate([Request("c", "d", 4)])
+    np.testing.assert_array_equal(first, np.asarray(wide[0].using(choices).generate(request)[0].image))
 
 
 def test_one_step_needs_no_tree(table_files: dict[str, Path]) -> None:
-    plan = brownian.plan_noise(load_schedule(table_files["linspace"], "dpmpp_sde", 1))
+    plan = brownian.specify_noise(load_schedule(table_files["linspace"], "dpmpp_sde", 1))
     assert brownian.draw_noise(plan, 3, (4, 2, 2)).shape == (0, 4, 2, 2)

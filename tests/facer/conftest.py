@@ -15,10 +15,10 @@ from benchmarks.random_face_weights import write_random_face_weights
 from anon_export.cli import main
 from anon_export.demo.generator import Architecture, write_generator
 from anon_runtime import Anonymizer
-from anon_runtime.backends.base import Engine
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.faces.decoding import read_photo
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Engine, Pixels
 
 TRAINED = Path(os.environ.get("ANON_ENGINES_WEIGHTS", Path(__file__).parents[3] / "shared" / "weights"))
 
@@ -49,8 +49,8 @@ def bundle(random_face_weights: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def engines(bundle: Bundle) -> dict[str, Engine]:
     """The face engines by role."""
-    anonymizer = Anonymizer(bundle)
-    return {role: anonymizer.engine(role) for role in bundle.manifest.engines if role.startswith("face")}
+    anonymizer = Anonymizer.of(Engines(bundle))
+    return {role: anonymizer.engines[role] for role in bundle.manifest.engines if role.startswith("face")}
 
 
 @pytest.fixture(scope="session")

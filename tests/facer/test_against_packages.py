@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from anon_export import faces as real_faces
-from anon_runtime import Anonymizer
-from anon_runtime.backends.base import Engine
+from anon_runtime import Anonymizer, Settings
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import AnonError
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop
 from anon_runtime.faces.detection import DETECTORS, Face
-from anon_runtime.faces.geometry import Floats, Pixels, fit
+from anon_runtime.faces.geometry import Reals as Floats
+from anon_runtime.faces.geometry import fit
+from anon_runtime.types import Engine, Pixels
 
 
 @pytest.fixture(scope="session")
@@ -151,9 +153,9 @@ def test_a_shared_trunk_makes_one_engine(bundle: Bundle) -> None:
 
 def test_a_photo_becomes_a_portrait(bundle: Bundle, astronaut: Path, engines: dict[str, Engine]) -> None:
     """A detector with random weights finds a face somewhere in the photo; its box must lie inside the photo."""
-    anonymizer = Anonymizer(bundle)
+    anonymizer = Anonymizer.of(Engines(bundle), Settings(steps=2, detection_threshold=0.3))
     assert bundle.spec("face_detector").signature == "retinaface"
-    portrait = anonymizer.anonymize(astronaut, steps=2, detection_threshold=0.3)
+    portrait = anonymizer.anonymize(astronaut)
     assert portrait.image.size == (64, 64)
     x, y, w, h = portrait.face or (0, 0, 0, 0)
     assert 0 <= x <= x + w <= 512

@@ -15,7 +15,8 @@ from benchmarks.evaluate.types import Vector
 from PIL import Image
 
 from anon_runtime.faces.decoding import read_photo
-from anon_runtime.faces.geometry import Floats, Pixels
+from anon_runtime.faces.geometry import Reals as Floats
+from anon_runtime.types import Pixels
 
 pytestmark = pytest.mark.packages
 dlib = pytest.importorskip("dlib")

@@ -5,7 +5,8 @@ from benchmarks.evaluate.predictors import FaceEngines
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, Attributes
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
+from anon_runtime.types import Attributes
 
 
 def person(age: int = 34, home: str = "white", **present: float) -> Attributes:

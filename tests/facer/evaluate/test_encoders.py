@@ -9,7 +9,7 @@ from benchmarks.evaluate.encoders import FaceNet
 from benchmarks.evaluate.requirements import MissingError
 from PIL import Image
 
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Pixels
 
 
 @pytest.mark.parametrize("data", ["VGGFace2", "CASIA-WebFace"])

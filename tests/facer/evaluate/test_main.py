@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from PIL import Image
 
 from anon_runtime.bundle.bundle import Bundle
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Pixels
 
 
 def test_every_row_runs_where_its_weights_are(

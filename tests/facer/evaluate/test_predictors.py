@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from benchmarks.evaluate.predictors import DeepFaceDemography
 
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Pixels
 
 
 def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[Pixels]) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.linalg import sqrtm
 
-from anon_runtime.faces.geometry import Pixels
+from anon_runtime.types import Pixels
 
 Doubles = NDArray[np.float64]
 
