@@ -29,20 +29,29 @@ def one_line_errors(module: str, *, extras: str) -> Iterator[None]:
     """
     try:
         yield
-    except (AnonError, ModuleNotFoundError) as error:
+    except Exception as error:
         foreseen = error if isinstance(error, AnonError) else explain_missing_package(error, extras)
         if module != "__main__" or foreseen is None:
             raise
         sys.exit(print_error(foreseen, _program()))
 
 
-def explain_missing_package(error: ModuleNotFoundError, extras: str) -> MissingPackageError | None:
-    """A failed import as an error for users; None if the package is installed, and only a part of it is missing."""
-    package = (error.name or "").partition(".")[0]
-    if not package or find_spec(package) is not None:
-        return None
-    fix = f"run `pip install 'anon-engines[{extras}]'`"
-    return MissingPackageError(f"package {package}", "it is not installed", fix)
+def explain_missing_package(error: Exception, extras: str) -> MissingPackageError | None:
+    """An error for users, if an import failed because a package is not installed.
+
+    Libraries wrap the errors of their own imports, so the causes of the error are searched as well.
+
+    Returns:
+        The error; None if no package is missing.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        package = ((cause.name if isinstance(cause, ModuleNotFoundError) else None) or "").partition(".")[0]
+        if package and find_spec(package) is None:
+            fix = f"run `pip install 'anon-engines[{extras}]'`"
+            return MissingPackageError(f"package {package}", "it is not installed", fix)
+        cause = cause.__cause__
+    return None
 
 
 def print_error(error: AnonError, program: str) -> int:

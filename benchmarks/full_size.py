@@ -84,22 +84,21 @@ def measure(name: RunName, command: Sequence[str]) -> Run:
         SystemExit: the command failed; the message is its output.
     """
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     stage, begun = "start", 0.0
     stages: dict[str, float] = {}
     peaks = {"start": 0.0}
     lines: list[str] = []
-    watcher = threading.Thread(target=_watch, args=(process, peaks), daemon=True)
-    watcher.start()
-    for line in process.stderr or ():
-        lines.append(line)
-        if not line.startswith("anon-export: "):
-            continue
-        now = time.perf_counter() - start
-        stages[stage] = now - begun
-        stage, begun = line.split(": ")[1].strip(), now
-        peaks[stage] = 0.0
-    process.wait()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        watcher = threading.Thread(target=_watch, args=(process, peaks), daemon=True)
+        watcher.start()
+        for line in process.stderr or ():
+            lines.append(line)
+            if not line.startswith("anon-export: "):
+                continue
+            now = time.perf_counter() - start
+            stages[stage] = now - begun
+            stage, begun = line.split(": ")[1].strip(), now
+            peaks[stage] = 0.0
     watcher.join()
     seconds = time.perf_counter() - start
     stages[stage] = seconds - begun

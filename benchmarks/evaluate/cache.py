@@ -34,7 +34,7 @@ class Cache:
         path.parent.chmod(0o700)
         if path.is_file():
             try:
-                with np.load(path) as stored:
+                with path.open("rb") as file, np.load(file) as stored:
                     if str(stored[_VERSION]) == version:
                         self._arrays = {key: stored[key] for key in stored.files if key != _VERSION}
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
