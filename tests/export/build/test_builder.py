@@ -1,14 +1,11 @@
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 from filelock import FileLock
 from PIL import Image
 from tests.conftest import pixels
@@ -21,7 +18,6 @@ from anon_export.build.options import BuildOptions
 from anon_export.build.verify import REFERENCE_IMAGE, REQUEST, SETTINGS, psnr
 from anon_export.demo.generator import DEMO, Architecture, write_generator
 from anon_export.graphs import stable_diffusion as graphs
-from anon_export.models.loading import load_model
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.errors import AnonError, OutputError, UsageError
@@ -73,33 +69,6 @@ def test_optimum_generates_the_same_image(demo_bundle: Path) -> None:
         assert psnr(generated, np.asarray(image.convert("RGB"))) >= 60
 
 
-@pytest.fixture
-def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Lets only the named exports happen; returns the list of those that did."""
-
-    def allow(*allowed: str) -> list[str]:
-        happened: list[str] = []
-        for name in ("text_encoder", "unet", "vae_decoder"):
-            real = getattr(graphs, f"export_{name}")
-
-            def export(*arguments: object, name: str = name, real: Callable[..., object] = real) -> object:
-                assert name in allowed, f"{name} was built again"
-                happened.append(name)
-                return real(*arguments)
-
-            monkeypatch.setattr(graphs, f"export_{name}", export)
-        return happened
-
-    return allow
-
-
-@pytest.fixture
-def cached(demo_bundle: Path, tmp_path: Path) -> BuildOptions:
-    """The options of the demo bundle, whose output folder holds a copy of it already."""
-    shutil.copytree(demo_bundle, tmp_path / "demo")
-    return BuildOptions("demo", "demo", tmp_path, "demo")
-
-
 def test_a_second_build_builds_nothing(cached: BuildOptions, forbid: Callable[..., list[str]]) -> None:
     forbid()
     said: list[tuple[str, str]] = []
@@ -142,36 +111,6 @@ def test_a_damaged_component_is_built_again_alone(cached: BuildOptions, forbid: 
     Bundle.open(cached.folder)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"precision": "fp16"},
-        {"height": 64},
-        {"static": True},
-        pytest.param({"target": "openvino"}, marks=pytest.mark.packages),
-    ],
-)
-def test_keys_follow_the_options(cached: BuildOptions, tmp_path: Path, change: dict[str, Any]) -> None:
-    before = build_plan.prepare(cached, tmp_path / "a")
-    assert before.unchanged
-    assert before.size == 0
-    after = build_plan.prepare(replace(cached, **change), tmp_path / "b")
-    assert not after.unchanged
-    assert not any(step.kept for step in after.steps if step.component.name == "unet")
-    assert after.size > 0
-
-
-def test_keys_follow_tools_and_code(cached: BuildOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, (name, replacement) in enumerate(
-        [("version", lambda _tool: "0.0"), ("engine_code", lambda: "other code")]
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(build_plan, name, replacement)
-            after = build_plan.prepare(cached, tmp_path / str(number))
-        assert not after.unchanged
-        assert not any(step.kept for step in after.steps)
-
-
 def test_an_edit_of_other_code_verifies_the_engines_again_and_makes_none(
     cached: BuildOptions, forbid: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,20 +138,6 @@ def test_another_check_of_the_image_generates_it_again_alone(
     assert bundle.manifest.verification is not None
     assert bundle.manifest.verification.image_psnr >= 60
     assert psnr(pixels(cached.folder / REFERENCE_IMAGE), before) < 40
-
-
-def test_keys_follow_the_weights(demo_model: Path, tmp_path: Path) -> None:
-    from safetensors.numpy import load_file, save_file
-
-    model = Path(shutil.copytree(demo_model, tmp_path / "model"))
-    options = BuildOptions(str(model), "m", tmp_path / "out", "none")
-    before = {step.component.name: step.key for step in build_plan.prepare(options, tmp_path / "a").steps}
-    path = next((model / "vae").glob("*.safetensors"))
-    tensors = load_file(path)
-    name = next(iter(tensors))
-    save_file(tensors | {name: tensors[name] + 1e-3}, path)
-    after = {step.component.name: step.key for step in build_plan.prepare(options, tmp_path / "b").steps}
-    assert {name for name in before if before[name] != after[name]} == {"vae_decoder"}
 
 
 def test_a_failed_build_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,15 +244,6 @@ def test_weights_in_half_precision(tmp_path: Path) -> None:
     assert measured.engines["vae_decoder"].relative < 1e-4
 
 
-def test_another_vae_for_the_demo(tmp_path: Path) -> None:
-    write_generator(tmp_path / "other", replace(DEMO, seed=5))
-    options = BuildOptions("demo", "demo", tmp_path, "none", vae=str(tmp_path / "other"))
-    own, other = (build_plan.prepare(p, tmp_path / n) for p, n in ((replace(options, vae=None), "a"), (options, "b")))
-    assert other.source.vae == "other"
-    changed = {a.component.name for a, b in zip(own.steps, other.steps, strict=True) if a.key != b.key}
-    assert changed == {"vae_decoder"}
-
-
 def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path, forbid: Callable[..., list[str]]) -> None:
     """A model's own folder, for example, if it lies in the output folder under the bundle's name."""
     forbid()
@@ -336,20 +252,3 @@ def test_a_place_that_is_taken_is_refused_before_any_work(tmp_path: Path, forbid
     with pytest.raises(UsageError, match="no bundle is there, and would be lost; choose another `name`"):
         build(BuildOptions(str(tmp_path / "model"), "model", tmp_path, "none"))
     assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_estimates_follow_what_is_written(tmp_path: Path) -> None:
-    """Whatever precision the weights have in their files: a bundle in fp32 takes four bytes for each."""
-    full, half = tmp_path / "full", tmp_path / "half"
-    write_generator(full, DEMO)
-    pipeline = load_model(full)
-    pipeline.to(torch.float16).save_pretrained(half)
-    files = [sum(path.stat().st_size for path in folder.rglob("*.safetensors")) for folder in (full, half)]
-    assert files[1] < 0.55 * files[0]
-    sizes = [
-        build_plan.prepare(BuildOptions(str(model), "m", tmp_path / "out", "none"), tmp_path / "s").size
-        for model in (full, half)
-    ]
-    assert sizes[0] == sizes[1] > files[0]
-    rounded = BuildOptions(str(half), "m", tmp_path / "out", "none", precision="fp16-weights")
-    assert build_plan.prepare(rounded, tmp_path / "s").size < 0.7 * sizes[0]

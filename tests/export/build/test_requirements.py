@@ -1,33 +1,12 @@
 """What every command says where a package is missing or broken: real commands, in processes that lack it."""
 
-import os
 import re
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+from tests.export.command import NONE, run
 
-from anon_export.extras import EXTRAS, explain_import_error
-
-# None in sys.modules is a package that cannot be found.
-PROGRAM = """
-import sys
-sys.modules.update(dict.fromkeys({absent!r}))
-from anon_export.cli import main
-main(sys.argv[1:])
-"""
-NONE = ("--faces", "none")
-
-
-def run(absent: tuple[str, ...], *arguments: object, path: Path | None = None) -> tuple[int, str, str]:
-    """`anon-export` without some packages: exit code, output, errors."""
-    command = [sys.executable, "-c", PROGRAM.format(absent=absent), *map(str, arguments)]
-    before = os.environ.get("PYTHONPATH", "")
-    environment = os.environ | ({"PYTHONPATH": f"{path}{os.pathsep}{before}"} if path else {})
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    return done.returncode, done.stdout, done.stderr
+from anon_export.extras import EXTRAS
 
 
 @pytest.mark.parametrize(
@@ -70,60 +49,3 @@ def test_verify_and_inspect_need_no_extra_but_an_engine_backend(demo_bundle: Pat
     assert code == 1
     assert "anon-engines[cpu]" in errors
     assert "Traceback" not in errors
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("raise ImportError('undefined symbol: _ZN')", r"torch: it is installed and .*\(undefined symbol: _ZN\)"),
-        ("raise OSError('libx.so: cannot open')", r"torch: it is installed and .*\(libx.so: cannot open\)"),
-        ("import torch.absent", r"torch: it is installed and .*\(No module named 'torch.absent'\)"),
-        ("import absent_from_everywhere", "absent_from_everywhere: it is not installed"),
-    ],
-)
-def test_a_broken_package_is_not_called_missing(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "torch").mkdir()
-    (tmp_path / "torch" / "__init__.py").write_text(content)
-    code, output, errors = run((), "build", "demo", *NONE, "--output", tmp_path / "out", path=tmp_path)
-    assert (code, output, errors.count("\n")) == (1, "", 1), errors
-    assert re.search(f"error: package {message}", errors), errors
-    assert not (tmp_path / "out").exists()
-
-
-def test_imports_that_libraries_wrap_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """diffusers and transformers import late, and raise errors of their own then."""
-    (tmp_path / "broken_library.py").write_text("raise ImportError('no GPU')")
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def load_pipeline() -> None:
-        try:
-            __import__("broken_library")
-        except ImportError as error:
-            raise RuntimeError("Failed to import some pipeline") from error
-
-    with pytest.raises(RuntimeError) as caught:
-        load_pipeline()
-    found = explain_import_error(caught.value)
-    assert found is not None
-    assert "package broken_library: it is installed" in str(found)
-    assert "no GPU" in str(found)
-
-
-def test_other_errors_are_not_explained_away() -> None:
-    with pytest.raises(ValueError, match="invalid literal") as caught:
-        int("a mistake of ours")
-    assert explain_import_error(caught.value) is None
-
-
-def test_the_extras_are_the_project_s() -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
-    wanted = {
-        extra: {re.match(r"[\w.-]+", line)[0] for line in lines}  # type: ignore[index]
-        for extra, lines in project["optional-dependencies"].items()
-    }
-    assert set(EXTRAS["export"]) == wanted["export"]
-    assert set(EXTRAS["cpu"]) == wanted["cpu"]
-    assert set(EXTRAS["deepface"]) == wanted["deepface"]
-    assert {"facer": "pyfacer"}.get(EXTRAS["facer"][0]) in wanted["facer"]
-    assert "torchvision" in wanted["facer"]
-    assert wanted["demo"] - set(EXTRAS["demo"]) == {"scikit-image"}, "it ships a photo, which no build reads"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.export.ldm import to_checkpoint
+from tests.export.models.ldm import to_checkpoint
 
 from anon_export.models import single_file
 from anon_export.models.loading import load_model, load_pipeline

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from anon_export.models.diffusers_layout import choose_files, choose_weights
-from anon_export.models.loading import load_model, load_pipeline
+from anon_export.models.loading import load_pipeline
 from anon_export.models.model import Model
 from anon_export.models.sources import ALIASES, find_model
 from anon_runtime.errors import AnonError
@@ -19,12 +18,6 @@ def refused(word: str, name: Path | str, scratch: Path, **options: object) -> No
     with pytest.raises(AnonError, match=word) as caught:
         find(name, scratch, **options)
     assert "\n" not in str(caught.value)
-
-
-@pytest.fixture
-def model(demo_model: Path, tmp_path: Path) -> Path:
-    """A copy of the demo's model that a test may damage."""
-    return Path(shutil.copytree(demo_model, tmp_path / "model"))
 
 
 def test_a_folder_in_diffusers_layout(demo_model: Path, tmp_path: Path) -> None:
@@ -93,58 +86,6 @@ def test_another_vae(demo_model: Path, tmp_path: Path) -> None:
     assert not torch.equal(*weights)
     expected = AutoencoderKL.from_pretrained(tmp_path / "other").decoder.conv_in.weight
     assert torch.equal(weights[1], expected)
-
-
-def test_damaged_weights_are_named(model: Path) -> None:
-    path = model / "unet" / "diffusion_pytorch_model.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(AnonError, match="diffusers cannot load it") as caught:
-        load_model(model)
-    assert "\n" not in str(caught.value)
-
-
-def test_choice_of_weights() -> None:
-    both = ["config.json", "model.fp16.safetensors", "model.safetensors", "pytorch_model.bin"]
-    assert choose_weights(both, "text_encoder", False, "x") == (["model.safetensors"], None)
-    assert choose_weights(["model.fp16.safetensors"], "text_encoder", False, "x") == (
-        ["model.fp16.safetensors"],
-        "fp16",
-    )
-    shards = [f"diffusion_pytorch_model-0000{k}-of-00002.safetensors" for k in (1, 2)]
-    assert choose_weights([*shards, "diffusion_pytorch_model.non_ema.safetensors"], "unet", False, "x") == (
-        shards,
-        None,
-    )
-
-
-def test_choice_of_files_on_the_hub() -> None:
-    parts = ("text_encoder", "unet", "vae", "tokenizer", "scheduler")
-    files = [
-        "README.md",
-        "model_index.json",
-        "big.ckpt",
-        "safety_checker/model.safetensors",
-        "tokenizer/vocab.json",
-        "tokenizer/merges.txt",
-        "scheduler/scheduler_config.json",
-        "text_encoder/config.json",
-        "text_encoder/model.safetensors",
-        "text_encoder/model.fp16.safetensors",
-        "unet/config.json",
-        "unet/diffusion_pytorch_model.safetensors",
-        "unet/diffusion_pytorch_model.bin",
-        "vae/config.json",
-        "vae/diffusion_pytorch_model.safetensors",
-    ]
-    chosen = choose_files(files, parts, False, "x")
-    skipped = {"README.md", "big.ckpt", "safety_checker/model.safetensors", "text_encoder/model.fp16.safetensors"}
-    assert set(files) - set(chosen) == skipped | {"unet/diffusion_pytorch_model.bin"}
-    assert choose_files(["config.json", "diffusion_pytorch_model.safetensors", "x.md"], ("vae",), False, "x") == [
-        "config.json",
-        "diffusion_pytorch_model.safetensors",
-    ]
-    with pytest.raises(AnonError, match="lacks unet"):
-        choose_files([name for name in files if not name.startswith("unet")], parts, False, "x")
 
 
 def test_the_paper_s_model_is_pinned() -> None:
