@@ -90,7 +90,8 @@ def load_schedule(path: Path, sampler: Sampler, steps: int) -> Schedule:
         BundleError: the file is not a table file.
     """
     try:
-        with np.load(path, allow_pickle=False) as tables:
+        # numpy would leave a damaged file open if it had opened it itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as tables:
             names = {name.split(".")[0] for name in tables.files}
             if sampler not in names:
                 fix = f"use one of: {', '.join(sorted(names))}"

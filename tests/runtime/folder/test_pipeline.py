@@ -775,14 +775,13 @@ def wait_for(out: Path, count: int) -> None:
 def kill_and_resume(bundle: Path, photos: Path, out: Path, kills: int, expected: dict[str, str]) -> None:
     rng, survived = random.Random(0), 0
     for turn in range(kills):
-        process = start(bundle, photos, out)
-        if turn % 4 == 3:
-            time.sleep(rng.uniform(0.1, 2))  # while it starts
-        else:
-            wait_for(out, min(turn + 1, len(expected)))
-            time.sleep(rng.uniform(0, 0.1))
-        process.kill()
-        process.wait()
+        with start(bundle, photos, out) as process:
+            if turn % 4 == 3:
+                time.sleep(rng.uniform(0.1, 2))  # while it starts
+            else:
+                wait_for(out, min(turn + 1, len(expected)))
+                time.sleep(rng.uniform(0, 0.1))
+            process.kill()
         done = {name: digest for name, digest in images(out).items() if not name.startswith(PRIVATE)}
         assert done.items() <= expected.items(), "no half image, no other image"
         if (out / NAME).exists():
@@ -791,8 +790,9 @@ def kill_and_resume(bundle: Path, photos: Path, out: Path, kills: int, expected:
                 assert json.loads(line)["output"] in done, "the journal knows no more than is there"
         survived += len(done) < len(expected)
     assert survived, "killed before the end at least once"
-    final = start(bundle, photos, out)
-    assert final.wait() == 0, final.communicate()[1]
+    with start(bundle, photos, out) as final:
+        messages = final.communicate()[1]
+        assert final.returncode == 0, messages
     assert images(out) == expected
     assert not (out / PRIVATE).exists()
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(expected, 1)
@@ -846,5 +846,7 @@ def test_two_runs_into_one_folder(demo_bundle: Path, originals: Path, tmp_path: 
         second = start(demo_bundle, originals, out)
         assert "another run is writing" in second.communicate()[1]
         assert second.returncode == 2
-    assert start(demo_bundle, originals, out).wait() == 0
+    with start(demo_bundle, originals, out) as third:
+        messages = third.communicate()[1]
+    assert third.returncode == 0, messages
     assert len(entries(out)) == 14
