@@ -35,9 +35,9 @@ def stop(*args, **kwargs):
 """
 RUNTIME_PROGRAM = f"""{REPORT}
 import sys
-from anon_runtime import Anonymizer
-load = Anonymizer.engine
-Anonymizer.engine = lambda anonymizer, role: (load(anonymizer, role), stop)[role == "unet"]
+from anon_runtime.backends.engines import Engines
+load = Engines.__getitem__
+Engines.__getitem__ = lambda engines, role: (load(engines, role), stop)[role == "unet"]
 from anon_runtime.cli import main
 main(["--prompt", "portrait of a woman", "--seed", "7", "-o", sys.argv[2] + "/o.png", "--engines", sys.argv[1]])
 """
