@@ -1,1 +1,1 @@
-"""Scripts that compare the runtime with diffusers and PyTorch, and with peers; each prints what it measured."""
+"""Benchmarks that compare this project with diffusers, PyTorch and other packages, and print what they measured."""

@@ -1,38 +1,47 @@
-"""Those that are compared: the same networks on different runtimes, each in a process of its own."""
+"""The contenders of a speed comparison: the same networks on different runtimes, each in a process of its own."""
 
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[np.generic]]
-Call = Callable[[Arrays], "NDArray[np.float32] | Timed"]
+from anon_runtime.types import Arrays, Engine
+
+Floats = NDArray[np.float32]
+Call = Callable[[Arrays], "Floats | OwnTime"]
+Part = Literal["unet", "vae_decoder"]
+PARTS: tuple[Part, ...] = get_args(Part)
 BASELINE, OURS = "diffusers, eager", "anon-engines"
-WINDOWS = 2  # of text; the paper's prompts fill two or three
+WINDOWS = 2  # windows of text; the paper's prompts fill two or three
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the model and of what it is asked."""
+    """Sizes of the networks' inputs.
+
+    Attributes:
+        latents: channels, height and width of the latents of one image.
+        text_width: length of the vector of one token.
+    """
 
     latents: tuple[int, int, int]
     text_width: int
 
-    def inputs(self, part: str, images: int = 1) -> Arrays:
+    def inputs(self, part: Part, images: int = 1) -> Arrays:
         """Seeded inputs of the UNet, for images with guidance, or of the VAE's decoder."""
         rng = np.random.default_rng(0)
 
-        def normal(*shape: int) -> NDArray[np.float32]:
+        def normal(*shape: int) -> Floats:
             return rng.standard_normal(shape).astype(np.float32)
 
         if part == "vae_decoder":
@@ -44,8 +53,8 @@ class Sizes:
         }
 
 
-def torch_eager(folder: Path, part: str, channels_last: bool = False, compiled: bool = False) -> Call:
-    """diffusers' own networks."""
+def torch_eager(folder: Path, part: Part, channels_last: bool = False, compiled: bool = False) -> Call:
+    """The networks of diffusers in PyTorch."""
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
@@ -57,37 +66,37 @@ def torch_eager(folder: Path, part: str, channels_last: bool = False, compiled: 
     if compiled:
         forward = torch.compile(forward)
 
-    def call(inputs: Arrays) -> NDArray[np.float32]:
+    def call(inputs: Arrays) -> Floats:
         tensors = [torch.from_numpy(array) for array in inputs.values()]
         if channels_last:
             tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            result: NDArray[np.float32] = forward(*tensors, return_dict=False)[0].numpy()
+            result: Floats = forward(*tensors, return_dict=False)[0].numpy()
         return result
 
     return call
 
 
-def engine(folder: Path, part: str) -> Call:
-    """An engine of our bundle."""
+def engine(folder: Path, part: Part) -> Call:
+    """An engine of this project's bundle."""
     from anon_runtime import Anonymizer
 
-    return _first(Anonymizer.load(folder / "engines" / "ours", checksum=False).engine(part))
+    return _first(Anonymizer.load(folder / "engines" / "ours", checksum=False).engines[part])
 
 
-def openvino(folder: Path, part: str) -> Call:
-    """OpenVINO on the plain graph."""
+def openvino(folder: Path, part: Part) -> Call:
+    """OpenVINO on the plain graph; see `PLAIN`."""
     from anon_runtime.backends.base import load_engine
 
     return _first(load_engine("openvino", folder / "engines" / "plain" / part / "model.onnx"))
 
 
-def _first(engine: Callable[[Arrays], Mapping[str, NDArray[np.generic]]]) -> Call:
+def _first(engine: Engine) -> Call:
     return lambda inputs: np.asarray(next(iter(engine(inputs).values())), np.float32)
 
 
-def optimum(folder: Path, part: str) -> Call:
-    """Optimum's pipeline on the plain graphs."""
+def optimum(folder: Path, part: Part) -> Call:
+    """Optimum's pipeline on the plain graphs; see `PLAIN`."""
     from optimum.onnxruntime import ORTStableDiffusionPipeline
 
     pipeline = ORTStableDiffusionPipeline.from_pretrained(folder / "engines" / "plain")
@@ -95,36 +104,46 @@ def optimum(folder: Path, part: str) -> Call:
     return lambda inputs: np.asarray(network(**inputs, return_dict=False)[0], np.float32)
 
 
-class Timed(NamedTuple):
-    """What a contender that cannot be called from outside says of its own time."""
+class OwnTime(NamedTuple):
+    """The time that a contender measures itself, because its networks cannot be called from outside."""
 
     seconds: float
 
 
-def stable_diffusion_cpp(folder: Path, part: str, weights: str) -> Call:
-    """A step with guidance inside of stable-diffusion.cpp's pipeline, by its own clock; it takes no latents."""
+def stable_diffusion_cpp(folder: Path, part: Part, weights: str) -> Call:
+    """A step with guidance in the pipeline of stable-diffusion.cpp, which measures its time itself."""
     from stable_diffusion_cpp import StableDiffusion
 
     if part != "unet":
-        raise AbsentError("its VAE runs inside of its pipeline only")
+        raise UnavailableError("its VAE runs in its pipeline only")
     model = StableDiffusion(
-        str(folder / "model"), wtype=weights, n_threads=int(os.environ["OMP_NUM_THREADS"]), flash_attn=True,
-        diffusion_flash_attn=True, verbose=False,
-    )  # fmt: skip
+        str(folder / "model"),
+        wtype=weights,
+        n_threads=int(os.environ["OMP_NUM_THREADS"]),
+        flash_attn=True,
+        diffusion_flash_attn=True,
+        verbose=False,
+    )
 
-    def call(inputs: Arrays) -> Timed:
+    def call(inputs: Arrays) -> OwnTime:
         height, width = (8 * side for side in inputs["sample"].shape[2:])
         took: list[float] = []
         model.generate_image(
-            "portrait of a woman", "Bald", width=width, height=height, cfg_scale=7.5, sample_method="euler",
-            sample_steps=1, progress_callback=lambda _step, _steps, seconds: took.append(seconds),
-        )  # fmt: skip
-        return Timed(took[-1])
+            "portrait of a woman",
+            "Bald",
+            width=width,
+            height=height,
+            cfg_scale=7.5,
+            sample_method="euler",
+            sample_steps=1,
+            progress_callback=lambda _step, _steps, seconds: took.append(seconds),
+        )
+        return OwnTime(took[-1])
 
     return call
 
 
-CONTENDERS: dict[str, Callable[[Path, str], Call]] = {
+CONTENDERS: dict[str, Callable[[Path, Part], Call]] = {
     BASELINE: torch_eager,
     "diffusers, channels_last": partial(torch_eager, channels_last=True),
     "diffusers, torch.compile": partial(torch_eager, compiled=True),
@@ -136,14 +155,14 @@ CONTENDERS: dict[str, Callable[[Path, str], Call]] = {
 }
 
 
-# Those that open graphs as other exporters write them, with plain convolutions and attention spelled out.
+# Contenders that get plain graphs, as other exporters write them: no Winograd convolutions, no fused attention.
 PLAIN = ("OpenVINO", "Optimum")
-# Those that take ten times as long as the others: two turns say enough.
+# Contenders that take ten times as long as the others, so that two runs have to be enough.
 SLOW = ("stable-diffusion.cpp, f32", "stable-diffusion.cpp, q8_0")
 
 
 def prepare(folder: Path, *, full_size: bool) -> Sizes:
-    """The model and our bundle of it, unless they are there already."""
+    """Write the model and build this project's bundle of it, unless they are there already."""
     from anon_export.build.builder import build
     from anon_export.build.options import BuildOptions
     from anon_export.demo.weights import write_demo
@@ -159,9 +178,9 @@ def prepare(folder: Path, *, full_size: bool) -> Sizes:
 
 
 def prepare_plain(folder: Path, sizes: Sizes) -> None:
-    """Our bundle with the graphs of `PLAIN` in place of its own, unless it is there already."""
-    from anon_export.build.options import GraphOptions
-    from anon_export.graphs import export as graphs
+    """Write a copy of the bundle with plain graphs, unless it is there already; see `PLAIN`."""
+    from anon_export.graphs import stable_diffusion as graphs
+    from anon_export.graphs.options import GraphOptions
     from anon_export.models.loading import load_model
 
     plain = folder / "engines" / "plain"
@@ -181,16 +200,25 @@ def prepare_plain(folder: Path, sizes: Sizes) -> None:
     scratch.rename(plain)
 
 
-class Turn(NamedTuple):
-    """What one call took and gave; ``peak`` is the most memory that its process has held, in bytes."""
+class Run(NamedTuple):
+    """One call of a network.
+
+    Attributes:
+        seconds: of the call.
+        result: the network's first output; None where a contender does not return it.
+        peak: most resident memory of the process so far, in bytes.
+    """
 
     seconds: float
-    result: NDArray[np.float32] | None
+    result: Floats | None
     peak: int
 
 
-def serve(name: str, folder: Path, part: str, threads: int, connection: Connection) -> None:
-    """A contender's process: inputs come in, seconds and the result go out."""
+def serve(name: str, folder: Path, part: Part, threads: int, connection: Connection) -> None:
+    """The process of a contender: it receives inputs and sends a `Run` for each.
+
+    It sends None once its network is loaded, and a text in place of a run if it fails.
+    """
     try:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         call = CONTENDERS[name](folder, part)
@@ -199,9 +227,11 @@ def serve(name: str, folder: Path, part: str, threads: int, connection: Connecti
             start = time.perf_counter()
             result = call(inputs)
             seconds = time.perf_counter() - start
-            turn = (result.seconds, None) if isinstance(result, Timed) else (seconds, result)
-            connection.send(Turn(*turn, peak_memory()))
-    except Exception as error:  # whatever a peer raises belongs into the report
+            if isinstance(result, OwnTime):
+                connection.send(Run(result.seconds, None, peak_memory()))
+            else:
+                connection.send(Run(seconds, result, peak_memory()))
+    except Exception as error:  # noqa: BLE001 - the exceptions of the contenders' libraries share no base class
         connection.send(f"{type(error).__name__}: {error}".splitlines()[0][:200])
 
 
@@ -211,14 +241,14 @@ def peak_memory() -> int:
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
 
 
-class Rival:
+class Contender:
     """A contender in a process of its own.
 
     Raises:
-        AbsentError: it cannot run here.
+        UnavailableError: it cannot run on this machine.
     """
 
-    def __init__(self, name: str, folder: Path, part: str, threads: int) -> None:
+    def __init__(self, name: str, folder: Path, part: Part, threads: int) -> None:
         context = get_context("spawn")
         self._connection, other = context.Pipe()
         self._process = context.Process(target=serve, args=(name, folder, part, threads, other), daemon=True)
@@ -226,19 +256,20 @@ class Rival:
         other.close()
         self._receive()
 
-    def turn(self, inputs: Arrays) -> Turn:
-        """One call."""
+    def run(self, inputs: Arrays) -> Run:
+        """Call the network once."""
         self._connection.send(inputs)
-        answer: Turn = self._receive()
-        return answer
+        run = self._receive()
+        assert run is not None
+        return run
 
-    def _receive(self) -> Any:
+    def _receive(self) -> Run | None:
         try:
-            answer = self._connection.recv()
+            answer: Run | str | None = self._connection.recv()
         except EOFError:
             answer = f"its process ended with {self._process.exitcode}"
         if isinstance(answer, str):
-            raise AbsentError(answer)
+            raise UnavailableError(answer)
         return answer
 
     def __enter__(self) -> Self:
@@ -249,5 +280,5 @@ class Rival:
         self._process.join()
 
 
-class AbsentError(Exception):
-    """A contender that cannot run here, and why."""
+class UnavailableError(Exception):
+    """A contender cannot run on this machine; the message is the reason."""

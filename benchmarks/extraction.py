@@ -1,9 +1,9 @@
-"""From photo to attributes: this runtime's face engines beside facer and DeepFace, same photos, same machine, one run.
+"""Time from photo to attributes: this runtime's face engines, and facer with DeepFace, on the same photos.
 
     python -m benchmarks.extraction [--repeats 5] [--json FILE]        # in .venv-facer, of `make test-packages`
 
-Full-size networks with stand-in weights (see `stand_ins`). Each side runs in a process of its own, taking turns; a
-face is put where facer's detector would find one, so that both read the same crop.
+The networks have their full size and random weights (see `random_face_weights`). Each contender runs in a process of
+its own, in interleaved runs. The face is given, and not the one that a detector finds, so that both read the same crop.
 """
 
 import argparse
@@ -14,16 +14,39 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Literal, TypedDict, get_args
 
 import numpy as np
 
-BOX, POINTS = (180, 58, 91, 118), [[203, 98], [245, 100], [222, 122], [205, 140], [240, 142]]
+from anon_runtime.types import Pixels
+
+from .command_line import one_line_errors
+from .contenders import peak_memory
+
+BOX, POINTS = (180.0, 58.0, 91.0, 118.0), [[203, 98], [245, 100], [222, 122], [205, 140], [240, 142]]
+ContenderName = Literal["anon-engines", "facer + DeepFace"]
+NAMES: tuple[ContenderName, ...] = get_args(ContenderName)
+Extract = Callable[[Sequence[Pixels]], None]
 
 
-def photos(count: int) -> list[Any]:
+class Times(TypedDict):
+    """Medians of one contender.
+
+    Attributes:
+        one_s: seconds for one photo.
+        eight_s: seconds for a batch of eight photos.
+        memory_mb: most resident memory in megabytes.
+    """
+
+    one_s: float
+    eight_s: float
+    memory_mb: float
+
+
+def photos(count: int) -> list[Pixels]:
     """The astronaut, shifted a little for each photo of a batch."""
     from anon_runtime.faces.decoding import read_photo
 
@@ -31,8 +54,8 @@ def photos(count: int) -> list[Any]:
     return [np.ascontiguousarray(np.roll(photo, k, axis=1)) for k in range(count)]
 
 
-def prepare_ours(folder: Path) -> Any:
-    """A function from photos to attributes, on the face engines in a folder."""
+def load_runtime(folder: Path) -> Extract:
+    """The face engines in a folder, as a function of photos."""
     from anon_runtime.backends.base import load_engine
     from anon_runtime.faces.attributes import read_attributes
     from anon_runtime.faces.detection import DETECTORS, Face, detect
@@ -41,30 +64,30 @@ def prepare_ours(folder: Path) -> Any:
     paths = {role: folder / name / "model.onnx" for role, name in roles.items()}
     loaded = {path: load_engine("onnxruntime", path) for path in set(paths.values())}
     engines = {role: loaded[path] for role, path in paths.items()}
-    face = Face(tuple(map(float, BOX)), 1.0, np.array(POINTS, np.float32))
+    face = Face(BOX, 1.0, np.array(POINTS, np.float32))
 
-    def run(batch: list[Any]) -> None:
-        detect(engines["face_detector"], DETECTORS["retinaface"], batch)
+    def extract(batch: Sequence[Pixels]) -> None:
+        detect(engines["face_detector"], DETECTORS["retinaface"], batch, DETECTORS["retinaface"].threshold)
         read_attributes(engines, batch, [face] * len(batch))
 
-    return run
+    return extract
 
 
-def prepare_theirs(_folder: Path) -> Any:
-    """The same with facer and DeepFace."""
+def load_packages(_folder: Path) -> Extract:
+    """facer and DeepFace, as a function of photos."""
     import torch
     from deepface import DeepFace
 
     import facer
-    from anon_export import faces as real_faces
+    from anon_export import faces
 
-    found = {role: str(real_faces.WEIGHTS[role].find()) for role in ("detector", "attributes")}
-    with real_faces.cpu_only():
+    found = {role: str(faces.WEIGHTS[role].find()) for role in ("detector", "attributes")}
+    with faces.cpu_only():
         detector = facer.face_detector("retinaface/mobilenet", "cpu", model_path=found["detector"])
         attributes = facer.face_attr("farl/celeba/224", "cpu", model_path=found["attributes"])
-    x, y, w, h = BOX
+    x, y, w, h = map(int, BOX)
 
-    def run(batch: list[Any]) -> None:
+    def extract(batch: Sequence[Pixels]) -> None:
         images = torch.from_numpy(np.stack(batch).transpose(0, 3, 1, 2).copy())
         points = torch.tensor(POINTS, dtype=torch.float32).expand(len(batch), 5, 2)
         with torch.inference_mode():
@@ -74,32 +97,61 @@ def prepare_theirs(_folder: Path) -> Any:
             crop = np.ascontiguousarray(photo[y : y + h, x : x + w, ::-1])
             DeepFace.analyze(crop, actions=("age", "race"), detector_backend="skip", silent=True)
 
-    return run
+    return extract
 
 
-def serve(side: str, folder: Path) -> None:
-    """A process that answers each batch size on stdin with seconds and its peak memory (KiB)."""
-    run = {"ours": prepare_ours, "theirs": prepare_theirs}[side](folder)
-    run(photos(1))
+LOADERS: dict[ContenderName, Callable[[Path], Extract]] = {
+    "anon-engines": load_runtime,
+    "facer + DeepFace": load_packages,
+}
+
+
+def serve(name: ContenderName, folder: Path) -> None:
+    """The process of a contender: for each batch size on stdin, it prints seconds and its peak memory in bytes."""
+    extract = LOADERS[name](folder)
+    extract(photos(1))
     for line in sys.stdin:
         batch = photos(int(line))
         start = time.perf_counter()
-        run(batch)
+        extract(batch)
         seconds = time.perf_counter() - start
-        peak = next(row.split()[1] for row in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in row)
-        print(f"answer {seconds} {peak}", flush=True)
+        print(f"answer {seconds} {peak_memory()}", flush=True)
 
 
-def ask(process: Any, size: int) -> tuple[float, float]:
+def ask(process: subprocess.Popen[str], size: int) -> tuple[float, float]:
     """Seconds and peak megabytes of one batch."""
+    assert process.stdin is not None
+    assert process.stdout is not None
     process.stdin.write(f"{size}\n")
     process.stdin.flush()
     line = next(line for line in process.stdout if line.startswith("answer"))
-    return float(line.split()[1]), float(line.split()[2]) * 1024 / 1e6
+    return float(line.split()[1]), int(line.split()[2]) / 1e6
+
+
+def measure(folder: Path, repeats: int) -> dict[ContenderName, Times]:
+    """Medians of both contenders in interleaved runs."""
+    command = [sys.executable, "-m", "benchmarks.extraction", "--folder", str(folder), "--serve"]
+    pipe = subprocess.PIPE
+    processes = {name: subprocess.Popen([*command, name], stdin=pipe, stdout=pipe, text=True) for name in NAMES}
+    runs: dict[ContenderName, dict[int, list[tuple[float, float]]]] = {name: {1: [], 8: []} for name in NAMES}
+    for _ in range(repeats):
+        for size in (1, 8):
+            for name, process in processes.items():
+                runs[name][size].append(ask(process, size))
+    for process in processes.values():
+        process.communicate()
+    return {
+        name: {
+            "one_s": statistics.median(seconds for seconds, _ in own[1]),
+            "eight_s": statistics.median(seconds for seconds, _ in own[8]),
+            "memory_mb": max(memory for _, memory in own[8]),
+        }
+        for name, own in runs.items()
+    }
 
 
 def unet_seconds() -> float:
-    """One guidance batch of the full-size UNet (random weights, 512 x 512) in PyTorch."""
+    """Seconds of the full-size UNet (random weights, 512 x 512) in PyTorch for one evaluation with guidance."""
     import torch
     from diffusers import UNet2DConditionModel
 
@@ -112,12 +164,29 @@ def unet_seconds() -> float:
     return time.perf_counter() - start
 
 
+def table(times: dict[ContenderName, Times], unet: float) -> list[str]:
+    """The lines of the table in Markdown, and the share of a whole image's time."""
+    lines = ["| | one photo | a photo of eight | peak memory |", "|---|---|---|---|"]
+    for name, own in times.items():
+        one, eight = own["one_s"] * 1e3, own["eight_s"] / 8 * 1e3
+        lines.append(f"| {name} | {one:.0f} ms | {eight:.0f} ms | {own['memory_mb']:.0f} MB |")
+    ours, theirs = (times[name] for name in NAMES)
+    ratios = (
+        theirs["one_s"] / ours["one_s"],
+        theirs["eight_s"] / ours["eight_s"],
+        theirs["memory_mb"] / ours["memory_mb"],
+    )
+    lines.append("| ratio | " + " | ".join(f"{ratio:.1f} x" for ratio in ratios) + " |")
+    share = ours["one_s"] / (29 * unet)
+    return [*lines, f"share of the time of a full-size image (29 x {unet:.1f} s, UNet in PyTorch): {share:.2%}"]
+
+
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="number of runs of each contender; default: %(default)s")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--serve", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=NAMES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -128,47 +197,19 @@ def main() -> None:
         os.environ |= {"TORCH_HOME": str(folder), "DEEPFACE_HOME": name, "DEEPFACE_BACKEND_ENGINE": "pytorch"}
         from anon_export.faces import face_components
 
-        from .stand_ins import write_stand_ins
+        from .random_face_weights import write_random_face_weights
 
-        write_stand_ins()
+        write_random_face_weights()
         specs = [component.export(folder / component.name) for component in face_components()]
         roles = {role: Path(spec.path).parent.name for made in specs for role, spec in made.items()}
         (folder / "faces" / "roles.json").write_text(json.dumps(roles))
-        figures = measure(folder / "faces", options.repeats)
-    figures["unet_s"] = unet_seconds()
-    for side in ("ours", "theirs"):
-        f = figures[side]
-        print(f"| {side} | {f['one_s'] * 1e3:.0f} ms | {f['eight_s'] / 8 * 1e3:.0f} ms | {f['memory_mb']:.0f} MB |")
-    ours, theirs = figures["ours"], figures["theirs"]
-    ratios = [theirs[key] / ours[key] for key in ("one_s", "eight_s", "memory_mb")]
-    print("| ratio | " + " | ".join(f"{ratio:.1f} x" for ratio in ratios) + " |")
-    share = ours["one_s"] / (29 * figures["unet_s"])
-    print(f"share of a full-size image (29 x {figures['unet_s']:.1f} s, UNet in PyTorch): {share:.2%}")
+        times = measure(folder / "faces", options.repeats)
+    unet = unet_seconds()
+    print("\n".join(table(times, unet)))
     if options.json:
-        options.json.write_text(json.dumps(figures, indent=2))
-
-
-def measure(folder: Path, repeats: int) -> dict[str, Any]:
-    """Medians of both sides, taking turns."""
-    command = [sys.executable, "-m", "benchmarks.extraction", "--folder", str(folder), "--serve"]
-    pipe = subprocess.PIPE
-    sides = {s: subprocess.Popen([*command, s], stdin=pipe, stdout=pipe, text=True) for s in ("ours", "theirs")}
-    runs: dict[str, dict[int, list[tuple[float, float]]]] = {side: {1: [], 8: []} for side in sides}
-    for _ in range(repeats):
-        for size in (1, 8):
-            for side, process in sides.items():
-                runs[side][size].append(ask(process, size))
-    for process in sides.values():
-        process.communicate()
-    return {
-        side: {
-            "one_s": statistics.median(s for s, _ in r[1]),
-            "eight_s": statistics.median(s for s, _ in r[8]),
-            "memory_mb": max(m for _, m in r[8]),
-        }
-        for side, r in runs.items()
-    }
+        options.json.write_text(json.dumps({**times, "unet_s": unet}, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors(__name__, extras="cpu,export,facer,deepface,test"):
+        main()

@@ -1,8 +1,8 @@
-"""Runs over a folder: speed beside a plain loop and on Ray, memory, restarts, and the same bytes after kills.
+"""Runs over a folder of photos: speed relative to a plain loop and on Ray, memory, and runs that are killed.
 
     python -m benchmarks.folder [--photos 2000] [--steps 15] [--engines engines/demo] [--json FILE]
 
-The photos are turned and cut variants of the astronaut that ships with scikit-image, each with a content of its own.
+The photos are rotated copies of the astronaut that ships with scikit-image; no two files have the same content.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
@@ -29,33 +30,41 @@ from anon_runtime import Anonymizer, Settings
 from anon_runtime.folder.discovery import Photo, find_photos
 from anon_runtime.folder.identity import identify
 from anon_runtime.folder.journal import Journal
+from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.pipeline import FolderRun
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect
-from anon_runtime.folder.ray_run import ScaledRun
+from anon_runtime.folder.ray_run import RayRun
 from anon_runtime.folder.writer import Output, encode, write_file
+
+from .command_line import one_line_errors
 
 COMMAND = "from anon_runtime.cli import main; main()"
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured.
+    """Everything that is measured.
 
     Attributes:
-        ratios: of the plain loop's time over the pipeline's, by turn.
-        generating: share of the wall time in which the generator works, by turn.
-        ray: ratios of one process's time over that of Ray with two actors, which have half the threads each, by turn.
+        photos: number of photos.
+        steps: of the sampler, in the comparisons of speed.
+        batch: images that are generated at once.
+        speedups: of a folder run relative to a plain loop, by repeat.
+        generating: share of the wall time of a folder run in which the generator works, by repeat.
+        ray_speedups: of a run on Ray relative to one process, by repeat; Ray has two actors with half the threads each.
+        rate: photos per second of a folder run.
         peaks: peak memory in bytes, by number of photos.
-        resumed: seconds for a run that finds so many photos done, less those of a run that finds one.
-        same: whether a run that was killed and resumed gave the bytes of an undisturbed one.
+        resumed: seconds of a run in which all photos are done already, less those of a run with one photo.
+        kills: how often a run was killed and started again.
+        same: whether the run that was killed gave the same bytes as an undisturbed run.
     """
 
     photos: int
     steps: int
     batch: int
-    ratios: list[float]
+    speedups: list[float]
     generating: list[float]
-    ray: list[float]
+    ray_speedups: list[float]
     rate: float
     peaks: dict[int, int]
     resumed: float
@@ -63,8 +72,16 @@ class Report:
     same: bool
 
 
+class Comparison(NamedTuple):
+    """Figures of folder runs beside a plain loop, by repeat; see `Report`."""
+
+    speedups: list[float]
+    generating: list[float]
+    rates: list[float]
+
+
 def make_photos(folder: Path, count: int) -> None:
-    """So many photos of 384 x 384 pixels, in folders of 100."""
+    """Write photos of 384 x 384 pixels into folders of 100."""
     face = Image.open(str(files("skimage") / "data/astronaut.png")).convert("RGB").crop((32, 0, 416, 384))
     for i in tqdm(range(count), desc="photos"):
         path = folder / f"{i // 100:03}" / f"{i:06}.jpg"
@@ -72,8 +89,13 @@ def make_photos(folder: Path, count: int) -> None:
         face.rotate(i % 40 - 20).save(path, quality=80 + i // 40 % 15, comment=str(i).encode())
 
 
+def options_of(anonymizer: Anonymizer) -> RunOptions:
+    """The options of a run that uses the batch size that was measured for the bundle."""
+    return RunOptions(batch_size=anonymizer.engines.bundle.manifest.defaults.batch_size)
+
+
 def plain_loop(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> float:
-    """Seconds of what anyone would write first."""
+    """Seconds of a loop that anonymizes one photo after the other."""
     start = time.perf_counter()
     for photo in photos:
         seed = identify(photo.read(), 0).seed
@@ -83,53 +105,53 @@ def plain_loop(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> fl
 
 def pipeline(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> tuple[float, float]:
     """Seconds of a folder run, and the share of them in which the generator works."""
-    start, run = time.perf_counter(), FolderRun(anonymizer, Output(out))
+    start, run = time.perf_counter(), FolderRun(anonymizer, Output(out), options_of(anonymizer))
     assert all(record.status == "ok" for record in run.records(photos))
     seconds = time.perf_counter() - start
-    return seconds, run.clock.seconds["generate"] / seconds
+    return seconds, run.timer.seconds["generate"] / seconds
 
 
-def compare(engines: Path, photos: Sequence[Photo], out: Path, steps: int, turns: int) -> tuple[list[float], ...]:
-    """The plain loop and the pipeline in turns over parts of the photos: ratios, shares, photos a second."""
+def compare(engines: Path, photos: Sequence[Photo], out: Path, steps: int, repeats: int) -> Comparison:
+    """Compare a plain loop and a folder run alternately, each time on another part of the photos."""
     anonymizer = Anonymizer.load(engines, Settings(steps=steps))
-    pipeline(anonymizer, photos[:4], out)  # the engines load
-    part = len(photos) // turns
-    ratios, shares, rates = [], [], []
-    for turn in tqdm(range(turns), desc="plain loop and pipeline"):
-        some = photos[turn * part : (turn + 1) * part]
+    pipeline(anonymizer, photos[:4], out)  # this loads the engines
+    part = len(photos) // repeats
+    found = Comparison([], [], [])
+    for repeat in tqdm(range(repeats), desc="plain loop and pipeline"):
+        some = photos[repeat * part : (repeat + 1) * part]
         plain = plain_loop(anonymizer, some, out)
         seconds, share = pipeline(anonymizer, some, out)
-        ratios.append(plain / seconds)
-        shares.append(share)
-        rates.append(len(some) / seconds)
-    return ratios, shares, rates
+        found.speedups.append(plain / seconds)
+        found.generating.append(share)
+        found.rates.append(len(some) / seconds)
+    return found
 
 
-def on_ray(cluster: Cluster, photos: Sequence[Photo], out: Path) -> float:
-    """Seconds of a run on a cluster, with the start of its actors."""
+def on_ray(cluster: Cluster, options: RunOptions, photos: Sequence[Photo], out: Path) -> float:
+    """Seconds of a run on a cluster, including the start of its actors."""
     start = time.perf_counter()
     with Journal(out, {}, b"", overwrite=True) as journal:
-        run = ScaledRun(cluster, Output(out), journal, stop=threading.Event(), log_attributes=False)
+        run = RayRun(cluster, Output(out), options, journal, stop=threading.Event())
         assert all(record.status == "ok" for record in run.records(photos))
     return time.perf_counter() - start
 
 
-def compare_with_ray(engines: Path, photos: Sequence[Photo], out: Path, steps: int, turns: int) -> list[float]:
-    """One process and two actors of a local Ray in turns over parts of the photos: ratios of seconds."""
-    half = Settings(steps=steps, threads=max(1, (os.cpu_count() or 2) // 2))
-    anonymizer, part, ratios = Anonymizer.load(engines, Settings(steps=steps)), len(photos) // turns, []
+def compare_with_ray(engines: Path, photos: Sequence[Photo], out: Path, steps: int, repeats: int) -> list[float]:
+    """Speed of two actors of a local Ray relative to one process, each time on another part of the photos."""
+    half, settings = max(1, (os.cpu_count() or 2) // 2), Settings(steps=steps)
+    anonymizer, part, speedups = Anonymizer.load(engines, settings), len(photos) // repeats, []
     pipeline(anonymizer, photos[:4], out / "one")
-    load = partial(Anonymizer.load, engines.absolute(), half)
-    with connect(LOCAL, load, load()) as cluster:
-        for turn in tqdm(range(turns), desc="one process and Ray"):
-            some = photos[turn * part : (turn + 1) * part]
+    load = partial(Anonymizer.load, engines.absolute(), settings, threads=half)
+    with connect(LOCAL, load, device=anonymizer.engines.device, threads=half) as cluster:
+        for repeat in tqdm(range(repeats), desc="one process and Ray"):
+            some = photos[repeat * part : (repeat + 1) * part]
             alone, _ = pipeline(anonymizer, some, out / "one")
-            ratios.append(alone / on_ray(replace(cluster, actors=2), some, out / "ray"))
-    return ratios
+            speedups.append(alone / on_ray(replace(cluster, actors=2), options_of(anonymizer), some, out / "ray"))
+    return speedups
 
 
 def command(engines: Path, photos: Path, out: Path, *more: str) -> list[str]:
-    """``anon-run`` over a folder, with one step an image."""
+    """``anon-run`` over a folder, with one step per image."""
     quick = ("-r", "--quiet", "--steps", "1", "--guidance-scale", "1", "--batch-size", "8", *more)
     return [sys.executable, "-c", COMMAND, str(photos), "-o", str(out), "--engines", str(engines), *quick]
 
@@ -156,11 +178,11 @@ def seconds_of(arguments: Sequence[str]) -> float:
 
 
 def run_with_kills(arguments: Sequence[str], out: Path, count: int, kills: int) -> None:
-    """Run a command until it ends by itself, after so many kills, spread over the run."""
+    """Run a command, kill it several times at points spread over the run, and run it again until it ends."""
     rng = random.Random(0)
-    for turn in range(kills):
+    for kill in range(kills):
         process = subprocess.Popen(arguments)
-        while process.poll() is None and len(list(out.rglob("*.png"))) < count * (turn + 1) // (kills + 1):
+        while process.poll() is None and len(list(out.rglob("*.png"))) < count * (kill + 1) // (kills + 1):
             time.sleep(0.02)
         time.sleep(rng.uniform(0, 0.2))
         process.kill()
@@ -169,70 +191,91 @@ def run_with_kills(arguments: Sequence[str], out: Path, count: int, kills: int) 
 
 
 def digests(out: Path) -> dict[str, str]:
-    """Digests of all portraits of a folder."""
+    """SHA-256 of all portraits of a folder, by name."""
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in out.rglob("*.png")}
 
 
-def measure(engines: Path, count: int, steps: int, turns: int, kills: int, scratch: Path) -> Report:
-    """Everything, on so many photos; the plain loop is compared on a tenth of them."""
+def measure(engines: Path, count: int, steps: int, repeats: int, kills: int, scratch: Path) -> Report:
+    """Measure everything on ``count`` photos; speed is compared on a tenth of them."""
     make_photos(scratch / "many", count)
     make_photos(scratch / "few", count // 10)
     found = list(find_photos([scratch / "few"], recursive=True))
-    ratios, shares, rates = compare(engines, found, scratch / "compared", steps, turns)
-    ray = compare_with_ray(engines, found, scratch / "on ray", steps, turns)
+    compared = compare(engines, found, scratch / "compared", steps, repeats)
+    ray_speedups = compare_with_ray(engines, found, scratch / "on ray", steps, repeats)
     peaks = {
         count // 10: peak_of(command(engines, scratch / "few", scratch / "out few")),
         count: peak_of(command(engines, scratch / "many", scratch / "out")),
     }
     (scratch / "one").mkdir()
-    (scratch / "one" / "a.jpg").write_bytes(found[0].path.read_bytes())
+    (scratch / "one" / "a.jpg").write_bytes(found[0].read())
     once = command(engines, scratch / "one", scratch / "out one")
     subprocess.run(once, check=True)
     again = command(engines, scratch / "many", scratch / "out")
     resumed = median(seconds_of(again) for _ in range(3)) - median(seconds_of(once) for _ in range(3))
     run_with_kills(command(engines, scratch / "many", scratch / "killed"), scratch / "killed", count, kills)
     same = digests(scratch / "killed") == digests(scratch / "out") and len(digests(scratch / "out")) == count
-    batch = Anonymizer.load(engines).batch_size
-    return Report(count, steps, batch, ratios, shares, ray, median(rates), peaks, resumed, kills, same)
+    batch = options_of(Anonymizer.load(engines)).batch_size
+    return Report(
+        photos=count,
+        steps=steps,
+        batch=batch,
+        speedups=compared.speedups,
+        generating=compared.generating,
+        ray_speedups=ray_speedups,
+        rate=median(compared.rates),
+        peaks=peaks,
+        resumed=resumed,
+        kills=kills,
+        same=same,
+    )
 
 
 def table(report: Report) -> list[str]:
-    """As Markdown."""
+    """The lines of the table in Markdown."""
     few, many = report.peaks.values()
-    rows = {
-        f"times as fast as a plain loop ({report.steps} steps, batches of {report.batch})":
-            (f"{median(report.ratios):.2f} ({min(report.ratios):.2f}-{max(report.ratios):.2f})", "1.5"),
-        "share of wall time in which the generator works": (f"{median(report.generating):.2f}", "0.9"),
-        "times as fast as one process: Ray with two actors, their start included":
-            (f"{median(report.ray):.2f} ({min(report.ray):.2f}-{max(report.ray):.2f})", ""),
-        "photos a second": (f"{report.rate:.2f}", ""),
-        "peak memory, " + " and ".join(f"{count} photos" for count in report.peaks):
-            (f"{few / 1e9:.2f} and {many / 1e9:.2f} GB ({many / few - 1:+.1%})", "5 %"),
-        f"finding {report.photos} photos done": (f"{report.resumed:.2f} s", f"{2 + report.photos / 1000:.1f} s"),
-        f"{report.photos} photos, killed {report.kills} times and resumed":
-            ("the same bytes" if report.same else "OTHER BYTES", "the same bytes"),
-    }  # fmt: skip
-    return ["| what | measured | goal |", "|---|---|---|"] + [
-        f"| {k} | {v} | {goal} |" for k, (v, goal) in rows.items()
-    ]
+    counts = " and ".join(f"{count} photos" for count in report.peaks)
+    loop = f"speed relative to a plain loop ({report.steps} steps, batches of {report.batch})"
+    rows = (
+        (loop, _spread(report.speedups), "1.5"),
+        ("share of wall time in which the generator works", f"{median(report.generating):.2f}", "0.9"),
+        (
+            "speed of two Ray actors, including their start, relative to one process",
+            _spread(report.ray_speedups),
+            "",
+        ),
+        ("photos per second", f"{report.rate:.2f}", ""),
+        (f"peak memory, {counts}", f"{few / 1e9:.2f} and {many / 1e9:.2f} GB ({many / few - 1:+.1%})", "5 %"),
+        (f"finding {report.photos} photos done", f"{report.resumed:.2f} s", f"{2 + report.photos / 1000:.1f} s"),
+        (
+            f"{report.photos} photos, killed {report.kills} times and resumed",
+            "the same bytes" if report.same else "OTHER BYTES",
+            "the same bytes",
+        ),
+    )
+    return ["| what | measured | goal |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=int, default=2000)
-    parser.add_argument("--steps", type=int, default=15, help="for the comparison with a plain loop")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--engines", type=Path, default=Path("engines/demo"))
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--photos", type=int, default=2000, help="number of photos; default: %(default)s")
+    parser.add_argument("--steps", type=int, default=15, help="of the sampler, to compare speed; default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=3, help="of the comparisons of speed; default: %(default)s")
+    parser.add_argument("--kills", type=int, default=5, help="how often a run is killed; default: %(default)s")
+    parser.add_argument("--engines", type=Path, default=Path("engines/demo"), help="bundle; default: %(default)s")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        report = measure(options.engines, options.photos, options.steps, options.turns, options.kills, Path(scratch))
+        report = measure(options.engines, options.photos, options.steps, options.repeats, options.kills, Path(scratch))
     print("\n".join(table(report)))
     if options.json:
         options.json.write_text(json.dumps(asdict(report), indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors(__name__, extras="cpu,demo,ray"):
+        main()

@@ -1,12 +1,12 @@
-"""What it costs to have and to start: this runtime beside diffusers with PyTorch, measured in one run.
+"""Installed size, start-up time and memory of this runtime and of diffusers with PyTorch.
 
-Makes two fresh virtual environments, one with `anon-engines[cpu]` and one with diffusers, transformers, torch and
-torchsde; measures their installed size, and then, taking turns, the time from process start to the first UNet call and
-the peak memory up to there, each process generating the same prompt with the same model.
+Makes two new virtual environments, one with `anon-engines[cpu]` and one with diffusers, transformers, torch and
+torchsde, and measures their installed size. Then it measures, in interleaved runs, the time from the start of the
+process to the first call of the UNet, and the peak memory until then. Both use the same prompt and the same model.
 
     python -m benchmarks.footprint [--repeats 7] [--json FILE]
 
-Needs `engines/demo` (`make demo`). Downloads about 1 GB of packages on its first run.
+The benchmark needs `engines/demo` (`make demo`). The first run downloads about 1 GB of packages.
 """
 
 import argparse
@@ -18,11 +18,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TypedDict
+
+from .command_line import one_line_errors
 
 ROOT = Path(__file__).parents[1]
 
-# Each program prints the clock and its peak memory (KiB) when the UNet is called for the first time, and stops there.
-# VmHWM and not getrusage: the latter also counts the parent from before the program started.
+# Each program prints the clock and its peak memory (KiB) when the UNet is called for the first time, and ends.
+# The memory is VmHWM, because getrusage also counts that of the parent process before the program starts.
 REPORT = """
 import os, re, time
 def stop(*args, **kwargs):
@@ -30,15 +33,15 @@ def stop(*args, **kwargs):
     print(time.clock_gettime(time.CLOCK_MONOTONIC), peak, flush=True)
     os._exit(0)
 """
-OURS = f"""{REPORT}
+RUNTIME_PROGRAM = f"""{REPORT}
 import sys
-from anon_runtime import pipeline
-load = pipeline.load_engine
-pipeline.load_engine = lambda t, path, *rest: (load(t, path, *rest), stop)["unet" in str(path)]
+from anon_runtime import Anonymizer
+load = Anonymizer.engine
+Anonymizer.engine = lambda anonymizer, role: (load(anonymizer, role), stop)[role == "unet"]
 from anon_runtime.cli import main
 main(["--prompt", "portrait of a woman", "--seed", "7", "-o", sys.argv[2] + "/o.png", "--engines", sys.argv[1]])
 """
-THEIRS = f"""{REPORT}
+DIFFUSERS_PROGRAM = f"""{REPORT}
 import sys, torch
 from diffusers import DPMSolverSDEScheduler, StableDiffusionPipeline
 pipeline = StableDiffusionPipeline.from_pretrained(sys.argv[1], safety_checker=None, requires_safety_checker=False)
@@ -49,18 +52,28 @@ pipeline("portrait of a woman", num_inference_steps=15, generator=torch.Generato
 """
 
 
+class Footprint(TypedDict):
+    """What is measured of one side; megabytes and seconds."""
+
+    installed_mb: float
+    start_s: float
+    start_min_s: float
+    start_max_s: float
+    memory_mb: float
+
+
 def make_environment(folder: Path, requirements: list[str]) -> Path:
-    """A fresh virtual environment with packages; returns its interpreter."""
+    """Make a new virtual environment with packages, and return its interpreter."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
-    pip = [python, "-m", "pip", "install", "--quiet", "--constraint", ROOT / "constraints.txt", *requirements]
-    subprocess.run(pip, check=True, cwd=ROOT)
+    constraints = ["--constraint", str(ROOT / "constraints.txt")]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *constraints, *requirements], check=True, cwd=ROOT)
     subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "setuptools", "pip"], check=True)
     return python
 
 
 def installed_bytes(folder: Path) -> int:
-    """Size of an environment's packages, without the compiled copies that Python makes itself."""
+    """Size of an environment's packages, without the files of bytecode that Python writes itself."""
     files = (path for path in (folder / "lib").rglob("*") if path.is_file() and not path.is_symlink())
     return sum(path.stat().st_size for path in files if path.suffix != ".pyc")
 
@@ -68,21 +81,23 @@ def installed_bytes(folder: Path) -> int:
 def first_unet_call(python: Path, program: str, *arguments: Path) -> tuple[float, int]:
     """Seconds from process start to the first UNet call, and the peak memory in bytes up to there."""
     start = time.clock_gettime(time.CLOCK_MONOTONIC)
-    command = [python, "-c", program, *arguments]
+    command: list[str | Path] = [python, "-c", program, *arguments]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     clock, kibibytes = result.stdout.split()[-2:]
     return float(clock) - start, int(kibibytes) * 1024
 
 
-def measure(bundle: Path, model: Path, repeats: int, scratch: Path) -> dict[str, dict[str, float]]:
-    """All figures of both, runs taking turns after one that warms the disk cache."""
+def measure(bundle: Path, model: Path, repeats: int, scratch: Path) -> dict[str, Footprint]:
+    """Measure both sides in interleaved runs, after one that fills the disk cache."""
     sides = {
-        "anon-engines": (make_environment(scratch / "ours", [".[cpu]"]), OURS, bundle),
+        "anon-engines": (make_environment(scratch / "runtime", [".[cpu]"]), RUNTIME_PROGRAM, bundle),
         "diffusers": (
-            make_environment(scratch / "theirs", ["torch", "diffusers", "transformers", "torchsde"]), THEIRS, model,
+            make_environment(scratch / "diffusers", ["torch", "diffusers", "transformers", "torchsde"]),
+            DIFFUSERS_PROGRAM,
+            model,
         ),
-    }  # fmt: skip
+    }
     runs: dict[str, list[tuple[float, int]]] = {name: [] for name in sides}
     for _ in range(repeats + 1):
         for name, (python, program, source) in sides.items():
@@ -102,7 +117,7 @@ def measure(bundle: Path, model: Path, repeats: int, scratch: Path) -> dict[str,
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--repeats", type=int, default=7, help="number of runs of each side; default: %(default)s")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     from anon_export.demo.weights import write_demo
@@ -111,19 +126,21 @@ def main() -> None:
         scratch = Path(folder)
         write_demo(scratch / "model")
         figures = measure(ROOT / "engines" / "demo", scratch / "model", options.repeats, scratch)
-    print("| | installed | start to first UNet call (min-max) | peak memory there |\n|---|---|---|---|")
-    for name, f in figures.items():
-        spread = f"{f['start_min_s']:.2f}-{f['start_max_s']:.2f}"
-        print(f"| {name} | {f['installed_mb']:.0f} MB | {f['start_s']:.2f} s ({spread}) | {f['memory_mb']:.0f} MB |")
+    print("| | installed | start to first UNet call (min-max) | peak memory until then |\n|---|---|---|---|")
+    for name, own in figures.items():
+        start = f"{own['start_s']:.2f} s ({own['start_min_s']:.2f}-{own['start_max_s']:.2f})"
+        print(f"| {name} | {own['installed_mb']:.0f} MB | {start} | {own['memory_mb']:.0f} MB |")
     ours, theirs = figures["anon-engines"], figures["diffusers"]
-    print(
-        "| ratio | "
-        + " | ".join(f"{theirs[k] / ours[k]:.1f} x" for k in ("installed_mb", "start_s", "memory_mb"))
-        + " |"
+    ratios = (
+        theirs["installed_mb"] / ours["installed_mb"],
+        theirs["start_s"] / ours["start_s"],
+        theirs["memory_mb"] / ours["memory_mb"],
     )
+    print("| ratio | " + " | ".join(f"{ratio:.1f} x" for ratio in ratios) + " |")
     if options.json:
         options.json.write_text(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors(__name__, extras="export"):
+        main()

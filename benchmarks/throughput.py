@@ -1,10 +1,11 @@
-"""Speed of the engines beside PyTorch and other runtimes: the same model, the same inputs, taking turns in one run.
+"""Speed of this runtime, PyTorch and other runtimes on the same model and the same inputs, in interleaved runs.
 
     python -m benchmarks.throughput                                # the demo's sizes, two or three minutes
     python -m benchmarks.throughput --full-size --folder FOLDER    # Stable Diffusion 1.5, random weights, 20 GB of disk
 
-Every contender runs in a process of its own, beside one with diffusers' eager PyTorch; the two take turns, and each
-ratio is the median of the turns' ratios. What is not installed, or does not compile here, is named and left out.
+Every contender runs in a process of its own. Its runs alternate with those of the baseline, diffusers in eager
+PyTorch, and its speed is the median of the ratios of neighbouring runs. A contender that is not installed, or cannot
+run on this machine, is named with the reason and left out.
 """
 
 import argparse
@@ -15,72 +16,68 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from . import images
+from . import latency
+from .command_line import one_line_errors
 from .contenders import (
     BASELINE,
     CONTENDERS,
+    PARTS,
     PLAIN,
     SLOW,
-    AbsentError,
-    Rival,
+    Contender,
+    Part,
     Sizes,
+    UnavailableError,
     prepare,
     prepare_plain,
     torch_eager,
 )
+from .throughput_report import Batch, Comparison, Report, table
 
-PARTS = ("unet", "vae_decoder")
-BATCHES = {False: (1, 2, 4, 8, 16, 32, 64), True: (1, 2, 4)}  # images at once; at full size
-PACKAGES = ("anon-engines", "numpy", "torch", "diffusers", "onnxruntime", "openvino", "optimum-onnx",
-            "stable-diffusion-cpp-python")  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A contender's turns beside the baseline's.
-
-    Attributes:
-        seconds, baseline: of each turn.
-        error: largest difference from PyTorch, relative to the largest value; None if there is nothing to compare.
-        peak: resident memory of the contender's process in bytes, at most.
-    """
-
-    name: str
-    part: str
-    seconds: list[float]
-    baseline: list[float]
-    error: float | None
-    peak: int
-
-    @property
-    def ratios(self) -> list[float]:
-        """How many times as fast as the baseline, turn by turn."""
-        return [theirs / ours for ours, theirs in zip(self.seconds, self.baseline, strict=True)]
+# Numbers of images that are generated at once, for the demo's sizes and, with True, at full size.
+BATCHES: dict[bool, tuple[int, ...]] = {False: (1, 2, 4, 8, 16, 32, 64), True: (1, 2, 4)}
+PACKAGES = (
+    "anon-engines",
+    "numpy",
+    "torch",
+    "diffusers",
+    "onnxruntime",
+    "openvino",
+    "optimum-onnx",
+    "stable-diffusion-cpp-python",
+)
 
 
-def compare(baseline: Rival, name: str, part: str, folder: Path, sizes: Sizes, repeats: int, threads: int) -> Pair:
-    """A contender and the baseline in turns, after one turn each that does not count."""
+def compare(
+    baseline: Contender, name: str, part: Part, folder: Path, sizes: Sizes, repeats: int, threads: int
+) -> Comparison:
+    """Run a contender and the baseline alternately, after one run of each that is not counted."""
     inputs = sizes.inputs(part)
-    with Rival(name, folder, part, threads) as rival:
-        expected, result = baseline.turn(inputs).result, rival.turn(inputs).result
-        turns = [(rival.turn(inputs), baseline.turn(inputs)) for _ in range(repeats)]
+    with Contender(name, folder, part, threads) as contender:
+        expected, result = baseline.run(inputs).result, contender.run(inputs).result
+        runs = [(contender.run(inputs), baseline.run(inputs)) for _ in range(repeats)]
     assert expected is not None
     error = None if result is None else float(np.abs(result - expected).max() / np.abs(expected).max())
-    peak = max(ours.peak for ours, _ in turns)
-    return Pair(name, part, [ours.seconds for ours, _ in turns], [theirs.seconds for _, theirs in turns], error, peak)
+    return Comparison(
+        name,
+        part,
+        [own.seconds for own, _ in runs],
+        [other.seconds for _, other in runs],
+        error,
+        max(own.peak for own, _ in runs),
+    )
 
 
 def sgemm_rate(repeats: int = 5) -> float:
-    """The machine's own rate of fp32 matrix multiplication in FLOP/s: the best library's best of several sizes."""
+    """The machine's rate of fp32 matrix multiplication in FLOP/s: the best of three libraries and several sizes."""
     import onnx
     import onnxruntime
     import torch
@@ -90,9 +87,11 @@ def sgemm_rate(repeats: int = 5) -> float:
         a = np.random.default_rng(0).standard_normal((side, side)).astype(np.float32)
         value = onnx.helper.make_tensor_value_info
         graph = onnx.helper.make_graph(
-            [onnx.helper.make_node("MatMul", ["a", "a"], ["b"])], "sgemm",
-            [value("a", onnx.TensorProto.FLOAT, [side, side])], [value("b", onnx.TensorProto.FLOAT, [side, side])],
-        )  # fmt: skip
+            [onnx.helper.make_node("MatMul", ["a", "a"], ["b"])],
+            "sgemm",
+            [value("a", onnx.TensorProto.FLOAT, [side, side])],
+            [value("b", onnx.TensorProto.FLOAT, [side, side])],
+        )
         model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         multiply = (partial(np.matmul, a, a), partial(torch.matmul, *2 * [torch.from_numpy(a)]))
@@ -101,8 +100,8 @@ def sgemm_rate(repeats: int = 5) -> float:
     return max(rates)
 
 
-def time_calls(call: Callable[[], Any], repeats: int) -> list[float]:
-    """Seconds of each call, after one that does not count."""
+def time_calls(call: Callable[[], object], repeats: int) -> list[float]:
+    """Seconds of each call, after one that is not counted."""
     call()
     seconds = []
     for _ in range(repeats):
@@ -112,8 +111,8 @@ def time_calls(call: Callable[[], Any], repeats: int) -> list[float]:
     return seconds
 
 
-def count_flops(folder: Path, part: str, sizes: Sizes) -> float:
-    """Multiplications and additions of convolutions, matrix products and attention, as PyTorch counts its own."""
+def count_flops(folder: Path, part: Part, sizes: Sizes) -> float:
+    """Multiplications and additions of convolutions, matrix products and attention, as PyTorch counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 
     call, inputs = torch_eager(folder, part), sizes.inputs(part)
@@ -122,20 +121,21 @@ def count_flops(folder: Path, part: str, sizes: Sizes) -> float:
     return float(counter.get_total_flops())
 
 
-def measure_batches(folder: Path, counts: Sequence[int], repeats: int) -> list[dict[str, float]]:
-    """Whole images a second and seconds to wait, by the number of images generated at once."""
+def measure_batches(folder: Path, counts: Sequence[int], repeats: int) -> list[Batch]:
+    """Seconds and images per second, by the number of images that are generated at once."""
     from anon_runtime import Anonymizer, Request, Settings
 
-    anonymizer, found = Anonymizer.load(folder / "engines" / "ours", checksum=False), []
+    anonymizer = Anonymizer.load(folder / "engines" / "ours", Settings(steps=2), checksum=False)
+    found: list[Batch] = []
     for count in tqdm(counts, desc="batches"):
         requests = [Request("portrait of a woman, Smiling ", " Bald ", seed) for seed in range(count)]
-        middle = statistics.median(time_calls(partial(anonymizer.generate, requests, Settings(steps=2)), repeats))
-        found.append({"images": count, "seconds": middle, "images_per_second": count / middle})
+        median = statistics.median(time_calls(partial(anonymizer.generate, requests), repeats))
+        found.append({"images": count, "seconds": median, "images_per_second": count / median})
     return found
 
 
 def machine(threads: int) -> dict[str, str | int]:
-    """What the figures depend on."""
+    """Processor, threads and versions, on which the figures depend."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -151,76 +151,56 @@ def _cpu_lines() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str]) -> dict[str, Any]:
-    """Everything that is measured, as JSON can say it."""
+def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str]) -> Report:
+    """Measure everything.
+
+    Args:
+        folder: for the model and the engines, which are kept.
+        full_size: use a model of Stable Diffusion 1.5's sizes in place of the demo's.
+        repeats: runs of each contender.
+        only: names of the contenders that run.
+    """
     threads = len(os.sched_getaffinity(0))
     sizes = prepare(folder, full_size=full_size)
     if set(only) & set(PLAIN):
         prepare_plain(folder, sizes)
-    pairs, absent = [], {}
+    comparisons: list[Comparison] = []
+    unavailable: dict[str, str] = {}
     names = [name for name in CONTENDERS if name in only and name != BASELINE]
     with tqdm(total=len(PARTS) * len(names), desc="contenders") as bar:
         for part in PARTS:
-            with Rival(BASELINE, folder, part, threads) as baseline:
+            with Contender(BASELINE, folder, part, threads) as baseline:
                 for name in names:
                     try:
-                        turns = min(repeats, 2) if name in SLOW else repeats
-                        pairs.append(compare(baseline, name, part, folder, sizes, turns, threads))
-                    except AbsentError as error:
-                        absent[f"{name}, {part}"] = str(error)
+                        runs = min(repeats, 2) if name in SLOW else repeats
+                        comparisons.append(compare(baseline, name, part, folder, sizes, runs, threads))
+                    except UnavailableError as error:
+                        unavailable[f"{name}, {part}"] = str(error)
                     bar.update()
-    flops = {part: count_flops(folder, part, sizes) for part in PARTS}
     return {
-        "machine": machine(threads), "full_size": full_size, "flops": flops, "sgemm": sgemm_rate(),
-        "pairs": [asdict(pair) for pair in pairs], "absent": absent,
-        "images": images.measure(folder, 15),
+        "machine": machine(threads),
+        "full_size": full_size,
+        "flops": {part: count_flops(folder, part, sizes) for part in PARTS},
+        "sgemm": sgemm_rate(),
+        "comparisons": [asdict(comparison) for comparison in comparisons],
+        "unavailable": unavailable,
+        "images": latency.measure(folder, 15),
         "batches": measure_batches(folder, BATCHES[full_size], 1 if full_size else 3),
-    }  # fmt: skip
-
-
-def table(report: dict[str, Any]) -> list[str]:
-    """The report as Markdown."""
-    lines = [f"| {' | '.join(f'{k} {v}' for k, v in report['machine'].items())} |".replace(" | ", ", ")]
-    lines += ["", "| part | contender | seconds (min-max) | times as fast as PyTorch (min-max) | rate / sgemm | "
-              "difference | peak memory |", "|---|---|---|---|---|---|---|"]  # fmt: skip
-    for part in PARTS:
-        pairs = [Pair(**pair) for pair in report["pairs"] if pair["part"] == part]
-        eager = [seconds for pair in pairs for seconds in pair.baseline]
-        rate = report["flops"][part] / report["sgemm"]
-        if eager:
-            lines.append(f"| {part} | {BASELINE} | {_spread(eager)} | 1 | {rate / statistics.median(eager):.2f} | | |")
-        for pair in pairs:
-            share = rate / statistics.median(pair.seconds)
-            cells = (part, pair.name, _spread(pair.seconds), _spread(pair.ratios, 2), f"{share:.2f}",
-                     "" if pair.error is None else f"{pair.error:.1e}", f"{pair.peak / 1e9:.2f} GB")  # fmt: skip
-            lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"| {name} | absent: {why} | | | | |" for name, why in report["absent"].items()]
-    stages = list(next(iter(report["images"].values()))["stages"])
-    lines += ["", f"| an image, 15 steps | {' | '.join(stages)} | process start to UNet | peak memory |"]
-    lines.append("|---" * (len(stages) + 3) + "|")
-    for name, image in report["images"].items():
-        seconds = " | ".join(f"{value:.3f} s" for value in (*image["stages"].values(), image["to_unet"]))
-        lines.append(f"| {name} | {seconds} | {image['peak'] / 1e9:.2f} GB |")
-    lines += ["", "| images at once | seconds | images a second (two steps) |", "|---|---|---|"]
-    lines += [f"| {b['images']} | {b['seconds']:.2f} | {b['images_per_second']:.3f} |" for b in report["batches"]]
-    return lines
-
-
-def _spread(values: Sequence[float], digits: int = 3) -> str:
-    middle, low, high = statistics.median(values), min(values), max(values)
-    return f"{middle:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+    }
 
 
 def main() -> None:
-    """Measure, print the table, write JSON and plots."""
+    """Measure, print the tables, write JSON and plots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full-size", action="store_true")
-    parser.add_argument("--folder", type=Path, help="for models and engines, which are kept for the next time")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--plots", type=Path, help="folder for PNG plots")
+    parser.add_argument("--full-size", action="store_true", help="use a model of Stable Diffusion 1.5's sizes")
+    parser.add_argument("--folder", type=Path, help="folder for models and engines, which are kept for the next run")
+    parser.add_argument("--repeats", type=int, default=5, help="number of runs of each contender")
+    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="contenders to run")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--plots", type=Path, help="also draw the figures as PNG files in this folder")
     options = parser.parse_args()
+    if options.plots:
+        from .plots import draw
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         report = run(folder, full_size=options.full_size, repeats=options.repeats, only=options.only)
@@ -228,10 +208,9 @@ def main() -> None:
     if options.json:
         options.json.write_text(json.dumps(report, indent=2))
     if options.plots:
-        from .plots import draw
-
         draw(report, options.plots)
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors(__name__, extras="export,bench"):
+        main()

@@ -1,1 +1,1 @@
-"""The paper's evaluation for any anonymizer's output: re-identification, utility, quality, and k-anonymity."""
+"""The paper's evaluation of any anonymizer: re-identification, utility, quality and k-anonymity."""

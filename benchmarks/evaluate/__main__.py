@@ -1,66 +1,90 @@
-"""The command: folders in, a report out."""
+"""The command line: it reads folders of images and writes a report."""
 
 import argparse
 import json
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from anon_runtime import Anonymizer
-from anon_runtime.errors import AnonError, UsageError
+from anon_runtime.errors import AnonError, OutputError, UsageError
 from anon_runtime.folder.identity import read_seed
 
-from . import baselines, charts, contact_sheet, report
-from .evaluation import TABLES, Study, evaluate
-from .labels import Labels, read_names
-from .pairs import ImageFile, Method, find_images, pair
+from ..command_line import one_line_errors, print_error
+
+with one_line_errors(__name__, extras="export,evaluate"):
+    from . import baselines, contact_sheet, plots, report
+    from .evaluation import TABLES, Study, evaluate
+    from .labels import Labels, read_names
+    from .pairs import ImageFile, Method, find_images, pair
+
+T = TypeVar("T", bound=str)
 
 DESCRIPTION = """\
-Measure how anonymous, useful and good anonymized images are, as the paper does in its Tables I, II and III, and who
-is alone with a prompt. Any anonymizer's output will do: two folders of images are all that is needed."""
+Measure the anonymity, utility and quality of anonymized images, as the paper does in its Tables I, II and III, and the
+k-anonymity of the prompts. Any anonymizer can be evaluated: two folders of images are enough."""
 EPILOG = """\
 examples:
   python -m benchmarks.evaluate photos ours=out -o report
-        photos/ against out/, a folder that anon-run wrote
+        compare photos/ with out/, a folder that anon-run wrote
   python -m benchmarks.evaluate photos ours=out dp2=dp2 --labels labels.csv --baselines blur,mask -o report
-        two methods and the classic ones, with labels
+        evaluate two methods and two baselines, with labels
   python -m benchmarks.evaluate photos ours=out --tables reid,attributes -o report
-        only some of the tables
+        compute only some of the tables
 
-Images are paired by anon-run's journal where the folder has one (--rename hash included), else by name, whatever the
-ending. LABELS is a CSV file with a column `file` and any of CelebA's attributes (0 or 1), ethnicity, age, emotion,
-valence and arousal; what it lacks is compared with what is read from the originals.
+Images are paired by the journal of anon-run where the folder has one (also with --rename hash), and otherwise by name;
+extensions are ignored. LABELS is a CSV file with a column `file` and any of the attributes of CelebA (0 or 1),
+ethnicity, age, emotion, valence and arousal. For a column that is missing, the values that are read from the originals
+are used.
 
-REPORT gets report.md, report.json, charts, contact-sheet.html, and cache/ with what networks said of images: a second
-run reads it again. The cache holds faces' embeddings, which are biometric data: delete it when you are done.
+REPORT receives report.md, report.json, plots, contact-sheet.html and cache/. The cache keeps the outputs of the
+networks, so that a second run does not compute them again. It holds face embeddings, which are biometric data: delete
+it when you are done.
 
-Rows whose weights or packages are not on this machine say what to download and where to put it; nothing is downloaded
-without being asked for. Exit codes: 0 done, 1 the report cannot be written, 2 wrong usage."""
+For a row whose weights or packages are missing, the report names what to download and where to put it. Nothing is
+downloaded. Exit codes: 0 done, 1 the report cannot be written or a package is missing, 2 wrong usage."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line's options."""
+    """The options of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evaluate", description=DESCRIPTION, epilog=EPILOG,
+        prog="python -m benchmarks.evaluate",
+        description=DESCRIPTION,
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("originals", type=Path, metavar="ORIGINALS", help="a folder of photos")
-    parser.add_argument("methods", nargs="*", metavar="NAME=ANONYMIZED", help="an anonymizer's name and its folder")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="the folder for the report")
-    parser.add_argument("--labels", type=Path, help="what is true of the people in the originals")
-    parser.add_argument("--held-out", type=Path, metavar="LIST",
-                        help="names, one a line, of originals that the networks were not trained on; the tables give "
-                             "their figures beside those of all")  # fmt: skip
-    parser.add_argument("--tables", default=",".join(TABLES), help="which ones; default: %(default)s")
-    parser.add_argument("--baselines", default="", metavar="KINDS",
-                        help=f"make and evaluate classic methods, too: {','.join(baselines.BASELINES)}")  # fmt: skip
-    parser.add_argument("--engines", type=Path, default=Path("engines/demo"), metavar="BUNDLE",
-                        help="the bundle whose face engines read images; default: %(default)s")  # fmt: skip
-    parser.add_argument("--seed-file", type=Path, metavar="FILE", help="of runs with --rename hash")
-    parser.add_argument("--show-originals", action="store_true", help="show the originals on the contact sheet, too")
+    )
+    parser.add_argument("originals", type=Path, metavar="ORIGINALS", help="folder of photos")
+    parser.add_argument("methods", nargs="*", metavar="NAME=ANONYMIZED", help="name of an anonymizer and its folder")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="REPORT", help="folder for the report")
+    parser.add_argument("--labels", type=Path, help="CSV file with labels of the originals")
+    parser.add_argument(
+        "--held-out",
+        type=Path,
+        metavar="LIST",
+        help="file with names, one per line, of originals that the networks were not trained on; the tables also show "
+        "the figures of these originals alone",
+    )
+    parser.add_argument("--tables", default=",".join(TABLES), help="tables to compute; default: %(default)s")
+    parser.add_argument(
+        "--baselines",
+        default="",
+        metavar="KINDS",
+        help=f"also apply and evaluate classic methods: {','.join(baselines.BASELINES)}",
+    )
+    parser.add_argument(
+        "--engines",
+        type=Path,
+        default=Path("engines/demo"),
+        metavar="BUNDLE",
+        help="bundle whose face engines read the images; default: %(default)s",
+    )
+    parser.add_argument("--seed-file", type=Path, metavar="FILE", help="seed file of runs with --rename hash")
+    parser.add_argument("--show-originals", action="store_true", help="also show the originals on the contact sheet")
     return parser.parse_args(arguments)
 
 
@@ -78,75 +102,77 @@ def run(options: argparse.Namespace) -> None:
     if not originals:
         raise UsageError(f"folder {options.originals}", "no image in it can be read", "give a folder of photos")
     if options.seed_file and not options.seed_file.is_file():
-        raise UsageError(f"--seed-file {options.seed_file}", "there is no such file", "name that of the run")
+        raise UsageError(f"--seed-file {options.seed_file}", "there is no such file", "give the seed file of the run")
     seed = read_seed(options.seed_file)[0] if options.seed_file else None
     methods = [_method(text, originals, seed) for text in options.methods]
     options.output.mkdir(parents=True, exist_ok=True)
     if kinds:
-        methods += baselines.make(kinds, originals, Anonymizer.load(options.engines), options.output / "baselines")
+        methods += baselines.apply(kinds, originals, Anonymizer.load(options.engines), options.output / "baselines")
     if not methods:
         raise UsageError("nothing to evaluate", "no method is named", "add NAME=FOLDER or --baselines blur")
-    if twice := {m.name for m in methods if sum(m.name == other.name for other in methods) > 1} | (
-        {m.name for m in methods} & {"originals"}
-    ):
-        raise UsageError(f"method {', '.join(twice)}", "the name is taken", "give every method a name of its own")
+    counts = Counter(["originals", *(method.name for method in methods)])
+    if taken := [name for name, count in counts.items() if count > 1]:
+        raise UsageError(f"method {', '.join(taken)}", "the name is taken", "give every method a different name")
     for method in methods:
         if method.missing:
             logging.warning("%s: %d of %d originals have no image", method.name, len(method.missing), len(originals))
     study = Study(
-        originals, methods,
+        originals,
+        methods,
         Labels.read(options.labels, originals) if options.labels else None,
         read_names(options.held_out, originals) if options.held_out else None,
-        options.engines, options.output / "cache",
-    )  # fmt: skip
+        options.engines,
+        options.output / "cache",
+    )
     figures = evaluate(study, tables) | {"unreadable": broken}
     write(options.output, figures, study, options.show_originals)
 
 
 def write(folder: Path, figures: dict[str, object], study: Study, show_originals: bool) -> None:
-    """Put everything into the report's folder."""
+    """Write all files of the report."""
     (folder / "report.json").write_text(json.dumps(figures, indent=1))
-    made = charts.draw(figures, folder)
-    shown = "\n".join(f"![{path.stem}]({path.name})\n" for path in made)
-    (folder / "report.md").write_text(f"{report.render(figures)}\n{shown}")
+    images = "\n".join(f"![{path.stem}]({path.name})\n" for path in plots.draw(figures, folder))
+    (folder / "report.md").write_text(f"{report.render(figures)}\n{images}")
     page = contact_sheet.contact_sheet(study.originals, study.methods, show_originals)
     (folder / "contact-sheet.html").write_text(page, encoding="utf-8")
 
 
-def choose(option: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
-    """The names of a list with commas.
+def choose(option: str, text: str, known: Sequence[T]) -> tuple[T, ...]:
+    """The names of a comma-separated list.
 
     Raises:
-        UsageError: one is unknown.
+        UsageError: a name is not known.
     """
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in names if name not in known]:
+    by_name: dict[str, T] = {name: name for name in known}
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in by_name]:
         raise UsageError(f"{option} {text}", f"unknown: {', '.join(unknown)}", f"choose from {', '.join(known)}")
-    return names
+    return tuple(by_name[name] for name in names)
 
 
 def _method(text: str, originals: Sequence[ImageFile], seed: int | None) -> Method:
     name, equals, folder = text.partition("=")
     if not (name and equals and folder):
-        raise UsageError(text, "it is not NAME=FOLDER", "such as ours=out")
+        raise UsageError(text, "it is not NAME=FOLDER", "write it like ours=out")
     return pair(name, originals, Path(folder), seed)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point: an error that was foreseen becomes one line and an exit code."""
+    """Run the command.
+
+    Returns:
+        The exit code; an error is printed as one line.
+    """
     options = parse(arguments)
     logging.basicConfig(level=logging.WARNING, format="evaluate: %(message)s")
     try:
         with logging_redirect_tqdm():
             run(options)
     except AnonError as error:
-        print(f"evaluate: error: {error}", file=sys.stderr)
-        return error.exit_code
+        return print_error(error, "evaluate")
     except OSError as error:
-        print(
-            f"evaluate: error: {options.output}: {error.strerror}; choose a folder that can be written", file=sys.stderr
-        )
-        return 1
+        why = error.strerror or str(error)
+        return print_error(OutputError(str(options.output), why, "choose a folder that can be written"), "evaluate")
     print(options.output / "report.md")
     return 0
 

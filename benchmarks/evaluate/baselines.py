@@ -1,23 +1,21 @@
-"""The classic methods, for comparison: a face is blurred, pixelated or covered, and the rest of the image stays."""
+"""Classic methods as baselines: faces are blurred, pixelated or masked, and the rest of the image stays as it is."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
-from anon_runtime.faces.detection import DETECTORS, detect
 from anon_runtime.folder.writer import encode, write_file
+from anon_runtime.types import Pixels
 
 from .pairs import ImageFile, Method
 
-Pixels = NDArray[np.uint8]
-MARGIN = 0.1  # of a box's sides, added on each side: detectors' boxes end at chin and hairline
-NO_FACE = "no face was found, so nothing was written"
+# Share of a box's width and height that is added on each side, because detected boxes end at chin and hairline.
+MARGIN = 0.1
+NO_FACE = "no face was found, so no image was written"
 
 
 def blur(face: Image.Image, share: float) -> Image.Image:
@@ -26,18 +24,19 @@ def blur(face: Image.Image, share: float) -> Image.Image:
 
 
 def pixelate(face: Image.Image, blocks: int) -> Image.Image:
-    """So many blocks along the shorter side, each of its mean colour."""
+    """Blocks of one colour, their mean; ``blocks`` is their number along the shorter side."""
     scale = blocks / min(face.size)
-    small = tuple(max(1, round(side * scale)) for side in face.size)
+    small = max(1, round(face.width * scale)), max(1, round(face.height * scale))
     return face.resize(small, Image.Resampling.BOX).resize(face.size, Image.Resampling.NEAREST)
 
 
 def mask(face: Image.Image) -> Image.Image:
-    """Nothing but grey."""
+    """A grey area."""
     return Image.new("RGB", face.size, (128, 128, 128))
 
 
 Hide = Callable[[Image.Image], Image.Image]
+Box = tuple[float, float, float, float]
 BASELINES: dict[str, Mapping[str, Hide]] = {
     "blur": {"blur, weak": lambda face: blur(face, 1 / 24), "blur, strong": lambda face: blur(face, 1 / 8)},
     "pixelate": {"pixelate, weak": lambda face: pixelate(face, 16), "pixelate, strong": lambda face: pixelate(face, 8)},
@@ -45,8 +44,8 @@ BASELINES: dict[str, Mapping[str, Hide]] = {
 }
 
 
-def hide_faces(image: Pixels, boxes: Sequence[tuple[float, ...]], hide: Hide) -> Image.Image:
-    """An image whose faces, x, y, width and height with a margin, are hidden."""
+def hide_faces(image: Pixels, boxes: Sequence[Box], hide: Hide) -> Image.Image:
+    """An image whose faces are hidden; a box is x, y, width and height, and `MARGIN` is added."""
     canvas = Image.fromarray(image)
     for x, y, width, height in boxes:
         left, top = max(0, int(x - MARGIN * width)), max(0, int(y - MARGIN * height))
@@ -56,21 +55,26 @@ def hide_faces(image: Pixels, boxes: Sequence[tuple[float, ...]], hide: Hide) ->
     return canvas
 
 
-def make(kinds: Sequence[str], originals: Sequence[ImageFile], anonymizer: Anonymizer, folder: Path) -> list[Method]:
-    """Apply the methods of some kinds to all faces that the bundle's detector finds; writes PNG files.
+def apply(kinds: Sequence[str], originals: Sequence[ImageFile], anonymizer: Anonymizer, folder: Path) -> list[Method]:
+    """Apply baselines to all faces that the bundle's detector finds, and write PNG files.
 
-    An original without a face gives no image: what is not found cannot be hidden.
+    No image is written for an original without a face, because a face that is not found cannot be hidden.
+
+    Args:
+        kinds: keys of `BASELINES`.
+        originals: the photos.
+        anonymizer: whose face detector is used.
+        folder: for the images.
 
     Raises:
-        UsageError: no face is found in any.
+        UsageError: no face is found in any original.
     """
     hides = {name: hide for kind in kinds for name, hide in BASELINES[kind].items()}
     pairs: dict[str, dict[int, ImageFile]] = {name: {} for name in hides}
     missing: dict[str, str] = {}
-    engine, detector = anonymizer.engine("face_detector"), DETECTORS[anonymizer.bundle.spec("face_detector").signature]
     for index, original in enumerate(tqdm(originals, desc="baselines", unit="image", disable=not hides)):
         image = original.pixels()
-        boxes = [face.box for face in detect(engine, detector, [image])[0]]
+        boxes = [face.box for face in anonymizer.reader.detect([image])[0]]
         if not boxes:
             missing[original.name] = NO_FACE
             continue
@@ -80,5 +84,5 @@ def make(kinds: Sequence[str], originals: Sequence[ImageFile], anonymizer: Anony
             pairs[name][index] = ImageFile(original.name, path)
     if hides and len(missing) == len(originals):
         why = f"no face was found in any of {len(originals)} originals"
-        raise UsageError(f"--baselines {','.join(kinds)}", why, "give photos of faces, or leave it out")
+        raise UsageError(f"--baselines {','.join(kinds)}", why, "give photos of faces, or leave --baselines out")
     return [Method(name, pairs[name], missing) for name in hides]

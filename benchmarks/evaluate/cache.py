@@ -1,4 +1,4 @@
-"""What networks said of images, kept on disk by the images' content, so that no image is worked on twice."""
+"""A cache of network outputs on disk, by the content of the images."""
 
 import io
 import zipfile
@@ -8,23 +8,23 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anon_runtime.folder.writer import write_file
 
-Vector = NDArray[np.floating[Any]]
-EVERY = 500  # new entries after which the file is written
+from .types import Vector
+
+SAVE_EVERY = 500  # new entries after which the file is written
 _VERSION = "version"
 
 
 class Cache:
-    """Arrays by key in one ``.npz`` file; written now and then, and at the end, whatever ends the work.
+    """Arrays by key in one ``.npz`` file, which is written every `SAVE_EVERY` new entries and at the end of the block.
 
-    Embeddings of faces are biometric data: the file's folder is readable by its owner only.
+    Embeddings of faces are biometric data: only the owner can read the folder of the file.
 
     Args:
-        path: of the file; one that is damaged is begun anew.
-        version: of what makes the arrays; those of another version are forgotten.
+        path: of the file; a damaged file is replaced.
+        version: of the network that computes the arrays; arrays of another version are dropped.
     """
 
     def __init__(self, path: Path, version: str = "") -> None:
@@ -40,20 +40,21 @@ class Cache:
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
                 self._arrays = {}
 
-    def get(self, key: str, make: Callable[[], Vector]) -> Vector:
-        """The array of a key, made if it is not known yet."""
+    def get(self, key: str, compute: Callable[[], Vector]) -> Vector:
+        """The array of a key; it is computed if it is not in the cache."""
         if key not in self._arrays:
-            self._arrays[key] = make()
+            self._arrays[key] = compute()
             self._new += 1
-            if self._new >= EVERY:
+            if self._new >= SAVE_EVERY:
                 self.save()
         return self._arrays[key]
 
     def save(self) -> None:
-        """Write what is new."""
+        """Write the file if there are new entries."""
         if self._new:
             buffer = io.BytesIO()
-            np.savez(buffer, **{_VERSION: np.array(self._version)}, **self._arrays)
+            arrays: dict[str, Any] = {_VERSION: np.array(self._version), **self._arrays}
+            np.savez(buffer, **arrays)
             write_file(self._path, buffer.getvalue())
             self._new = 0
 

@@ -1,4 +1,4 @@
-"""A contact sheet: every original's images by all methods side by side, in one HTML file that needs nothing else."""
+"""A contact sheet: the images of every original by all methods side by side, in one self-contained HTML file."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from .pairs import ImageFile, Method
 
-SIDE = 128
+SIDE = 128  # longest side of a thumbnail in pixels
 _STYLE = """\
 body { font: 14px sans-serif; margin: 1em; } table { border-collapse: collapse; }
 th, td { padding: 4px; text-align: center; vertical-align: middle; } th { position: sticky; top: 0; background: white; }
@@ -18,12 +18,12 @@ td.none { color: #777; width: 128px; font-size: 12px; } img { display: block; ma
 
 
 def contact_sheet(originals: Sequence[ImageFile], methods: Sequence[Method], show_originals: bool) -> str:
-    """The page; thumbnails are part of it.
+    """The HTML page, which contains the thumbnails.
 
     Args:
-        originals: rows.
-        methods: columns.
-        show_originals: whether the people's own images are on it, too; their names are shown in any case.
+        originals: one row each.
+        methods: one column each.
+        show_originals: also show the originals; their names are always shown.
     """
     return "\n".join(_page(originals, methods, show_originals))
 

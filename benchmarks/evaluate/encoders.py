@@ -1,13 +1,14 @@
-"""Identity encoders: an image of a face -> a vector that is alike for images of one person.
+"""Identity encoders: networks that give similar vectors for images of the same person.
 
-The networks, their weights and their preprocessing are the packages' own. What is written here is the protocol: a face
-that an encoder's detector does not find in an anonymized image is cropped where the face of its original is, as an
-attacker who sees where the face must be would crop it; if the original shows none either, the whole image is the
-crop. Both are counted.
+The networks, their weights and their preprocessing come from packages. This module adds the protocol of the evaluation.
+If an encoder's detector finds no face in an anonymized image, the image is cropped where the face of its original is,
+because an attacker can see where the face must be. If it finds no face in the original either, the whole image is used.
+The report counts the images without a face.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,46 +16,56 @@ from PIL import Image
 from tqdm import tqdm
 
 from anon_export.faces import Weights
+from anon_runtime.types import Pixels
 
-from .cache import Cache, Vector
+from .cache import Cache
 from .pairs import ImageFile, Method
-from .requirements import Repository, data_of, digest, loading, need, torch_home
+from .reidentification import Metric
+from .requirements import Repository, data_of, digest, loading, require, torch_home
+from .types import Mask, Vector
 
-Pixels = NDArray[np.uint8]
 Points = NDArray[np.float64]  # (k, 2): x and y as shares of the image's width and height
 
 
 class Encoder(Protocol):
-    """An identity encoder.
+    """An identity encoder."""
 
-    Attributes:
-        name: of its row.
-        version: packages and weights that an embedding depends on.
-        metric: see `identity.similarity`.
-    """
+    @property
+    def name(self) -> str:
+        """Name of the encoder's row in the report."""
+        ...
 
-    name: str
-    version: str
-    metric: str
+    @property
+    def version(self) -> str:
+        """Packages and weights that an embedding depends on."""
+        ...
+
+    @property
+    def metric(self) -> Metric:
+        """How embeddings are compared; see `reidentification.similarity`."""
+        ...
 
     def locate(self, image: Pixels) -> Points | None:
-        """Where the biggest face is; None if there is none, and no points if the whole image is looked at."""
+        """Points of the biggest face; None if no face is found, and no points if the encoder uses whole images."""
+        ...
 
     def embed(self, image: Pixels, points: Points | None) -> Vector:
-        """The vector (d,) of a face; of the whole image where there are no points."""
+        """The embedding (d,) of a face, or of the whole image where ``points`` is None."""
+        ...
 
 
 class Dlib:
-    """dlib's ResNet on faces that its own detector and five landmarks align (King, 2017); weights in the public domain.
+    """dlib's ResNet on faces that are aligned by dlib's detector and five landmarks (King, 2017).
 
-    The networks are those of the package face-recognition-models, which cannot be imported with a current setuptools;
-    its files are found without.
+    The weights are in the public domain and come with the package face-recognition-models. Its files are read directly,
+    because the package cannot be imported with a current setuptools.
     """
 
-    name, metric = "dlib ResNet", "euclidean"
+    name = "dlib ResNet"
+    metric: Metric = "euclidean"
 
     def __init__(self) -> None:
-        packages, _ = need(self.name, "dlib-bin", "face-recognition-models")
+        packages, _ = require(self.name, "dlib-bin", "face-recognition-models")
         import dlib
 
         folder = "face_recognition_models", "models"
@@ -67,8 +78,8 @@ class Dlib:
             self._network = dlib.face_recognition_model_v1(str(network))
 
     def locate(self, image: Pixels) -> Points | None:
-        """Corners of the box and five landmarks; images are doubled first, so that faces of 40 pixels are found."""
-        image = np.ascontiguousarray(image)  # dlib takes no other
+        """Corners of the box and five landmarks; the image is doubled in size, so that faces of 40 pixels are found."""
+        image = np.ascontiguousarray(image)  # dlib needs it
         boxes = self._detector(image, 1)
         if not boxes:
             return None
@@ -78,7 +89,7 @@ class Dlib:
         return np.array(points, np.float64) / image.shape[1::-1]
 
     def embed(self, image: Pixels, points: Points | None) -> Vector:
-        """128 numbers; the same person is closer than 0.6."""
+        """128 numbers; two images of the same person have a distance below 0.6."""
         if points is None:
             chip = np.asarray(Image.fromarray(image).resize((150, 150), Image.Resampling.BILINEAR))
             return np.array(self._network.compute_face_descriptor(chip))
@@ -93,14 +104,15 @@ class Dlib:
 class Clip:
     """CLIP ViT-B/32 (Radford et al., 2021) on whole images, as transformers loads it."""
 
-    name, metric = "CLIP ViT-B/32", "cosine"
+    name = "CLIP ViT-B/32"
+    metric: Metric = "cosine"
     repository = Repository(
         "openai/clip-vit-base-patch32",
         (("config.json",), ("preprocessor_config.json",), ("pytorch_model.bin", "model.safetensors")),
     )
 
     def __init__(self) -> None:
-        packages, paths = need(self.name, "transformers", repository=self.repository)
+        packages, paths = require(self.name, "transformers", repository=self.repository)
         from transformers import CLIPImageProcessor, CLIPModel
 
         self.version = f"{packages} {digest(*paths)}"
@@ -109,7 +121,7 @@ class Clip:
             self._model: Any = CLIPModel.from_pretrained(paths[0].parent).eval()
 
     def locate(self, image: Pixels) -> Points:
-        """Nothing is looked for."""
+        """No points, because the whole image is used."""
         return np.empty((0, 2))
 
     def embed(self, image: Pixels, points: Points | None) -> Vector:
@@ -125,10 +137,14 @@ _FACENET = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9
 
 
 class FaceNet:
-    """FaceNet's Inception-ResNet (Schroff et al., 2015) on crops of MTCNN, both of the package facenet-pytorch."""
+    """FaceNet's Inception-ResNet (Schroff et al., 2015) on faces that MTCNN crops, by the package facenet-pytorch.
 
-    metric = "cosine"
-    trained = {
+    Args:
+        data: data set that the network was trained on, a key of `trained`.
+    """
+
+    metric: Metric = "cosine"
+    trained: ClassVar[Mapping[str, tuple[str, int]]] = {  # file and size in MB
         "VGGFace2": ("20180402-114759-vggface2.pt", 107),
         "CASIA-WebFace": ("20180408-102900-casia-webface.pt", 111),
     }
@@ -137,7 +153,7 @@ class FaceNet:
         self.name = f"FaceNet, {data}"
         name, megabytes = self.trained[data]
         weights = Weights((name,), megabytes, _FACENET, lambda: torch_home() / "checkpoints")
-        packages, (path,) = need(self.name, "facenet-pytorch", weights=[weights])
+        packages, (path,) = require(self.name, "facenet-pytorch", weights=[weights])
         from facenet_pytorch import MTCNN, InceptionResnetV1, extract_face, fixed_image_standardization
 
         self.version = f"{packages} {digest(path)}"
@@ -163,52 +179,56 @@ class FaceNet:
 
 ENCODERS: dict[str, Callable[[], Encoder]] = {
     "CLIP ViT-B/32": Clip,
-    "FaceNet, VGGFace2": lambda: FaceNet("VGGFace2"),
-    "FaceNet, CASIA-WebFace": lambda: FaceNet("CASIA-WebFace"),
+    "FaceNet, VGGFace2": partial(FaceNet, "VGGFace2"),
+    "FaceNet, CASIA-WebFace": partial(FaceNet, "CASIA-WebFace"),
     "dlib ResNet": Dlib,
 }
 
 
 class Embedded(NamedTuple):
-    """Vectors (n, d), and which of the n images show no face to the encoder's detector."""
+    """Embeddings (n, d), and in which of the n images the encoder's detector finds no face."""
 
     vectors: Vector
-    faceless: NDArray[np.bool_]
+    faceless: Mask
 
 
 class Embedder:
-    """Embeds images, each once: what an encoder said of an image is kept in a cache."""
+    """Embeds images, with a cache of the embeddings."""
 
     def __init__(self, encoder: Encoder, cache: Cache) -> None:
         self._encoder, self._cache = encoder, cache
 
     def originals(self, images: Sequence[ImageFile]) -> Embedded:
-        """The gallery."""
+        """Embeddings of the gallery."""
         return self._embed([(image, None) for image in images], "originals")
 
     def method(self, originals: Sequence[ImageFile], method: Method) -> Embedded:
-        """The queries, in the order of the method's pairs."""
+        """Embeddings of the queries, in the order of the method's pairs."""
         return self._embed([(image, originals[i]) for i, image in method.pairs.items()], method.name)
 
     def _embed(self, images: Sequence[tuple[ImageFile, ImageFile | None]], what: str) -> Embedded:
-        vectors, faceless = [], []
+        vectors: list[Vector] = []
+        faceless: list[bool] = []
         for image, original in tqdm(images, desc=f"{self._encoder.name}: {what}", unit="image"):
             points = self._locate(image)
             faceless.append(points is None)
             key = image.digest
             if points is None and original is not None:
                 points, key = self._locate(original), f"{image.digest} {original.digest}"
-            vectors.append(self._cache.get(key, lambda p=image, at=points: self._encoder.embed(p.pixels(), at)))
+            vectors.append(self._cache.get(key, partial(self._embed_image, image, points)))
         self._cache.save()
         return Embedded(np.stack(vectors), np.array(faceless, bool))
 
+    def _embed_image(self, image: ImageFile, points: Points | None) -> Vector:
+        return self._encoder.embed(image.pixels(), points)
+
     def _locate(self, image: ImageFile) -> Points | None:
-        """NaN in the cache stands for no face, as an array without points says that none is looked for."""
+        """The points of the biggest face; the cache holds NaN where no face is found."""
         nowhere = np.full((1, 2), np.nan)
 
         def find() -> Points:
             points = self._encoder.locate(image.pixels())
             return nowhere if points is None else points
 
-        points = self._cache.get(f"face {image.digest}", find)
+        points = np.asarray(self._cache.get(f"face {image.digest}", find), np.float64)
         return None if np.isnan(points).any() else points

@@ -1,6 +1,6 @@
-"""The evaluation: originals, methods and networks in, one dictionary of figures out.
+"""The evaluation: it computes a dictionary of figures from originals, methods and networks.
 
-Whatever a row lacks, a package or a file of weights, is written where its figures would be; the others are computed.
+Where a package or a file of weights is missing, the dictionary holds a message in place of the figures of that row.
 """
 
 import logging
@@ -8,24 +8,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import AnonError
 
-from ..scores import FEWEST
-from . import anonymity, identity, quality, utility
-from .cache import Cache, Vector
-from .encoders import ENCODERS, Embedder
-from .labels import HELD_OUT, Labels, Mask, age_bands, make_groups
+from ..metrics import FEWEST
+from . import k_anonymity, quality, reidentification, utility
+from .cache import Cache
+from .encoders import ENCODERS, Embedder, Encoder
+from .labels import HELD_OUT, Labels, age_bands, make_groups
 from .pairs import ImageFile, Method
-from .predictors import DeepFaceDemography, FaceEngines, HSEmotion, Predictor, Reader
+from .predictors import DeepFaceDemography, FaceEngines, HSEmotion, Reader
 from .requirements import MissingError
+from .types import Figures, Mask, Vector
 
-TABLES = ("reid", "utility", "quality", "attributes")
-Figures = dict[str, Any]
+Table = Literal["reid", "utility", "quality", "attributes"]
+TABLES: tuple[Table, ...] = get_args(Table)
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
@@ -35,12 +36,12 @@ class Study:
     """What is evaluated.
 
     Attributes:
-        originals: all of them; the gallery.
-        methods: the anonymizers' images.
-        labels: of the originals, if there are any.
-        held_out: originals that the networks were not trained on, if that is known.
-        engines: the bundle whose face engines read images.
-        cache: folder of what networks said.
+        originals: all originals, which are the gallery.
+        methods: images of the anonymizers.
+        labels: of the originals; None without labels.
+        held_out: (n,), originals that the networks were not trained on; None if that is not known.
+        engines: folder of the bundle whose face engines read images.
+        cache: folder for the outputs of networks.
     """
 
     originals: Sequence[ImageFile]
@@ -55,23 +56,23 @@ class Study:
         """The bundle's face engines.
 
         Raises:
-            MissingError: there is no such bundle, or it has none.
+            MissingError: there is no such bundle, or it has no face engines.
         """
         try:
             anonymizer = Anonymizer.load(self.engines)
-            anonymizer.engine("face_attributes")
+            anonymizer.engines["face_attributes"]
         except AnonError as error:
             raise MissingError("face engines", f"missing: {error}", "name a bundle with --engines") from None
         return Reader(FaceEngines(anonymizer), Cache(self.cache / "readings.npz"))
 
     @cached_property
     def reading(self) -> Vector:
-        """What the face engines read from the originals."""
-        return self.reader.engines(self.originals, "originals")
+        """Readings (n, k) of the originals by the face engines."""
+        return self.reader.read(self.originals, "originals")
 
     @cached_property
     def truth(self) -> utility.Truth:
-        """Labels, and where there are none what was read from the originals; nothing without both."""
+        """Labels, or readings where there are no labels; everything is unknown without both."""
         try:
             reading = self.reading
         except MissingError:
@@ -80,34 +81,41 @@ class Study:
 
     @cached_property
     def groups(self) -> dict[str, Mask]:
-        """Masks over the originals."""
+        """Masks (n,) over the originals by group."""
         groups = make_groups(self.truth.ethnicity, self.truth.sex, self.truth.age)
         if self.held_out is not None:
             groups = {HELD_OUT: self.held_out, "not held out": ~self.held_out} | groups
         return groups
 
 
-def evaluate(study: Study, tables: Sequence[str]) -> Figures:
-    """All figures of some tables; see the module's ``evaluate_...`` for each."""
-    parts: Mapping[str, Callable[[Study], Figures]] = {
-        "reid": evaluate_identity, "utility": evaluate_utility, "quality": evaluate_quality,
-        "attributes": evaluate_anonymity,
-    }  # fmt: skip
+def evaluate(study: Study, tables: Sequence[Table]) -> Figures:
+    """The figures of some tables; see the functions ``evaluate_...``."""
+    parts: Mapping[Table, Callable[[Study], Figures]] = {
+        "reid": evaluate_reidentification,
+        "utility": evaluate_utility,
+        "quality": evaluate_quality,
+        "attributes": evaluate_k_anonymity,
+    }
     found: Figures = {
         "originals": len(study.originals),
         "methods": {
-            m.name: {"pairs": len(m.pairs), "missing": len(m.missing), "reasons": m.reasons, "extra": m.extra,
-                     "names": sorted(m.missing)}
-            for m in study.methods
+            method.name: {
+                "pairs": len(method.pairs),
+                "missing": len(method.missing),
+                "reasons": method.reasons,
+                "extra": method.extra,
+                "names": sorted(method.missing),
+            }
+            for method in study.methods
         },
         "groups": {name: int(mask.sum()) for name, mask in study.groups.items()},
         "labelled": sorted(study.truth.labelled),
-    }  # fmt: skip
-    return found | {table: parts[table](study) for table in tables}
+    }
+    return found | {str(table): parts[table](study) for table in tables}
 
 
 def attempt(make: Callable[[], T]) -> T | Figures:
-    """What a row is made of, or what it lacks, which is told at once."""
+    """What a row needs, or figures with a message about what is missing; the message is also logged."""
     try:
         return make()
     except MissingError as error:
@@ -116,52 +124,51 @@ def attempt(make: Callable[[], T]) -> T | Figures:
 
 
 def _masks(study: Study, method: Method) -> dict[str, Mask]:
-    """Which of a method's images are in each group that has enough of them."""
+    """Masks over a method's images, for groups with at least `FEWEST` of them."""
     own = np.array(list(method.pairs))
     masks = {name: mask[own] for name, mask in study.groups.items()}
     return {name: mask for name, mask in masks.items() if mask.sum() >= FEWEST}
 
 
-def evaluate_identity(study: Study) -> Figures:
+def evaluate_reidentification(study: Study) -> Figures:
     """Table I: re-identification by every encoder."""
     truth, known = study.truth, "guessing, ethnicity, sex and age band known"
     cells = list(zip(truth.ethnicity, truth.sex, age_bands(truth.age), strict=True))
-    guesses = {"guessing": identity.chance(len(cells)), known: identity.chance_within(cells)}
+    guesses = {"guessing": reidentification.chance(len(cells)), known: reidentification.chance_within(cells)}
     if study.held_out is not None:
-        guesses[f"{known} ({HELD_OUT})"] = identity.chance_within(cells, study.held_out)
+        guesses[f"{known} ({HELD_OUT})"] = reidentification.chance_within(cells, study.held_out)
     found: Figures = {"chance": guesses}
     for name, make in ENCODERS.items():
         encoder = attempt(make)
-        if isinstance(encoder, dict):
-            found[name] = encoder
-            continue
-        with Cache(study.cache / f"{name.replace(' ', '-').replace('/', '')}.npz", encoder.version) as cache:
-            embedder = Embedder(encoder, cache)
-            gallery = embedder.originals(study.originals)
-            rows = {}
-            for method in study.methods:
-                queries = embedder.method(study.originals, method)
-                ranking = identity.rank(queries.vectors, gallery.vectors, list(method.pairs), encoder.metric)
-                rows[method.name] = {
-                    "no face": int(queries.faceless.sum()),
-                    "all": _plain(identity.figures(ranking)),
-                    "groups": {
-                        group: _plain(identity.figures(ranking.of(mask)))
-                        for group, mask in _masks(study, method).items()
-                    },
-                    "cmc": {
-                        name: identity.cmc(ranking.of(mask))
-                        for name, mask in {"all": np.ones(len(ranking.same), bool), **_masks(study, method)}.items()
-                        if name in ("all", HELD_OUT)
-                    },
-                    "same": np.histogram(np.clip(ranking.same, -1, 1), identity.BINS)[0].tolist(),
-                    "different": ranking.different.tolist(),
-                }
-        found[name] = {"metric": encoder.metric, "no face": int(gallery.faceless.sum()), "methods": rows}
+        found[name] = encoder if isinstance(encoder, dict) else _evaluate_encoder(study, name, encoder)
     return found
 
 
-def _plain(intervals: Mapping[str, identity.Interval]) -> Figures:
+def _evaluate_encoder(study: Study, name: str, encoder: Encoder) -> Figures:
+    rows: Figures = {}
+    with Cache(study.cache / f"{name.replace(' ', '-').replace('/', '')}.npz", encoder.version) as cache:
+        embedder = Embedder(encoder, cache)
+        gallery = embedder.originals(study.originals)
+        for method in study.methods:
+            queries = embedder.method(study.originals, method)
+            ranking = reidentification.rank(queries.vectors, gallery.vectors, list(method.pairs), encoder.metric)
+            masks = _masks(study, method)
+            rows[method.name] = {
+                "no face": int(queries.faceless.sum()),
+                "all": _as_dicts(reidentification.figures(ranking)),
+                "groups": {
+                    group: _as_dicts(reidentification.figures(ranking.of(mask))) for group, mask in masks.items()
+                },
+                "cmc": {"all": reidentification.cmc(ranking)},
+                "same": np.histogram(np.clip(ranking.same, -1, 1), reidentification.BINS)[0].tolist(),
+                "different": ranking.different.tolist(),
+            }
+            if HELD_OUT in masks:
+                rows[method.name]["cmc"][HELD_OUT] = reidentification.cmc(ranking.of(masks[HELD_OUT]))
+    return {"metric": encoder.metric, "no face": int(gallery.faceless.sum()), "methods": rows}
+
+
+def _as_dicts(intervals: Mapping[str, reidentification.Interval]) -> Figures:
     return {name: asdict(interval) for name, interval in intervals.items()}
 
 
@@ -170,53 +177,64 @@ def evaluate_utility(study: Study) -> Figures:
     reader = attempt(lambda: study.reader)
     if isinstance(reader, dict):
         return dict.fromkeys(("face engines", DeepFaceDemography.name, HSEmotion.name), reader)
+    return {
+        "inner": utility.INNER,
+        "outer": utility.OUTER,
+        "face engines": _utility_rows(
+            study,
+            lambda method: reader.read(list(method.pairs.values()), method.name),
+            lambda own, reading, mask: utility.from_engines(study.truth, own, reading, mask),
+        ),
+        DeepFaceDemography.name: _evaluate_deepface(study, reader),
+        HSEmotion.name: _evaluate_hsemotion(study, reader),
+    }
+
+
+def _utility_rows(
+    study: Study,
+    read: Callable[[Method], Vector],
+    score: Callable[[Sequence[int], Vector, Mask], Figures],
+) -> Figures:
+    """Figures by method, of all images and by group."""
     methods = [*study.methods]
-    if study.labels is not None:  # what the predictors themselves get wrong
+    if study.labels is not None:  # the figures of the originals show the errors of the predictor itself
         methods.insert(0, Method("originals", dict(enumerate(study.originals))))
-    found: Figures = {"inner": utility.INNER, "outer": utility.OUTER}
+    rows: Figures = {}
+    for method in methods:
+        reading, own = read(method), list(method.pairs)
+        rows[method.name] = {
+            "no face": int(np.isnan(reading).any(axis=1).sum()),
+            "all": score(own, reading, np.ones(len(own), bool)),
+            "groups": {group: score(own, reading, mask) for group, mask in _masks(study, method).items()},
+        }
+    return rows
 
-    def rows(read: Callable[[Method], Vector], score: Callable[[Sequence[int], Vector, Mask], Figures]) -> Figures:
-        made = {}
-        for method in methods:
-            reading, own = read(method), list(method.pairs)
-            made[method.name] = {
-                "no face": int(np.isnan(reading).any(axis=1).sum()),
-                "all": score(own, reading, np.ones(len(own), bool)),
-                "groups": {group: score(own, reading, mask) for group, mask in _masks(study, method).items()},
-            }
-        return made
 
-    found["face engines"] = rows(
-        lambda method: reader.engines(list(method.pairs.values()), method.name),
-        lambda own, reading, mask: utility.from_engines(study.truth, own, reading, mask),
+def _evaluate_deepface(study: Study, reader: Reader) -> Figures:
+    predictor = attempt(DeepFaceDemography)
+    if isinstance(predictor, dict):
+        return predictor
+    reading = reader.read_with(predictor, study.originals, "originals")
+    emotions = utility.true_emotions(predictor.emotions, study.labels, reading)
+    return _utility_rows(
+        study,
+        lambda method: reader.read_with(predictor, list(method.pairs.values()), method.name),
+        lambda own, made, mask: utility.from_deepface(study.truth, emotions, own, made, mask),
     )
 
-    def others(predictor: Predictor) -> tuple[Vector, Callable[[Method], Vector]]:
-        return (
-            reader.others(predictor, study.originals, "originals"),
-            lambda method: reader.others(predictor, list(method.pairs.values()), method.name),
-        )
 
-    deepface = attempt(DeepFaceDemography)
-    if isinstance(deepface, dict):
-        found[DeepFaceDemography.name] = deepface
-    else:
-        reading, read = others(deepface)
-        emotions = utility.true_emotions(deepface.emotions, study.labels, reading)
-        found[deepface.name] = rows(
-            read, lambda own, made, mask: utility.from_deepface(study.truth, emotions, own, made, mask)
-        )
-    hsemotion = attempt(HSEmotion)
-    if isinstance(hsemotion, dict):
-        found[HSEmotion.name] = hsemotion
-    else:
-        reading, read = others(hsemotion)
-        felt = utility.true_emotions(hsemotion.emotions, study.labels, reading)
-        valence = utility.true_valence(study.labels, reading)
-        found[hsemotion.name] = rows(
-            read, lambda own, made, mask: utility.from_hsemotion(felt, valence, own, made, mask)
-        )
-    return found
+def _evaluate_hsemotion(study: Study, reader: Reader) -> Figures:
+    predictor = attempt(HSEmotion)
+    if isinstance(predictor, dict):
+        return predictor
+    reading = reader.read_with(predictor, study.originals, "originals")
+    emotions = utility.true_emotions(predictor.emotions, study.labels, reading)
+    valence = utility.true_valence(study.labels, reading)
+    return _utility_rows(
+        study,
+        lambda method: reader.read_with(predictor, list(method.pairs.values()), method.name),
+        lambda own, made, mask: utility.from_hsemotion(emotions, valence, own, made, mask),
+    )
 
 
 def evaluate_quality(study: Study) -> Figures:
@@ -230,25 +248,27 @@ def evaluate_quality(study: Study) -> Figures:
         with Cache(study.cache / f"{name.replace(' ', '-')}.npz", network.version) as cache:
             found[name] = quality.measure_fid(network, cache, study.originals, study.methods, study.groups)
     dna = attempt(quality.VisualDna)
-    found[quality.VisualDna.name] = (
-        dna if isinstance(dna, dict) else quality.measure_dna(dna, study.originals, study.methods, study.groups)
-    )
+    if not isinstance(dna, dict):
+        dna = quality.measure_dna(dna, study.originals, study.methods, study.groups)
+    found[quality.VisualDna.name] = dna
     return found
 
 
-def evaluate_anonymity(study: Study) -> Figures:
-    """Attribute k-anonymity of what the face engines read from the originals."""
+def evaluate_k_anonymity(study: Study) -> Figures:
+    """k-anonymity of the prompts for what the face engines read from the originals."""
     reading = attempt(lambda: study.reading)
     if isinstance(reading, dict):
         return reading
-    people = anonymity.as_attributes(reading)
-    rounded = [anonymity.in_decades(person) for person in people]
+    people = k_anonymity.as_attributes(reading)
+    rounded = [k_anonymity.in_decades(person) for person in people]
     found: Figures = {"no face": len(reading) - len(people)}
     for name, some in (("age", people), ("decade", rounded)):
         found[name] = {
-            "as it is": asdict(anonymity.count(some)),
-            "ignore": [[attribute, asdict(left)] for attribute, left in anonymity.best_to_ignore(some)],
+            "as it is": asdict(k_anonymity.count(some)),
+            "ignore": [[attribute, asdict(left)] for attribute, left in k_anonymity.best_to_ignore(some)],
         }
     seen = ~np.isnan(reading).any(axis=1)
-    found["groups"] = {group: asdict(anonymity.count(people, among=mask[seen])) for group, mask in study.groups.items()}
+    found["groups"] = {
+        group: asdict(k_anonymity.count(people, among=mask[seen])) for group, mask in study.groups.items()
+    }
     return found

@@ -1,4 +1,4 @@
-"""Which anonymized image belongs to which original."""
+"""Pairs of originals and anonymized images."""
 
 import hashlib
 import json
@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from anon_runtime.errors import PhotoError, UsageError
@@ -18,8 +16,9 @@ from anon_runtime.faces.decoding import read_file, read_photo
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.identity import identify
 from anon_runtime.folder.journal import NAME as JOURNAL
+from anon_runtime.types import Pixels
 
-SIDE = 1024  # longest side in pixels that anything here looks at: CelebA-HQ's
+SIDE = 1024  # longest side of an image in pixels, as in CelebA-HQ; larger images are scaled down
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class ImageFile:
     """An image file.
 
     Attributes:
-        name: its path in its folder, without the ending.
+        name: its path relative to the folder of images, without the extension.
         path: of the file.
     """
 
@@ -36,14 +35,14 @@ class ImageFile:
 
     @cached_property
     def digest(self) -> str:
-        """Of the file's content, 128 bits in hexadecimal digits."""
+        """The first 128 bits of the SHA-256 of the file, in hexadecimal digits."""
         return hashlib.sha256(read_file(self.path)).hexdigest()[:32]
 
-    def pixels(self) -> NDArray[np.uint8]:
-        """Upright, uint8 (height, width, 3), RGB; images larger than `SIDE` are scaled down to it.
+    def pixels(self) -> Pixels:
+        """The upright image, uint8 (height, width, 3), RGB; at most `SIDE` pixels long and wide.
 
         Raises:
-            PhotoError: it cannot be read.
+            PhotoError: the file cannot be read.
         """
         photo = read_photo(self.path)
         if max(photo.shape[:2]) <= SIDE:
@@ -55,13 +54,13 @@ class ImageFile:
 
 @dataclass(frozen=True)
 class Method:
-    """What one anonymizer made of the originals.
+    """The images of one anonymizer.
 
     Attributes:
         name: of the anonymizer.
-        pairs: index of an original -> its anonymized image.
-        missing: name of an original without one -> the reason.
-        extra: images that belong to no original.
+        pairs: anonymized images by the index of their original.
+        missing: reasons by the name of an original that has no anonymized image.
+        extra: number of images that belong to no original.
     """
 
     name: str
@@ -71,15 +70,15 @@ class Method:
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many originals have no image, by reason."""
+        """Numbers of originals without an image, by reason."""
         return dict(Counter(self.missing.values()))
 
 
 def find_images(folder: Path) -> tuple[list[ImageFile], dict[str, str]]:
-    """Images of a folder and of all folders in it that can be read, and why the others cannot.
+    """The images of a folder and its subfolders that can be read, and the reasons why others cannot, by name.
 
     Raises:
-        UsageError: there is none, or two differ in nothing but their ending.
+        UsageError: there is no such folder, or two images differ only in their extension.
     """
     if not folder.is_dir():
         raise UsageError(f"folder {folder}", "there is no such folder", "check the path")
@@ -87,9 +86,9 @@ def find_images(folder: Path) -> tuple[list[ImageFile], dict[str, str]]:
     for photo in find_photos([folder], recursive=True):
         name = photo.name.with_suffix("").as_posix()
         if name in found:
-            why = f"{found[name].path.name} and {photo.name.name} have one name"
-            raise UsageError(f"folder {folder}", why, "images are paired by name without ending: rename one of them")
-        found[name] = ImageFile(name, photo.path)
+            why = f"{found[name].path.name} and {photo.name.name} have the same name"
+            raise UsageError(f"folder {folder}", why, "images are paired by name without extension: rename one of them")
+        found[name] = ImageFile(name, folder / photo.name)
     broken = {}
     for image in found.values():
         try:
@@ -100,16 +99,16 @@ def find_images(folder: Path) -> tuple[list[ImageFile], dict[str, str]]:
 
 
 def pair(name: str, originals: Sequence[ImageFile], folder: Path, seed: int | None = None) -> Method:
-    """Pair originals with the images of a folder: by the journal of ``anon-run`` if it has one, else by name.
+    """Pair originals with the images of a folder, by the journal of ``anon-run`` if the folder has one, else by name.
 
     Args:
         name: of the method.
         originals: the photos.
-        folder: with the images.
-        seed: of the run, without which pseudonyms cannot be traced back to photos.
+        folder: with the anonymized images.
+        seed: of the run; pseudonyms can only be traced back to photos with it.
 
     Raises:
-        UsageError: the folder holds no image, none of an original, or a journal that is none or hides names.
+        UsageError: no image belongs to an original, or the journal is damaged or hides names and there is no seed.
     """
     images, broken = find_images(folder)
     by_name = {image.name: image for image in images}
@@ -117,24 +116,32 @@ def pair(name: str, originals: Sequence[ImageFile], folder: Path, seed: int | No
     links = Links.read(journal, seed) if journal.is_file() else None
     pairs, missing = {}, {}
     for index, original in enumerate(originals):
-        told = original.name if links is None else links.output(original)
-        if told in by_name:
-            pairs[index] = by_name[told]
-        elif told in broken:
-            missing[original.name] = f"its image cannot be read: {broken[told]}"
+        output = original.name if links is None else links.output(original)
+        if output in by_name:
+            pairs[index] = by_name[output]
+        elif output in broken:
+            missing[original.name] = f"its image cannot be read: {broken[output]}"
         else:
             missing[original.name] = (links and links.failure(original)) or "there is no image of it"
     if not pairs:
         why = f"none of its {len(images)} images belongs to an original such as {originals[0].path.name}"
         raise UsageError(
-            f"{name}={folder}", why, "pair by the same names, whatever the ending, or by anon-run's journal"
+            f"{name}={folder}",
+            why,
+            "use the same names for images and originals, or keep anon-run's journal",
         )
     return Method(name, pairs, missing, len({image.path for image in images} - {p.path for p in pairs.values()}))
 
 
 @dataclass(frozen=True)
 class Links:
-    """A journal of ``anon-run``: outputs, and reasons of those that have none, by the photo's name and pseudonym."""
+    """A journal of ``anon-run``.
+
+    Attributes:
+        seed: of the run, if photos are found by pseudonym; None if they are found by name.
+        outputs: names of portraits by name and pseudonym of the photo.
+        reasons: why there is no portrait, by name and pseudonym of the photo.
+    """
 
     seed: int | None
     outputs: Mapping[str, str]
@@ -142,16 +149,17 @@ class Links:
 
     @classmethod
     def read(cls, path: Path, seed: int | None) -> "Links":
-        """Read a journal, from where it was last begun anew; a line that was cut off by a kill is no line.
+        """Read a journal from its last start; an incomplete last line, which a killed run leaves, is ignored.
 
         Raises:
-            UsageError: it is no journal, or one without names, and there is no seed.
+            UsageError: the file is not a journal, or it hides names and there is no seed.
         """
         try:
             lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
             begun = max(number for number, line in enumerate(lines) if "run" in line)
             hidden = lines[begun]["run"].get("rename") == "hash"
-            outputs, reasons = {}, {}
+            outputs: dict[str, str] = {}
+            reasons: dict[str, str] = {}
             for line in lines[begun + 1 :]:
                 keys = [key for key in (_stem(line.get("input")), line["id"]) if key]
                 if line["status"] == "ok":
@@ -160,7 +168,7 @@ class Links:
                     reasons |= dict.fromkeys(keys, f"{line['status']} in the run: {line['reason'].split(';')[0]}")
         except (ValueError, KeyError, TypeError, AttributeError):
             fix = "restore the file, or delete it to pair by name"
-            raise UsageError(str(path), "this is no journal of anon-run", fix) from None
+            raise UsageError(str(path), "it is not a journal of anon-run", fix) from None
         if hidden and seed is None:
             raise UsageError(str(path), "it hides the names of photos", "give the run's --seed-file")
         return cls(seed, outputs, reasons)
@@ -170,7 +178,7 @@ class Links:
         return self._of(original, self.outputs)
 
     def failure(self, original: ImageFile) -> str | None:
-        """Why an original has none."""
+        """The reason why an original has no portrait."""
         return self._of(original, self.reasons)
 
     def _of(self, original: ImageFile, table: Mapping[str, str]) -> str | None:
@@ -179,5 +187,5 @@ class Links:
         return table.get(identify(read_file(original.path), self.seed).pseudonym)
 
 
-def _stem(name: Any) -> str:
+def _stem(name: object) -> str:
     return Path(str(name)).with_suffix("").as_posix() if name else ""

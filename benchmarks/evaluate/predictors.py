@@ -1,60 +1,66 @@
-"""What networks read from a face: attributes, ethnicity, sex, age, emotion, valence and arousal."""
+"""Predictors: networks that read attributes, ethnicity, sex, age, emotion, valence and arousal from a face."""
 
 import contextlib
 import io
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from anon_export.faces import Weights
 from anon_runtime import Anonymizer
 from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
-from anon_runtime.types import Description
+from anon_runtime.types import Description, Pixels
 
-from .cache import Cache, Vector
+from .cache import Cache
 from .pairs import ImageFile
-from .requirements import digest, loading, need
+from .requirements import digest, loading, require
+from .types import Vector
 
-Pixels = NDArray[np.uint8]
 BOX = ("x", "y", "width", "height")
 
 
 class Predictor(Protocol):
-    """Networks that read a face.
+    """Networks that read a face."""
 
-    Attributes:
-        name: of its columns.
-        version: packages and weights that a reading depends on.
-        columns: what each number of a reading is.
-    """
+    @property
+    def name(self) -> str:
+        """Name of the predictor in the report."""
+        ...
 
-    name: str
-    version: str
-    columns: tuple[str, ...]
+    @property
+    def version(self) -> str:
+        """Packages and weights that a reading depends on."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the k numbers of a reading."""
+        ...
 
     def read(self, face: Pixels) -> Vector:
         """A reading (k,) of a crop that shows a face."""
+        ...
 
 
 class FaceEngines:
-    """The bundle's face engines. They also find the face that the other predictors are shown."""
+    """The bundle's face engines. They also find the face that the other predictors read."""
 
     columns = (*CELEBA, *ETHNICITIES, "Age", *BOX)
 
     def __init__(self, anonymizer: Anonymizer) -> None:
-        self.name = f"face engines of {anonymizer.bundle.path.name}"
-        self.version = f"bundle {digest(anonymizer.bundle.path / MANIFEST)}"
+        self.name = f"face engines of {anonymizer.engines.bundle.path.name}"
+        self.version = f"bundle {digest(anonymizer.engines.bundle.path / MANIFEST)}"
         self._anonymizer = anonymizer
 
     def find(self, image: Pixels) -> Vector:
-        """A reading; NaN where no face is found."""
-        (result,) = self._anonymizer.describe_all([image])
+        """A reading (k,) of an image; NaN where no face is found."""
+        (result,) = self._anonymizer.reader.describe_all([image])
         if not isinstance(result, Description):
             return np.full(len(self.columns), np.nan)
         own = result.attributes
@@ -80,7 +86,7 @@ class DeepFaceDemography:
     def __init__(self) -> None:
         home = Path(os.getenv("DEEPFACE_HOME", str(Path.home())))
         weights = [Weights((n,), size, _DEEPFACE, lambda: home / ".deepface" / "weights") for n, size in self.files]
-        packages, paths = need(self.name, "deepface", weights=weights)
+        packages, paths = require(self.name, "deepface", weights=weights)
         os.environ.setdefault("DEEPFACE_BACKEND_ENGINE", "pytorch")
         self.version = f"{packages} {digest(*paths)}"
         with loading(self.name, *paths):
@@ -109,7 +115,7 @@ class HSEmotion:
     def __init__(self) -> None:
         address = "https://github.com/HSE-asavchenko/face-emotion-recognition/raw/main/models/affectnet_emotions/onnx"
         weights = Weights((f"{self.model}.onnx",), 16, address, lambda: Path.home() / ".hsemotion")
-        packages, (path,) = need(self.name, "hsemotion-onnx", weights=[weights])
+        packages, (path,) = require(self.name, "hsemotion-onnx", weights=[weights])
         self.version = f"{packages} {digest(path)}"
         with loading(self.name, path), contextlib.redirect_stdout(io.StringIO()):
             from hsemotion_onnx.facial_emotions import HSEmotionRecognizer
@@ -123,21 +129,21 @@ class HSEmotion:
 
 
 class Reader:
-    """Reads images, each once; NaN where the bundle's detector finds no face."""
+    """Reads images, with a cache of the readings; NaN where the bundle's detector finds no face."""
 
     def __init__(self, engines: FaceEngines, cache: Cache) -> None:
         self._engines, self._cache = engines, cache
 
-    def engines(self, images: Sequence[ImageFile], what: str) -> Vector:
+    def read(self, images: Sequence[ImageFile], what: str) -> Vector:
         """Readings (n, k) of the bundle's face engines."""
         bar = tqdm(images, desc=f"{self._engines.name}: {what}", unit="image")
         found = [self._find(image) for image in bar]
         self._cache.save()
         return np.stack(found) if found else np.empty((0, len(self._engines.columns)))
 
-    def others(self, predictor: Predictor, images: Sequence[ImageFile], what: str) -> Vector:
-        """Readings (n, k) of another predictor, of the face that the bundle's detector finds."""
-        rows = []
+    def read_with(self, predictor: Predictor, images: Sequence[ImageFile], what: str) -> Vector:
+        """Readings (n, k) by another predictor, of the face that the bundle's detector finds."""
+        rows: list[Vector] = []
         for image in tqdm(images, desc=f"{predictor.name}: {what}", unit="image"):
             x, y, width, height = self._find(image)[-len(BOX) :]
             if np.isnan(x):
@@ -145,10 +151,14 @@ class Reader:
                 continue
             at = slice(int(y), max(int(y) + 1, round(y + height))), slice(int(x), max(int(x) + 1, round(x + width)))
             key = f"{predictor.version} {image.digest}"
-            rows.append(self._cache.get(key, lambda p=image, at=at: predictor.read(p.pixels()[at])))
+            rows.append(self._cache.get(key, partial(_read_crop, predictor, image, at)))
         self._cache.save()
         return np.stack(rows) if rows else np.empty((0, len(predictor.columns)))
 
     def _find(self, image: ImageFile) -> Vector:
         key = f"{self._engines.version} {image.digest}"
         return self._cache.get(key, lambda: self._engines.find(image.pixels()))
+
+
+def _read_crop(predictor: Predictor, image: ImageFile, at: tuple[slice, slice]) -> Vector:
+    return predictor.read(image.pixels()[at])

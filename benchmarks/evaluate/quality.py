@@ -1,7 +1,7 @@
-"""Quality: how far the anonymized images are, as a set, from the originals (Table III).
+"""Quality: distances between the anonymized images and the originals (Table III).
 
-FID with clean-fid's resizing, and with torch-fidelity's own network as a cross-check; Visual DNA with the earth mover's
-distance, between data sets and between each image and its original. Networks and distances are the packages' own.
+FID is computed with clean-fid and, as a check, with torch-fidelity. Visual DNA is compared by the earth mover's
+distance, between the data sets and between each image and its original. Networks and distances come from packages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,32 +10,40 @@ from typing import Any, Protocol
 from unittest import mock
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from anon_export.faces import Weights
+from anon_runtime.types import Pixels
 
-from .cache import Cache, Vector
-from .identity import bootstrap
-from .labels import Mask
+from .cache import Cache
 from .pairs import ImageFile, Method
-from .requirements import Repository, digest, hub_checkpoints, loading, need
+from .reidentification import bootstrap
+from .requirements import Repository, digest, hub_checkpoints, loading, require
+from .types import Figures, Mask, Vector
 
-Pixels = NDArray[np.uint8]
-FEWEST = 50  # images of a group, below which a distance between distributions says nothing
+FEWEST = 50  # images that a group needs for a distance between distributions
 
 
 class Inception(Protocol):
-    """An Inception network and the Fréchet distance that belongs to it."""
+    """An Inception network and the Fréchet distance between its features."""
 
-    name: str
-    version: str
+    @property
+    def name(self) -> str:
+        """Name of the network's row in the report."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Packages and weights that the features depend on."""
+        ...
 
     def features(self, image: Pixels) -> Vector:
-        """Of an image, (2048,)."""
+        """The features (2048,) of an image."""
+        ...
 
     def distance(self, a: Vector, b: Vector) -> float:
-        """Between two sets of features, (n, 2048) and (m, 2048)."""
+        """The distance between two sets of features, (n, 2048) and (m, 2048)."""
+        ...
 
 
 class CleanFid:
@@ -46,7 +54,7 @@ class CleanFid:
     def __init__(self) -> None:
         address = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics"
         weights = Weights(("inception-2015-12-05.pt",), 92, address, hub_checkpoints)
-        packages, (path,) = need(self.name, "clean-fid", weights=[weights])
+        packages, (path,) = require(self.name, "clean-fid", weights=[weights])
         from cleanfid import fid
         from cleanfid.inception_torchscript import InceptionV3W
         from cleanfid.resize import build_resizer
@@ -54,7 +62,7 @@ class CleanFid:
         self.version = f"{packages} {digest(path)}"
         self._distance, self._resize = fid.fid_from_feats, build_resizer("clean")
         with loading(self.name, path):
-            # clean-fid itself would look for the file in /tmp, where anybody can put one.
+            # By default, clean-fid looks for the file in /tmp, where every user of the machine can put one.
             self._network = InceptionV3W(str(path.parent), download=False).eval()
 
     def features(self, image: Pixels) -> Vector:
@@ -78,7 +86,7 @@ class TorchFidelity:
     def __init__(self) -> None:
         address = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0"
         weights = Weights(("weights-inception-2015-12-05-6726825d.pth",), 91, address, hub_checkpoints)
-        packages, (path,) = need(self.name, "torch-fidelity", weights=[weights])
+        packages, (path,) = require(self.name, "torch-fidelity", weights=[weights])
         from torch_fidelity import metric_fid
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -110,26 +118,30 @@ def measure_fid(
     originals: Sequence[ImageFile],
     methods: Sequence[Method],
     groups: Mapping[str, Mask],
-) -> dict[str, Any]:
-    """FID of every method and group, by method; None where a group has fewer than `FEWEST` images."""
+) -> Figures:
+    """FID by method, of all images and of every group; None where a group has fewer than `FEWEST` images."""
+
+    def compute(image: ImageFile) -> Vector:
+        return network.features(image.pixels())
 
     def features(images: Sequence[ImageFile], what: str) -> Vector:
         bar = tqdm(images, desc=f"{network.name}: {what}", unit="image")
-        found = [cache.get(image.digest, lambda p=image: network.features(p.pixels())) for image in bar]
+        found = [cache.get(image.digest, partial(compute, image)) for image in bar]
         cache.save()
         return np.stack(found)
 
     gallery, found = features(originals, "originals"), {}
     for method in methods:
         own, made = np.array(list(method.pairs)), features(list(method.pairs.values()), method.name)
+        by_group: Figures = {}
+        for group, mask in tqdm(groups.items(), desc=f"{network.name}: groups of {method.name}", unit="group"):
+            chosen = mask[own]
+            by_group[group] = None
+            if chosen.sum() >= FEWEST:
+                by_group[group] = {"value": network.distance(gallery[mask], made[chosen]), "of": int(chosen.sum())}
         found[method.name] = {
             "all": {"value": network.distance(gallery, made), "of": len(made)},
-            "groups": {
-                name: {"value": network.distance(gallery[mask], made[mask[own]]), "of": int(mask[own].sum())}
-                if mask[own].sum() >= FEWEST
-                else None
-                for name, mask in tqdm(groups.items(), desc=f"{network.name}: groups of {method.name}", unit="group")
-            },
+            "groups": by_group,
         }
     return found
 
@@ -144,7 +156,7 @@ class VisualDna:
     )
 
     def __init__(self) -> None:
-        _, paths = need(self.name, "vdna", repository=self.repository)
+        _, paths = require(self.name, "vdna", repository=self.repository)
         import vdna
         from huggingface_hub import hf_hub_download
         from vdna.networks import get_feature_extractor, mugs_vit
@@ -153,18 +165,18 @@ class VisualDna:
 
         settings = ExtractionSettings(device="cpu", num_workers=0, verbose=False, n_sample_images=0)
         self._vdna, self._data, self._empty = vdna, DataSettings, get_vdna
-        local = partial(hf_hub_download, local_files_only=True)  # the package would ask the hub for newer ones
+        local = partial(hf_hub_download, local_files_only=True)  # by default, the package asks the hub for newer files
         with loading(self.name, *paths), mock.patch.object(mugs_vit, "hf_hub_download", local):
             self._network = get_feature_extractor(self.extractor, settings)
 
     def describe(self, image: Pixels) -> Any:
-        """The Visual DNA of one image: a histogram a neuron."""
+        """The Visual DNA of one image: one histogram for each neuron."""
         dna = self._empty(self.distribution)
         dna.fill_vdna(self._network, self._data(source=[image], shuffle_files=False))
         return dna
 
     def add(self, total: Any | None, dna: Any) -> Any:
-        """The Visual DNA of a data set is the sum of its images' histograms."""
+        """Add the histograms of an image to those of a data set, whose Visual DNA is the sum; None is an empty set."""
         if total is None:
             total = self._empty(self.distribution)
             for name in ("feature_extractor_name", "neurons_list", "device"):
@@ -176,38 +188,34 @@ class VisualDna:
         return total
 
     def distance(self, a: Any, b: Any) -> float:
-        """Earth mover's distance, the mean over all neurons."""
+        """The earth mover's distance, the mean over all neurons."""
         return float(self._vdna.EMD(a, b))
 
 
 def measure_dna(
     network: VisualDna, originals: Sequence[ImageFile], methods: Sequence[Method], groups: Mapping[str, Mask]
-) -> dict[str, Any]:
-    """Distances of every method and group, between data sets and between images and their originals, by method.
+) -> Figures:
+    """Distances by method, of all images and of every group: between data sets, and between images and originals.
 
-    Both data sets consist of the images that are paired.
+    Both data sets consist of the images that are paired. A group with fewer than `FEWEST` images gives None.
     """
     found = {}
     for method in methods:
-        totals: dict[str, list[Any]] = {name: [None, None] for name in ("all", *groups)}
-        apart, own = [], np.array(list(method.pairs))
+        masks = {"all": np.ones(len(originals), bool), **groups}
+        totals: dict[str, list[Any]] = {name: [None, None] for name in masks}
+        distances = []
         for index, image in tqdm(method.pairs.items(), desc=f"{network.name}: {method.name}", unit="pair"):
-            dnas = [network.describe(p.pixels()) for p in (originals[index], image)]
-            apart.append(network.distance(*dnas))
+            dnas = [network.describe(file.pixels()) for file in (originals[index], image)]
+            distances.append(network.distance(*dnas))
             for name, sides in totals.items():
-                if name == "all" or groups[name][index]:
+                if masks[name][index]:
                     totals[name] = [network.add(side, dna) for side, dna in zip(sides, dnas, strict=True)]
-        masks = {"all": np.ones(len(originals), bool)} | dict(groups)
-
-        def of(
-            name: str, own: NDArray[np.int64], apart: Vector, sides: Sequence[Any], mask: Mask
-        ) -> dict[str, Any] | None:
-            chosen = np.asarray(apart)[mask[own]]
-            if not len(chosen) or (name != "all" and len(chosen) < FEWEST):
-                return None
-            interval = bootstrap(chosen)
-            return {"data set": network.distance(*sides), "image": interval.value, "of": len(chosen)}
-
-        own_figures = {name: of(name, own, np.array(apart), totals[name], mask) for name, mask in masks.items()}
-        found[method.name] = {"all": own_figures.pop("all"), "groups": own_figures}
+        own: Figures = {}
+        for name, mask in masks.items():
+            chosen = np.array(distances)[mask[list(method.pairs)]]
+            own[name] = None
+            if len(chosen) >= (1 if name == "all" else FEWEST):
+                between_sets = network.distance(*totals[name])
+                own[name] = {"data set": between_sets, "image": bootstrap(chosen).value, "of": len(chosen)}
+        found[method.name] = {"all": own.pop("all"), "groups": own}
     return found

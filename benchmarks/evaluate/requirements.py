@@ -1,4 +1,4 @@
-"""Packages and weights that a row of a table needs: where they come from, and one kind of error if they are absent."""
+"""Packages and weights that a row of a table needs, and one error that names everything that is missing."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,17 @@ from typing import NamedTuple
 import torch
 
 from anon_export.faces import Weights
-from anon_runtime.backends.base import first_line
 from anon_runtime.bundle.integrity import sha256
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, first_line
 
 
 class MissingError(AnonError):
-    """A package or a file that a row needs is not on this machine; the other rows do without it."""
+    """A package or a file that a row needs is not on this machine; the other rows are computed without it."""
 
 
-TORCHVISION = {"clean-fid", "facenet-pytorch", "torch-fidelity", "vdna"}  # packages that import it
+NEED_TORCHVISION = {"clean-fid", "facenet-pytorch", "torch-fidelity", "vdna"}
 _BESIDE = "beside a torchvision that fits torch"
-# How each package is installed; facenet-pytorch asks for versions of others that are long gone, and works with newer.
+# How each package is installed. facenet-pytorch requires old versions of its dependencies, and works with newer ones.
 INSTALL = {
     "clean-fid": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
     "deepface": "pip install 'anon-engines[deepface]'",
@@ -38,7 +37,12 @@ INSTALL = {
 
 
 class Found(NamedTuple):
-    """Names and versions of packages, for keys of caches, and files in the order of the weights."""
+    """What a row needs and has.
+
+    Attributes:
+        packages: names and versions, for the version of a cache.
+        paths: of the files, in the order of the weights.
+    """
 
     packages: str
     paths: list[Path]
@@ -46,37 +50,38 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Repository:
-    """Files of a repository of the Hugging Face hub; each may have several names."""
+    """Files of a repository on the Hugging Face hub; a file may have one of several names."""
 
     name: str
     files: tuple[tuple[str, ...], ...]
 
 
-def need(row: str, *packages: str, weights: Sequence[Weights] = (), repository: Repository | None = None) -> Found:
-    """Everything that a row needs.
+def require(row: str, *packages: str, weights: Sequence[Weights] = (), repository: Repository | None = None) -> Found:
+    """Find everything that a row needs.
 
     Raises:
-        MissingError: lists all that is missing: packages and how to install them, files and where they go.
+        MissingError: names all missing packages and how to install them, and all missing files and where to put them.
     """
-    lacks = [(f"package {name}", INSTALL[name]) for name in packages if not _installed(name)]
-    if {*packages} & TORCHVISION and find_spec("torchvision") is None:
-        lacks.append(("package torchvision", "install the version that fits torch"))
+    missing = [(f"package {name}", INSTALL[name]) for name in packages if not is_installed(name)]
+    if {*packages} & NEED_TORCHVISION and find_spec("torchvision") is None:
+        missing.append(("package torchvision", "install the version that fits torch"))
     paths = [one.find() for one in weights]
     for one, path in zip(weights, paths, strict=True):
         if path is None:
             what = f"weights {one.names[0]} ({one.megabytes} MB)"
-            lacks.append((what, f"download {one.address}/{one.names[0]} and put it into {one.folder()}"))
+            missing.append((what, f"download {one.address}/{one.names[0]} and put it into {one.folder()}"))
     if repository is not None:
         stored, absent = _stored(repository)
         paths += stored
-        lacks += absent
-    if lacks:
-        whats, fixes = zip(*lacks, strict=True)
+        missing += absent
+    if missing:
+        whats, fixes = zip(*missing, strict=True)
         raise MissingError(row, f"missing: {', '.join(whats)}", "; ".join(dict.fromkeys(fixes)))
     return Found(" ".join(f"{name} {version(name)}" for name in packages), [path for path in paths if path is not None])
 
 
-def _installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Whether a distribution of this name is installed."""
     try:
         distribution(package)
     except PackageNotFoundError:
@@ -85,7 +90,7 @@ def _installed(package: str) -> bool:
 
 
 def _stored(repository: Repository) -> tuple[list[Path | None], list[tuple[str, str]]]:
-    """Paths in the hub's cache on this machine, and what is not there."""
+    """Paths in the hub's cache on this machine, and what is missing with how to get it."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     found = [[try_to_load_from_cache(repository.name, name) for name in names] for names in repository.files]
@@ -99,37 +104,37 @@ def _stored(repository: Repository) -> tuple[list[Path | None], list[tuple[str, 
 
 
 def data_of(package: str, *parts: str) -> Path:
-    """A file of an installed package, found without importing the package."""
+    """The path of a file in an installed package; the package is not imported."""
     return Path(str(distribution(package).locate_file(Path(*parts))))
 
 
 def torch_home() -> Path:
-    """Where torch and facenet-pytorch keep downloads."""
+    """The folder where torch and facenet-pytorch keep downloads."""
     cache = os.getenv("XDG_CACHE_HOME", "~/.cache")
     return Path(os.getenv("TORCH_HOME", f"{cache}/torch")).expanduser()
 
 
 def hub_checkpoints() -> Path:
-    """Where `torch.hub` keeps weights."""
+    """The folder where `torch.hub` keeps weights."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def digest(*paths: Path) -> str:
-    """Of files, 64 bits in hexadecimal digits, for keys of caches."""
+    """The first 64 bits of the SHA-256 of each file in hexadecimal digits, for the version of a cache."""
     return "-".join(sha256(path)[:16] for path in paths)
 
 
 @contextmanager
 def loading(row: str, *paths: Path) -> Iterator[None]:
-    """Packages raise anything on damaged weights; it becomes one message.
+    """Turn any exception of a package that loads weights into one error.
 
     Raises:
-        MissingError: the weights are of no use.
+        MissingError: the weights cannot be loaded.
     """
     try:
         yield
     except AnonError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - what packages raise on damaged weights shares no base class
         why = f"cannot load {', '.join(path.name for path in paths)} ({first_line(error)})"
         raise MissingError(row, why, f"delete {paths[0]} and download it again") from None

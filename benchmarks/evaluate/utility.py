@@ -1,25 +1,24 @@
-"""Utility: whether what could be read from the originals can still be read from the anonymized images (Table II).
+"""Utility: how much of what is true of the originals can be read from the anonymized images (Table II).
 
-An image without a face counts: nothing can be read from it, so that every comparison of it in an AUC is a coin toss,
-its ethnicity and gender are wrong, and its valence and arousal are 0, the middle of their scale.
+An image without a face counts as well: in an AUC, each of its comparisons counts one half; its ethnicity and gender are
+wrong; its valence and arousal are 0, the middle of their scale.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
-from ..scores import column_aucs
-from .cache import Vector
-from .identity import bootstrap
-from .labels import Labels, Mask
+from ..metrics import column_aucs
+from .labels import Labels
 from .predictors import DeepFaceDemography, FaceEngines, HSEmotion
+from .reidentification import bootstrap
+from .types import Figures, Mask, Vector
 
-# Inner and outer face, 21 and 17 attributes, after FALCO (Barattin et al., 2023), whose own lists could not be looked
-# up: these follow where in an image an attribute is seen. `Attractive` and `Blurry` are seen nowhere in particular.
+# Attributes of the inner and the outer face, 21 and 17, as in FALCO (Barattin et al., 2023). FALCO's own lists were not
+# available, so each attribute is assigned by the place where it is visible. `Attractive` and `Blurry` have no place.
 INNER = (
     "5_o_Clock_Shadow", "Arched_Eyebrows", "Bags_Under_Eyes", "Big_Lips", "Big_Nose", "Bushy_Eyebrows", "Eyeglasses",
     "Goatee", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes", "No_Beard",
@@ -31,12 +30,11 @@ OUTER = (
     "Wearing_Necklace", "Wearing_Necktie",
 )  # fmt: skip
 VALENCE = ("valence", "arousal")
-Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of n originals, by labels or, where there are none, by what a predictor read from the originals.
+    """What is true of n originals: labels, or a predictor's readings of the originals where there are no labels.
 
     Attributes:
         attributes: (n, 40), above 0.5 for present; NaN where unknown.
@@ -53,7 +51,7 @@ class Truth:
 
 
 def find_truth(labels: Labels | None, reading: Vector) -> Truth:
-    """Truth from labels, and from a reading (n, k) of `FaceEngines` on the originals for columns without any label."""
+    """Truth from labels, and for columns without any label from a reading (n, k) of the originals by `FaceEngines`."""
     column = {name: reading[:, i] for i, name in enumerate(FaceEngines.columns)}
     labelled = set()
 
@@ -78,18 +76,18 @@ def find_truth(labels: Labels | None, reading: Vector) -> Truth:
 
 
 def _most_likely(names: Sequence[str], scores: Vector) -> list[str]:
-    """The best name of each row (n, k); empty where nothing was read."""
+    """The name with the highest score in each row (n, k); empty where nothing was read."""
     return ["" if np.isnan(row).any() else names[int(row.argmax())] for row in scores]
 
 
 def from_engines(truth: Truth, own: Sequence[int], reading: Vector, mask: Mask) -> Figures:
-    """AUC of inner and outer attributes, accuracy of ethnicity and gender.
+    """AUC of the inner and outer attributes, and accuracy of ethnicity and gender.
 
     Args:
         truth: of the originals.
-        own: the original of each anonymized image.
-        reading: (n, k) of `FaceEngines` on the anonymized images.
-        mask: which of these images count.
+        own: index of the original of each anonymized image.
+        reading: (n, k) of the anonymized images by `FaceEngines`.
+        mask: (n,), the images that are counted.
     """
     rows, read = np.asarray(own)[mask], reading[mask]
     aucs = column_aucs(CELEBA, truth.attributes[rows], read[:, : len(CELEBA)])
@@ -141,22 +139,22 @@ def from_hsemotion(emotions: Vector, valence: Vector, own: Sequence[int], readin
 
 
 def _emotion_auc(names: Sequence[str], truth: Vector, reading: Vector) -> Figures:
-    """Mean over the emotions that enough images show and enough do not, one against the rest."""
+    """Mean AUC over the emotions, one against the rest; see `column_aucs` for the emotions that are left out."""
     aucs = column_aucs(names, truth, reading[:, : len(names)])
     return {"emotion AUC": {"value": float(np.mean(list(aucs.values()))) if aucs else None, "of": len(aucs)}}
 
 
 def true_emotions(names: Sequence[str], labels: Labels | None, reading: Vector) -> Vector:
-    """Which emotion each original shows, (n, k) of 0 and 1, NaN where unknown: labels', else the likeliest one read."""
-    told = [] if labels is None else [text.lower() for text in labels.text("emotion")]
-    if not any(told):
-        told = [name.lower() for name in _most_likely(names, reading[:, : len(names)])]
+    """The emotion of each original, (n, k) of 0 and 1, NaN where unknown: the label, or else the likeliest one read."""
+    shown = [] if labels is None else [text.lower() for text in labels.text("emotion")]
+    if not any(shown):
+        shown = [name.lower() for name in _most_likely(names, reading[:, : len(names)])]
     rows: Mapping[str, Vector] = {name.lower(): np.eye(len(names))[i] for i, name in enumerate(names)}
-    return np.stack([rows.get(name, np.full(len(names), np.nan)) for name in told])
+    return np.stack([rows.get(name, np.full(len(names), np.nan)) for name in shown])
 
 
 def true_valence(labels: Labels | None, reading: Vector) -> Vector:
-    """Valence and arousal (n, 2) of the originals: labels', else what HSEmotion read."""
+    """Valence and arousal (n, 2) of the originals: the labels, or else what HSEmotion read."""
     if labels is not None:
         own = np.stack([labels.numbers(name) for name in VALENCE], axis=1)
         if not np.isnan(own).all():

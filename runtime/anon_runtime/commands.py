@@ -52,7 +52,6 @@ def run_photos(
         AnonError: the run cannot continue, or more than ``max_failures`` photos failed.
     """
     summary = run_folder(anonymizer, photos, output, options, reporter, stopping=_stopping(), connected=connected)
-    reporter.summary(summary, output.root)
     if summary.ended == "failures":
         why = f"{summary.counts['error']} photos failed, and `max_failures` is {options.max_failures}"
         raise AnonError("the run was ended", why, "look at the reasons; the same command goes on where it ended")

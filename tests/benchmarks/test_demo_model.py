@@ -1,7 +1,7 @@
-"""The figures of the demo's networks, on cases whose answer is known."""
+"""The measurements of the demo's networks, on cases whose result is known."""
 
 import pytest
-from benchmarks.demo_model import Figure, overlap
+from benchmarks.demo_model import Measurement, overlap
 
 
 def test_overlap_of_boxes() -> None:
@@ -10,6 +10,8 @@ def test_overlap_of_boxes() -> None:
     assert overlap((0, 0, 10, 10), (20, 0, 10, 10)) == 0
 
 
-def test_a_missed_goal_is_said() -> None:
-    assert "missed" in Figure("a", 0.5, 0.75).line() and "missed" not in Figure("a", 0.8, 0.75).line()
-    assert "missed" in Figure("a", 0.5, 0.1, most=True).line() and "missed" not in Figure("a", 0.5).line()
+def test_a_missed_goal_is_named() -> None:
+    assert "missed" in Measurement("a", 0.5, 0.75).line()
+    assert "missed" not in Measurement("a", 0.8, 0.75).line()
+    assert "missed" in Measurement("a", 0.5, 0.1, lower_is_better=True).line()
+    assert "missed" not in Measurement("a", 0.5).line()

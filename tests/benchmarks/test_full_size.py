@@ -16,11 +16,12 @@ def test_the_small_variant_measures_what_the_large_one_does(tmp_path: Path) -> N
     assert sum(seconds for seconds, _ in build.stages.values()) == pytest.approx(build.seconds, rel=0.02)
     assert all(0.02 < run.peak < 8 for run in runs), "gigabytes"
     verification = bundle.manifest.verification
-    assert verification is not None and verification.engines["unet"].relative <= 1e-4
+    assert verification is not None
+    assert verification.engines["unet"].relative <= 1e-4
     assert load.seconds < build.seconds
 
 
-def test_a_failing_command_is_shown() -> None:
+def test_the_output_of_a_failing_command_is_printed() -> None:
     with pytest.raises(SystemExit, match="planned"):
         full_size.measure("build", ["python3", "-c", "raise SystemExit('planned')"])
 

@@ -1,4 +1,4 @@
-"""The extraction stage against facer and DeepFace run for real, on the same pixels and the same weights."""
+"""The face engines, compared with facer and DeepFace on the same pixels and with the same weights."""
 
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,19 @@ import pytest
 import torch
 
 from anon_export import faces as real_faces
-from anon_runtime import Anonymizer
-from anon_runtime.backends.base import Engine
+from anon_runtime import Anonymizer, Settings
+from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import AnonError
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop
 from anon_runtime.faces.detection import DETECTORS, Face
+from anon_runtime.faces.geometry import Reals as Floats
 from anon_runtime.faces.geometry import fit
+from anon_runtime.types import Engine, Pixels
 
 
 @pytest.fixture(scope="session")
-def facer_networks(stand_ins: Path) -> tuple[Any, Any]:
+def facer_networks(random_face_weights: Path) -> tuple[Any, Any]:
     import facer
 
     found = {role: str(real_faces.WEIGHTS[role].find()) for role in ("detector", "attributes")}
@@ -28,15 +30,15 @@ def facer_networks(stand_ins: Path) -> tuple[Any, Any]:
     return detector, attributes
 
 
-def chw(photo: np.ndarray) -> torch.Tensor:
+def chw(photo: Pixels) -> torch.Tensor:
     return torch.from_numpy(photo.transpose(2, 0, 1).copy())[None]
 
 
 @pytest.mark.parametrize("threshold", [0.8, 0.3])
 def test_detector(
-    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[np.ndarray], threshold: float
+    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[Pixels], threshold: float
 ) -> None:
-    """Boxes, landmarks, scores and their order after NMS."""
+    """Compares boxes, landmarks, scores and their order after NMS."""
     detector, _ = facer_networks
     detector.threshold, compared = threshold, 0
     for photo in photos:
@@ -45,46 +47,50 @@ def test_detector(
             theirs = detector(chw(pixels))
         outputs = engines["face_detector"]({"image": chw(pixels).numpy().astype(np.float32)})
         own = {name: array[0] for name, array in outputs.items()}
-        corners, scores, landmarks = DETECTORS["retinaface"].decode(own, *pixels.shape[:2], threshold)
+        corners, scores, landmarks = DETECTORS["retinaface"].decode(own, pixels.shape[0], pixels.shape[1], threshold)
         assert len(corners) == len(theirs["rects"])
         if len(corners):
             np.testing.assert_allclose(scores, theirs["scores"], atol=1e-3)
             np.testing.assert_allclose(corners, theirs["rects"], atol=0.5)
             np.testing.assert_allclose(landmarks, theirs["points"], atol=0.5)
         compared += len(corners)
-    assert compared > 0, "nothing was found, so nothing was compared"
+    assert compared > 0, "at least one box was compared"
 
 
-def landmarks_for(photo: np.ndarray, turn: float, size: float) -> np.ndarray:
-    """Five points of a face somewhere in a photo, turned by an angle."""
+def landmarks_for(photo: Pixels, turn: float, size: float) -> Floats:
+    """Five landmarks of a face in the middle of a photo, rotated by an angle in radians."""
     face = np.array([[-0.4, -0.35], [0.4, -0.35], [0, 0.05], [-0.32, 0.42], [0.32, 0.42]]) * size
     c, s = np.cos(turn), np.sin(turn)
-    return (face @ [[c, s], [-s, c]] + np.array(photo.shape[1::-1]) / 2).astype(np.float32)
+    return np.asarray(face @ [[c, s], [-s, c]] + np.array(photo.shape[1::-1]) / 2, np.float32)
 
 
 @pytest.mark.parametrize(("turn", "size"), [(0.0, 60.0), (0.4, 90.0), (-0.9, 30.0), (0.1, 400.0)])
 def test_aligned_crop_and_attributes(
-    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[np.ndarray], turn: float, size: float
+    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[Pixels], turn: float, size: float
 ) -> None:
     _, attributes = facer_networks
     seen: list[torch.Tensor] = []
-    handle = attributes.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+
+    def record(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        seen.append(inputs[0])
+
+    handle = attributes.net.register_forward_pre_hook(record)
     for photo in photos[:4]:
         points = landmarks_for(photo, turn, size)
         data = {"points": torch.from_numpy(points)[None], "image_ids": torch.zeros(1, dtype=torch.long)}
         with torch.no_grad():
             expected = attributes(chw(photo), data)["attrs"][0].numpy()
         crop = farl_crop(photo, Face((0, 0, 1, 1), 1, points))
-        std = np.array([0.26862954, 0.26130258, 0.27577711])[:, None, None]  # back to 0..1
+        std = np.array([0.26862954, 0.26130258, 0.27577711])[:, None, None]  # in units of 0..1
         assert (np.abs(crop - seen[-1][0].numpy()) * std).mean() <= 1 / 255
         ours = engines["face_attributes"]({"image": crop[None]})["probabilities"][0]
         np.testing.assert_allclose(ours, expected, atol=2e-3)
-        assert expected.std() > 0.01, "all the same: the comparison says nothing"
+        assert expected.std() > 0.01, "the scores differ, so the comparison means something"
     handle.remove()
 
 
 def test_the_attribute_check_notices_another_alignment(
-    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[np.ndarray]
+    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[Pixels]
 ) -> None:
     _, attributes = facer_networks
     points = landmarks_for(photos[0], 0, 60)
@@ -97,7 +103,9 @@ def test_the_attribute_check_notices_another_alignment(
 
 
 @pytest.mark.parametrize("box", [(180, 58, 91, 118), (0, 0, 300, 200), (400, 400, 20, 33)])
-def test_age_and_race(stand_ins: Path, engines: dict[str, Engine], photos: list[np.ndarray], box: tuple) -> None:
+def test_age_and_race(
+    random_face_weights: Path, engines: dict[str, Engine], photos: list[Pixels], box: tuple[int, int, int, int]
+) -> None:
     from deepface import DeepFace
     from deepface.models.demography.pytorch import Age
 
@@ -105,7 +113,9 @@ def test_age_and_race(stand_ins: Path, engines: dict[str, Engine], photos: list[
     crop = photos[0][y : y + h, x : x + w]
     bgr = np.ascontiguousarray(crop[..., ::-1])
     theirs = DeepFace.analyze(bgr, actions=("age", "race"), detector_backend="skip", silent=True)[0]
-    boxed = deepface_crop(photos[0], Face(tuple(map(float, box)), 1, np.zeros((5, 2))))[None]
+    boxed = deepface_crop(photos[0], Face((float(x), float(y), float(w), float(h)), 1, np.zeros((5, 2), np.float32)))[
+        None
+    ]
     outputs = engines["face_age"]({"image": np.ascontiguousarray(boxed)})
     outputs |= engines["face_race"]({"image": np.ascontiguousarray(boxed)})
     races = np.array([theirs["race"][label] for label in ETHNICITIES]) / 100
@@ -120,7 +130,7 @@ def test_age_and_race(stand_ins: Path, engines: dict[str, Engine], photos: list[
         assert int(age) == theirs["age"]
 
 
-def test_batches_are_free(engines: dict[str, Engine], bundle: Bundle) -> None:
+def test_the_batch_size_is_free(engines: dict[str, Engine], bundle: Bundle) -> None:
     rng = np.random.default_rng(0)
     shapes = {"face_attributes": (3, 224, 224), "face_age": (224, 224, 3), "face_race": (224, 224, 3)}
     for role, shape in shapes.items():
@@ -141,15 +151,18 @@ def test_a_shared_trunk_makes_one_engine(bundle: Bundle) -> None:
     assert one.stat().st_size < size < 1.95 * one.stat().st_size
 
 
-def test_the_whole_way(bundle: Bundle, astronaut: Path, engines: dict[str, Engine]) -> None:
-    """A photo to a portrait; a detector with random weights may find a face anywhere, but must find it inside."""
-    anonymizer = Anonymizer(bundle)
+def test_a_photo_becomes_a_portrait(bundle: Bundle, astronaut: Path, engines: dict[str, Engine]) -> None:
+    """A detector with random weights finds a face somewhere in the photo; its box must lie inside the photo."""
+    anonymizer = Anonymizer.of(Engines(bundle), Settings(steps=2, detection_threshold=0.3))
     assert bundle.spec("face_detector").signature == "retinaface"
-    portrait = anonymizer.anonymize(astronaut, steps=2, detection_threshold=0.3)
+    portrait = anonymizer.anonymize(astronaut)
     assert portrait.image.size == (64, 64)
     x, y, w, h = portrait.face or (0, 0, 0, 0)
-    assert 0 <= x <= x + w <= 512 and 0 <= y <= y + h <= 512 and w * h > 0
-    assert portrait.attributes is not None and list(portrait.attributes) == ["Ethnic", "Age", *CELEBA]
+    assert 0 <= x <= x + w <= 512
+    assert 0 <= y <= y + h <= 512
+    assert w * h > 0
+    assert portrait.attributes is not None
+    assert list(portrait.attributes) == ["Ethnic", "Age", *CELEBA]
 
 
 def test_labels_are_the_packages(facer_networks: tuple[Any, Any]) -> None:
@@ -161,22 +174,28 @@ def test_labels_are_the_packages(facer_networks: tuple[Any, Any]) -> None:
 
 def test_facer_is_left_as_it_was() -> None:
     before = torch.nn.Module.cuda, torch.load
-    with pytest.raises(AnonError, match="planned"), real_faces.cpu_only():
-        assert (torch.nn.Module.cuda, torch.load) != before
-        raise AnonError("x", "planned", "y")
+
+    def failing() -> None:
+        with real_faces.cpu_only():
+            assert (torch.nn.Module.cuda, torch.load) != before
+            raise AnonError("x", "planned", "y")
+
+    with pytest.raises(AnonError, match="planned"):
+        failing()
     assert (torch.nn.Module.cuda, torch.load) == before
 
 
-def test_damaged_weights_are_named(stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_weights_are_named(random_face_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for role in ("detector", "attributes"):
         folder = tmp_path / "torch" / "hub" / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / real_faces.WEIGHTS[role].names[0]).write_bytes(b"not weights")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    with pytest.raises(AnonError, match="facer's weights.*download it again") as caught:
-        for component in real_faces.face_components():
+    detector, attributes, _ = real_faces.face_components()
+    for component in (detector, attributes):
+        with pytest.raises(AnonError, match=r"facer's weights.*download it again") as caught:
             component.export(tmp_path / component.name)
-    assert "\n" not in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_every_missing_file_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,11 +23,8 @@ class StandInEngines(Engines):
         *,
         inspection: Inspection | None = None,
     ) -> None:
-        super().__init__(bundle, inspection=inspection)
         self.replaced = dict(replaced or {})
-
-    def __getitem__(self, role: str) -> Engine:
-        return self.replaced.get(role) or super().__getitem__(role)
+        super().__init__(bundle, inspection=inspection, replaced=self.replaced)
 
     def interfere(self, role: str, interference: Callable[[int, Mapping[str, Array]], Arrays | None]) -> None:
         """Let a function answer in an engine's place, from the number of its call and its inputs; None from it leaves

@@ -1,6 +1,7 @@
 """The engines of a bundle: each one is loaded at its first use, and all of them stay loaded until they are closed."""
 
 import os
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -25,6 +26,7 @@ class Engines:
         threads: the number of threads of an engine on the CPU, 1 or more; None means one for each physical core. The
             last digits of the results depend on it.
         inspection: the inspection of the bundle's large files; None if nothing is left to hash.
+        replaced: engines that are used for some roles in place of the bundle's.
 
     Raises:
         UsageError: the number of threads is not a whole number of at least 1.
@@ -37,8 +39,10 @@ class Engines:
         device: str | None = None,
         threads: int | None = None,
         inspection: Inspection | None = None,
+        replaced: Mapping[str, Engine] | None = None,
     ) -> None:
         self.bundle, self._device, self._inspection = bundle, device, inspection
+        self._replaced: Mapping[str, Engine] = {} if replaced is None else replaced
         self._threads = None if threads is None else check_integer("threads", threads)
         if self._threads is not None and self._threads < 1:
             raise UsageError(f"{threads} threads", "engines need at least one", "use 1 or more")
@@ -108,6 +112,8 @@ class Engines:
         """
         if self._closed:
             raise BackendError(f"the {role} engine", "the engines were closed", "load them again")
+        if role in self._replaced:
+            return self._replaced[role]
         path = self.bundle.engine_path(role)
         if path not in self._loaded:
             manifest, key = self.bundle.manifest, self.bundle.spec(role).key

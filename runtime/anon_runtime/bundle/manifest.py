@@ -16,7 +16,7 @@ from .integrity import REBUILD, FileRecord
 
 MANIFEST = "bundle.json"
 SCHEMA_VERSION = 3
-OLD_SCHEMA_VERSION = 2  # of anon-engines 0.2; see `_modernize`
+OLD_SCHEMA_VERSION = 2  # the version of anon-engines 0.2; see `_modernize`
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 

@@ -112,7 +112,7 @@ def reading() -> Iterator[None]:
     except ValueError:
         raise PhotoError("its name has a NUL in it", "check the path") from None
     except OSError as error:
-        if not error.strerror:  # it is about a bucket, and its text names the photo, which must not reach the journal
+        if not error.strerror:  # an error of a bucket: its text names the photo, which must not reach the journal
             log.warning("%s", first_line(error))
         why = error.strerror or type(error).__name__
         raise PhotoError(f"it cannot be read ({why})", "check the path and the disk") from None

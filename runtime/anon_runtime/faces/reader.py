@@ -57,6 +57,10 @@ class FaceReader:
         """
         self._engines.require("face_detector", *(ATTRIBUTE_ROLES if self.options.attributes is None else ()))
 
+    def detect(self, photos: Sequence[Pixels]) -> list[list[Face]]:
+        """Return the faces of each photo, best first; see `detection.detect`."""
+        return detect(self._engines["face_detector"], self._detector, photos, self.options.detection_threshold)
+
     def describe(self, photo: PhotoSource) -> Description:
         """Find the biggest face of a photo, read its attributes and write the prompts.
 
@@ -111,8 +115,7 @@ class FaceReader:
         self.check()
         timer = StageTimer()
         with timer("detect"):
-            pixels, threshold = [photo.pixels for photo in photos], self.options.detection_threshold
-            found = detect(self._engines["face_detector"], self._detector, pixels, threshold)
+            found = self.detect([photo.pixels for photo in photos])
         results: dict[int, Description | PhotoError] = {}
         chosen: dict[int, Face] = {}
         for i, (photo, faces) in enumerate(zip(photos, found, strict=True)):

@@ -223,12 +223,13 @@ class RayRun:
         known = ray.put(self._journal.known)
         arguments = (self._cluster.load, self._output, self._options, known, Path.cwd())
         rows = [{"number": i, "photos": pickle.dumps(part)} for i, part in enumerate(parts)]
+        resources: dict[str, Any] = {**self._cluster.resources}
         job = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Actor,
             batch_size=1,
             fn_constructor_args=arguments,
             compute=ray.data.ActorPoolStrategy(size=actors),
-            **self._cluster.resources,
+            **resources,
         )
         try:
             for batch in job.iter_batches(batch_size=None, prefetch_batches=0):

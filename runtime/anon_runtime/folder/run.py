@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from ..anonymizer import Anonymizer
@@ -25,21 +26,7 @@ from .ray_run import RayRun
 from .records import Record
 from .writer import Output
 
-
-class Listener(Protocol):
-    """The interface of an object that shows the progress of a run."""
-
-    def bar(self, total: int) -> AbstractContextManager[None]:
-        """Return a context in which ``total`` photos are processed."""
-        ...
-
-    def evaluation(self, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` evaluations of the current batch are done."""
-        ...
-
-    def record(self, record: Record) -> None:
-        """Show the record of a photo."""
-        ...
+Ending = Literal["finished", "stopped", "failures"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,27 @@ class Summary:
     counts: Counter[str]
     seconds: float
     stages: Mapping[str, float]
-    ended: Literal["finished", "stopped", "failures"]
+    ended: Ending
+
+
+class Listener(Protocol):
+    """The interface of an object that shows the progress of a run."""
+
+    def bar(self, total: int) -> AbstractContextManager[None]:
+        """Return a context in which ``total`` photos are processed."""
+        ...
+
+    def evaluation(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` evaluations of the current batch are done."""
+        ...
+
+    def record(self, record: Record) -> None:
+        """Show the record of a photo."""
+        ...
+
+    def summary(self, summary: Summary, out: Path) -> None:
+        """Show the summary of a run into a folder."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -121,10 +128,12 @@ def run_folder(
                     if options.max_failures is not None and counts["error"] > options.max_failures:
                         enough.set()
             seconds = time.perf_counter() - start
-    stopped = stop.is_set() and counts.total() < len(photos)
-    return Summary(
-        counts, seconds, run.timer.seconds, "failures" if enough.is_set() else "stopped" if stopped else "finished"
-    )
+            stopped = stop.is_set() and counts.total() < len(photos)
+            ended: Ending = "failures" if enough.is_set() else "stopped" if stopped else "finished"
+            summary = Summary(counts, seconds, run.timer.seconds, ended)
+            # A Ctrl-C at this point is still a request to stop, and ends nothing that is being written.
+            listener.summary(summary, output.root)
+    return summary
 
 
 def check_run(anonymizer: Anonymizer, output: Output, options: RunOptions, *, elsewhere: bool = False) -> None:

@@ -1,19 +1,22 @@
-"""Encoders against their packages' own calls. FaceNet's are in tests/facer, where torchvision is."""
+"""Encoders, compared with the calls of their packages. FaceNet is tested in tests/facer, which has torchvision."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from benchmarks.evaluate.cache import Cache
-from benchmarks.evaluate.encoders import ENCODERS, Clip, Dlib, Embedder, FaceNet
+from benchmarks.evaluate.encoders import ENCODERS, Clip, Dlib, Embedder, FaceNet, Points
 from benchmarks.evaluate.pairs import ImageFile, Method
+from benchmarks.evaluate.reidentification import Metric
 from benchmarks.evaluate.requirements import MissingError, data_of
+from benchmarks.evaluate.types import Vector
 from PIL import Image
 
 from anon_runtime.faces.decoding import read_photo
+from anon_runtime.faces.geometry import Reals as Floats
+from anon_runtime.types import Pixels
 
 pytestmark = pytest.mark.packages
 dlib = pytest.importorskip("dlib")
@@ -25,7 +28,7 @@ def encoder() -> Dlib:
 
 
 def test_dlib_is_dlibs(encoder: Dlib, astronaut: Path) -> None:
-    """Through fractions of the image's size and back, the very face that dlib's own calls are given."""
+    """The points are stored as shares of the image's size; dlib still gets the same face as by its own calls."""
     folder = "face_recognition_models", "models"
     shape = dlib.shape_predictor(
         str(data_of("face-recognition-models", *folder, "shape_predictor_5_face_landmarks.dat"))
@@ -39,7 +42,8 @@ def test_dlib_is_dlibs(encoder: Dlib, astronaut: Path) -> None:
         box = max(dlib.get_frontal_face_detector()(image, 1), key=lambda box: box.area())
         expected = np.array(network.compute_face_descriptor(image, shape(image, box)))
         points = encoder.locate(image)
-        assert points is not None and points.shape == (7, 2)
+        assert points is not None
+        assert points.shape == (7, 2)
         np.testing.assert_array_equal(encoder.embed(image, points), expected)
 
 
@@ -57,7 +61,8 @@ def test_the_biggest_of_two_faces(encoder: Dlib, astronaut: Path) -> None:
     pair.paste(photo.resize((180, 180)), (0, 90))
     pair.paste(photo, (360, 0))
     points = encoder.locate(np.asarray(pair))
-    assert points is not None and points[:, 0].min() > 0.5
+    assert points is not None
+    assert points[:, 0].min() > 0.5
 
 
 def test_a_face_that_is_not_found_is_cropped_where_its_originals_is(
@@ -67,13 +72,14 @@ def test_a_face_that_is_not_found_is_cropped_where_its_originals_is(
     original, hidden = tmp_path / "original.png", tmp_path / "hidden.png"
     Image.fromarray(photo).save(original)
     noise = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
-    Image.fromarray(noise).resize((180, 180)).save(hidden)  # half the size: places are shares of it
+    Image.fromarray(noise).resize((180, 180)).save(hidden)  # it has half the size; points are shares of it
     images = [ImageFile("a", original), ImageFile("b", coffee)]
     method = Method("m", {0: ImageFile("a", hidden), 1: ImageFile("b", hidden)})
     with Cache(tmp_path / "cache.npz", encoder.version) as cache:
         embedder = Embedder(encoder, cache)
         gallery, queries = embedder.originals(images), embedder.method(images, method)
-        assert gallery.faceless.tolist() == [False, True] and queries.faceless.tolist() == [True, True]
+        assert gallery.faceless.tolist() == [False, True]
+        assert queries.faceless.tolist() == [True, True]
         points, noise = encoder.locate(photo), read_photo(hidden)
         assert points is not None
         np.testing.assert_array_equal(queries.vectors[0], encoder.embed(noise, points))
@@ -83,12 +89,13 @@ def test_a_face_that_is_not_found_is_cropped_where_its_originals_is(
 
 def test_nothing_is_embedded_twice(encoder: Dlib, astronaut: Path, tmp_path: Path) -> None:
     class Counting:
-        name, version, metric, calls = "counting", "1", "cosine", 0
+        name, version, calls = "counting", "1", 0
+        metric: Metric = "cosine"
 
-        def locate(self, image: np.ndarray) -> None:
+        def locate(self, image: Pixels) -> None:
             self.calls += 1
 
-        def embed(self, image: np.ndarray, points: Any) -> np.ndarray:
+        def embed(self, image: Pixels, points: Points | None) -> Vector:
             self.calls += 1
             return np.ones(3)
 
@@ -111,7 +118,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_clip_is_transformers(hub: Path, astronaut: Path, coffee: Path) -> None:
-    """Stand-in weights in CLIP's architecture, where the hub would have put them, against the processor's own steps."""
+    """Random weights in CLIP's architecture, in the cache of the hub, compared with the steps of CLIP's processor."""
     from transformers import CLIPConfig, CLIPModel
 
     folder = hub / f"models--{Clip.repository.name.replace('/', '--')}" / "snapshots" / "0123456789"
@@ -136,24 +143,26 @@ def test_clip_is_transformers(hub: Path, astronaut: Path, coffee: Path) -> None:
         np.testing.assert_allclose(clip.embed(image, clip.locate(image)), theirs, atol=2e-4)
 
 
-def clip_pixels(image: np.ndarray) -> np.ndarray:
-    """What OpenAI's own ``clip.load`` does: the shorter side to 224, bicubic; the middle; mean and deviation."""
+def clip_pixels(image: Pixels) -> Floats:
+    """OpenAI's ``clip.load``: resize the shorter side to 224, bicubic; crop the centre; normalize."""
     scaled, scale = Image.fromarray(image), 224 / min(image.shape[:2])
     scaled = scaled.resize((int(scaled.width * scale), int(scaled.height * scale)), Image.Resampling.BICUBIC)
     left, top = round((scaled.width - 224) / 2), round((scaled.height - 224) / 2)
     values = np.asarray(scaled.crop((left, top, left + 224, top + 224)), np.float32) / 255
-    mean, std = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-    return ((values - np.float32(mean)) / np.float32(std)).transpose(2, 0, 1)
+    mean = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
+    std = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
+    normalized: Floats = (values - mean) / std
+    return normalized.transpose(2, 0, 1)
 
 
-def test_what_clip_lacks_is_said(hub: Path) -> None:
+def test_what_clip_needs_is_named(hub: Path) -> None:
     with pytest.raises(MissingError) as caught:
         Clip()
     for word in ("CLIP ViT-B/32", "preprocessor_config.json", "hf download openai/clip-vit-base-patch32", str(hub)):
         assert word in str(caught.value)
 
 
-def test_what_facenet_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_facenet_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for data, name in (
         ("VGGFace2", "20180402-114759-vggface2.pt"),

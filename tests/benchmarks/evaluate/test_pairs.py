@@ -1,4 +1,4 @@
-"""Pairing, also with folders that the command itself wrote."""
+"""Pairing, also with folders that ``anon-run`` wrote."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def save(path: Path, colour: int, side: int = 24) -> Path:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> tuple[Path, Path]:
-    """Three originals, one of them in a folder inside, and anonymized images of two, with other endings."""
+    """Three originals, one of them in a subfolder, and anonymized images of two, with other extensions."""
     for i, name in enumerate(("a.jpg", "b.png", "inner/a.png")):
         save(tmp_path / "originals" / name, 40 * i)
     for i, name in enumerate(("a.png", "inner/a.webp", "unknown.png")):
@@ -30,27 +30,30 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "originals", tmp_path / "made"
 
 
-def test_by_name_whatever_the_ending(folders: tuple[Path, Path]) -> None:
+def test_by_name_without_the_extension(folders: tuple[Path, Path]) -> None:
     originals, _ = find_images(folders[0])
     assert [image.name for image in originals] == ["a", "b", "inner/a"]
     method = pair("m", originals, folders[1])
     assert {i: image.path.name for i, image in method.pairs.items()} == {0: "a.png", 2: "a.webp"}
-    assert method.missing == {"b": "there is no image of it"} and method.extra == 1
+    assert method.missing == {"b": "there is no image of it"}
+    assert method.extra == 1
     assert method.reasons == {"there is no image of it": 1}
 
 
-def test_a_image_that_cannot_be_read_is_told(folders: tuple[Path, Path]) -> None:
+def test_an_image_that_cannot_be_read_is_named(folders: tuple[Path, Path]) -> None:
     (folders[1] / "b.png").write_bytes(b"not an image")
     (folders[0] / "c.png").write_bytes(b"neither")
     originals, broken = find_images(folders[0])
-    assert len(originals) == 3 and list(broken) == ["c"]
+    assert len(originals) == 3
+    assert list(broken) == ["c"]
     method = pair("m", originals, folders[1])
-    assert "cannot be read" in method.missing["b"] and 1 not in method.pairs
+    assert "cannot be read" in method.missing["b"]
+    assert 1 not in method.pairs
 
 
 def test_two_images_of_one_name_are_refused(folders: tuple[Path, Path]) -> None:
     save(folders[1] / "a.jpg", 9)
-    with pytest.raises(UsageError, match="have one name"):
+    with pytest.raises(UsageError, match="have the same name"):
         pair("m", find_images(folders[0])[0], folders[1])
 
 
@@ -66,8 +69,10 @@ def test_large_images_are_scaled_down(tmp_path: Path) -> None:
     Image.new("RGB", (2 * SIDE, SIDE)).save(tmp_path / "large.png")
     Image.new("RGB", (30, 20)).save(tmp_path / "small.png")
     large, small = find_images(tmp_path)[0]
-    assert large.pixels().shape == (SIDE // 2, SIDE, 3) and small.pixels().shape == (20, 30, 3)
-    assert large.digest != small.digest and len(large.digest) == 32
+    assert large.pixels().shape == (SIDE // 2, SIDE, 3)
+    assert small.pixels().shape == (20, 30, 3)
+    assert large.digest != small.digest
+    assert len(large.digest) == 32
 
 
 def run(arguments: list[str]) -> int:
@@ -80,7 +85,7 @@ def run(arguments: list[str]) -> int:
 def test_by_the_journal_of_a_run(
     tmp_path: Path, demo_bundle: Path, astronaut: Path, coffee: Path, naming: list[str]
 ) -> None:
-    """Names that say nothing are undone by content; a photo without a face has its reason."""
+    """Pseudonyms are matched by the content of photos; a photo without a face has a reason."""
     photos, out = tmp_path / "photos", tmp_path / "out"
     photos.mkdir()
     shutil.copy(astronaut, photos / "astronaut.png")
@@ -91,10 +96,11 @@ def test_by_the_journal_of_a_run(
     assert run([str(photos), "-o", str(out), *naming, *quick]) == 3
     originals, _ = find_images(photos)
     if naming[0] == "--rename":
-        with pytest.raises(UsageError, match="hides the names of photos.*--seed-file"):
+        with pytest.raises(UsageError, match=r"hides the names of photos.*--seed-file"):
             pair("ours", originals, out)
     method = pair("ours", originals, out, 7)
-    assert {originals[i].name for i in method.pairs} == {"astronaut", "cut"} and method.extra == 0
+    assert {originals[i].name for i in method.pairs} == {"astronaut", "cut"}
+    assert method.extra == 0
     assert "no face was found" in method.missing["coffee"]
     journal = (out / NAME).read_text().splitlines()
     by_output = {line["output"]: line["seed"] for line in map(json.loads, journal[1:]) if line["status"] == "ok"}
@@ -103,21 +109,24 @@ def test_by_the_journal_of_a_run(
         first, _, last = originals
         swapped = [ImageFile(first.name, last.path), originals[1], ImageFile(last.name, first.path)]
         again = pair("ours", swapped, out, 7)
-        assert again.pairs[0].path == method.pairs[2].path and again.pairs[2].path == method.pairs[0].path
+        assert again.pairs[0].path == method.pairs[2].path
+        assert again.pairs[2].path == method.pairs[0].path
 
 
-def test_a_line_that_was_cut_off_is_no_line(folders: tuple[Path, Path]) -> None:
+def test_an_incomplete_last_line_is_ignored(folders: tuple[Path, Path]) -> None:
     lines = [{"run": {}}, {"id": "1", "status": "ok", "input": "a.jpg", "output": "unknown.png"}]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folders[1] / NAME).write_text(text + '{"id": "2", "status": "ok", "inp')
     method = pair("m", find_images(folders[0])[0], folders[1])
-    assert method.pairs[0].path.name == "unknown.png" and len(method.pairs) == 1 and method.extra == 2
+    assert method.pairs[0].path.name == "unknown.png"
+    assert len(method.pairs) == 1
+    assert method.extra == 2
 
 
 @pytest.mark.parametrize("text", ["[]\n", "{}\n", "no json\n", '{"run": {}}\n{"status": "ok"}\n'])
-def test_what_is_no_journal_is_refused(folders: tuple[Path, Path], text: str) -> None:
+def test_another_file_in_place_of_a_journal_is_refused(folders: tuple[Path, Path], text: str) -> None:
     (folders[1] / NAME).write_text(text)
-    with pytest.raises(UsageError, match="no journal"):
+    with pytest.raises(UsageError, match="not a journal"):
         pair("m", find_images(folders[0])[0], folders[1])
 
 

@@ -1,4 +1,4 @@
-"""Predictors against their packages' own calls. DeepFace's are in tests/facer."""
+"""Predictors, compared with the calls of their packages. DeepFace is tested in tests/facer."""
 
 from pathlib import Path
 
@@ -30,17 +30,18 @@ def test_a_reading_is_what_the_runtime_reads(
     reader: Reader, anonymizer: Anonymizer, astronaut: Path, coffee: Path
 ) -> None:
     expected = anonymizer.describe(astronaut)
-    seen, unseen = reader.engines([ImageFile("a", astronaut), ImageFile("b", coffee)], "test")
+    seen, unseen = reader.read([ImageFile("a", astronaut), ImageFile("b", coffee)], "test")
     own = dict(zip(FaceEngines.columns, seen.tolist(), strict=True))
     assert [own[name] for name in CELEBA] == pytest.approx([expected.attributes[name] for name in CELEBA])
-    assert own[str(expected.attributes["Ethnic"])] == 1 and own["Age"] == expected.attributes["Age"]
+    assert own[str(expected.attributes["Ethnic"])] == 1
+    assert own["Age"] == expected.attributes["Age"]
     assert (own["x"], own["y"], own["width"], own["height"]) == expected.face
     assert np.isnan(unseen).all()
 
 
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in with HSEmotion's inputs and outputs, where its package looks for weights."""
+    """A small random network with HSEmotion's inputs and outputs, where its package looks for weights."""
     monkeypatch.setenv("HOME", str(tmp_path))
     rng = np.random.default_rng(0)
     matrix, bias = rng.standard_normal((3 * 49, 10)).astype(np.float32), rng.standard_normal(10).astype(np.float32)
@@ -49,10 +50,10 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("Gemm", ["flat", "matrix", "bias"], ["scores"]),
     ]
-    shapes = ("input", ["n", 3, 224, 224]), ("scores", ["n", 10])
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
+    shapes: dict[str, list[str | int | None]] = {"input": ["n", 3, 224, 224], "scores": ["n", 10]}
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     constants = [numpy_helper.from_array(matrix, "matrix"), numpy_helper.from_array(bias, "bias")]
-    graph = helper.make_graph(nodes, "stand-in", values[:1], values[1:], constants)
+    graph = helper.make_graph(nodes, "random network", values[:1], values[1:], constants)
     path = tmp_path / ".hsemotion" / f"{HSEmotion.model}.onnx"
     path.parent.mkdir()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -61,22 +62,22 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_hsemotion_is_the_packages(weights: Path, reader: Reader, astronaut: Path, coffee: Path) -> None:
-    """On the crop that the bundle's detector found; the steps are written out as the package's paper describes them."""
-    x, y, width, height = reader.engines([ImageFile("a", astronaut)], "test")[0, -4:]
+    """The expected scores follow the description in the package's paper, on the crop that the detector finds."""
+    x, y, width, height = reader.read([ImageFile("a", astronaut)], "test")[0, -4:]
     crop = read_photo(astronaut)[int(y) : round(y + height), int(x) : round(x + width)]
     values = (cv2.resize(crop, (224, 224)) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     inputs = {"input": values.transpose(2, 0, 1)[None].astype(np.float32)}
     (scores,) = onnxruntime.InferenceSession(weights, providers=["CPUExecutionProvider"]).run(None, inputs)[0]
     shares = np.exp(scores[:8]) / np.exp(scores[:8]).sum()
     images = [ImageFile("a", astronaut), ImageFile("b", coffee)]
-    seen, unseen = reader.others(HSEmotion(), images, "test")
+    seen, unseen = reader.read_with(HSEmotion(), images, "test")
     np.testing.assert_allclose(seen, [*shares, *scores[8:]], rtol=1e-4)
     assert np.isnan(unseen).all()
 
 
-def test_what_hsemotion_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_hsemotion_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(MissingError, match=rf"enet_b0_8_va_mtl.onnx.*https://.*{tmp_path}/.hsemotion"):
+    with pytest.raises(MissingError, match=rf"enet_b0_8_va_mtl\.onnx.*https://.*{tmp_path}/\.hsemotion"):
         HSEmotion()
     (tmp_path / ".hsemotion").mkdir()
     (tmp_path / ".hsemotion" / "enet_b0_8_va_mtl.onnx").write_bytes(b"damaged")
@@ -84,7 +85,7 @@ def test_what_hsemotion_lacks_is_said(tmp_path: Path, monkeypatch: pytest.Monkey
         HSEmotion()
 
 
-def test_what_deepface_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_deepface_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path))
     with pytest.raises(MissingError, match=r"facial_expression_model_weights.pth.*https://"):
         DeepFaceDemography()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from benchmarks.evaluate.labels import Labels
 from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion
+from benchmarks.evaluate.types import Mask, Vector
 from benchmarks.evaluate.utility import (
     INNER,
     OUTER,
@@ -22,8 +23,8 @@ from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 N = 60
 
 
-def readings(seed: int = 0) -> np.ndarray:
-    """Of the face engines, made up: scores, one ethnicity each, ages."""
+def readings(seed: int = 0) -> Vector:
+    """Random readings of the face engines: scores, one ethnicity for each image, ages."""
     rng = np.random.default_rng(seed)
     found = rng.random((N, len(FaceEngines.columns)))
     first = len(CELEBA)
@@ -32,12 +33,13 @@ def readings(seed: int = 0) -> np.ndarray:
     return found
 
 
-def everyone() -> np.ndarray:
+def everyone() -> Mask:
     return np.ones(N, bool)
 
 
 def test_the_split_is_21_and_17_attributes() -> None:
-    assert (len(INNER), len(OUTER)) == (21, 17) and not {*INNER} & {*OUTER}
+    assert (len(INNER), len(OUTER)) == (21, 17)
+    assert not {*INNER} & {*OUTER}
     assert {*CELEBA} - {*INNER, *OUTER} == {"Attractive", "Blurry"}
 
 
@@ -45,7 +47,8 @@ def test_what_is_unchanged_is_read_again() -> None:
     reading = readings()
     truth = find_truth(None, reading)
     found = from_engines(truth, range(N), reading, everyone())
-    assert found["inner AUC"] == {"value": 1, "of": 21} and found["outer AUC"] == {"value": 1, "of": 17}
+    assert found["inner AUC"] == {"value": 1, "of": 21}
+    assert found["outer AUC"] == {"value": 1, "of": 17}
     assert found["ethnicity accuracy"]["value"] == found["gender accuracy"]["value"] == 1
     assert truth.labelled == frozenset()
 
@@ -54,7 +57,8 @@ def test_wrong_pairs_are_worse() -> None:
     reading = readings()
     truth = find_truth(None, reading)
     wrong = from_engines(truth, np.roll(np.arange(N), 1).tolist(), reading, everyone())
-    assert wrong["inner AUC"]["value"] < 0.6 and wrong["ethnicity accuracy"]["value"] < 0.5
+    assert wrong["inner AUC"]["value"] < 0.6
+    assert wrong["ethnicity accuracy"]["value"] < 0.5
 
 
 def test_auc_is_scikit_learns() -> None:
@@ -66,7 +70,7 @@ def test_auc_is_scikit_learns() -> None:
         assert found[name] == pytest.approx(expected)
 
 
-def test_a_image_without_a_face_counts() -> None:
+def test_an_image_without_a_face_counts() -> None:
     reading = readings()
     truth = find_truth(None, reading)
     seen = reading.copy()
@@ -75,13 +79,15 @@ def test_a_image_without_a_face_counts() -> None:
     assert found["gender accuracy"]["value"] == found["ethnicity accuracy"]["value"] == 0.5
     assert 0.5 < found["inner AUC"]["value"] < 0.9
     nothing = from_engines(truth, range(N), np.full_like(seen, np.nan), everyone())
-    assert nothing["inner AUC"]["value"] == 0.5 and nothing["gender accuracy"]["value"] == 0
+    assert nothing["inner AUC"]["value"] == 0.5
+    assert nothing["gender accuracy"]["value"] == 0
 
 
 def test_labels_come_first() -> None:
     rows: Sequence[dict[str, str]] = [{"Male": str(i % 2), "ethnicity": "white", "age": "30"} for i in range(N)]
     truth = find_truth(Labels(rows), readings())
-    assert truth.labelled == {"Male", "ethnicity", "age"} and truth.ethnicity == ["white"] * N
+    assert truth.labelled == {"Male", "ethnicity", "age"}
+    assert truth.ethnicity == ["white"] * N
     assert truth.sex[:2] == ["woman", "man"]
     np.testing.assert_array_equal(
         truth.attributes[:, CELEBA.index("Smiling")], readings()[:, CELEBA.index("Smiling")] > 0.5
@@ -91,7 +97,8 @@ def test_labels_come_first() -> None:
 def test_unknown_people_are_not_scored() -> None:
     truth = Truth(np.full((N, 40), np.nan), [""] * N, [""] * N, np.full(N, np.nan), frozenset())
     found = from_engines(truth, range(N), readings(), everyone())
-    assert found["inner AUC"] == {"value": None, "of": 0} and found["gender accuracy"]["of"] == 0
+    assert found["inner AUC"] == {"value": None, "of": 0}
+    assert found["gender accuracy"]["of"] == 0
 
 
 def test_emotions_of_deepface() -> None:
@@ -103,9 +110,10 @@ def test_emotions_of_deepface() -> None:
     same = from_deepface(truth, emotions, range(N), reading, everyone())
     wrong = from_deepface(truth, emotions, np.roll(np.arange(N), 1).tolist(), reading, everyone())
     assert same["emotion AUC"]["value"] > 0.8 > 0.65 > wrong["emotion AUC"]["value"]
-    told = Labels([{"emotion": "Happy"}, {"emotion": ""}, {"emotion": "bored"}])
-    found = true_emotions(DeepFaceDemography.emotions, told, reading[:3])
-    assert found[0].argmax() == 3 and np.isnan(found[1:]).all()
+    labels = Labels([{"emotion": "Happy"}, {"emotion": ""}, {"emotion": "bored"}])
+    found = true_emotions(DeepFaceDemography.emotions, labels, reading[:3])
+    assert found[0].argmax() == 3
+    assert np.isnan(found[1:]).all()
 
 
 def test_valence_and_arousal_by_hand() -> None:
@@ -119,5 +127,5 @@ def test_valence_and_arousal_by_hand() -> None:
     assert found["VA MSE"]["value"] == pytest.approx(0.02)
     made[:] = np.nan
     assert from_hsemotion(emotions, true, range(N), made, everyone())["VA MSE"]["value"] == pytest.approx(0.25)
-    told = Labels([{"valence": "1", "arousal": "0"}] * N)
-    assert true_valence(told, reading).tolist() == [[1, 0]] * N
+    labels = Labels([{"valence": "1", "arousal": "0"}] * N)
+    assert true_valence(labels, reading).tolist() == [[1, 0]] * N

@@ -1,7 +1,8 @@
-"""Stand-in weights in the evaluation packages' own architectures, where the packages look for theirs."""
+"""Random weights for the networks of the evaluation's packages, where the packages look for trained ones."""
 
 import json
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -16,20 +17,20 @@ from anon_export.demo.generator import initialise
 
 
 @pytest.fixture(scope="session")
-def checkpoints(stand_ins: Path) -> Path:
-    """Where `torch.hub` keeps weights."""
+def checkpoints(random_face_weights: Path) -> Path:
+    """The folder where `torch.hub` keeps weights."""
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 @pytest.fixture(scope="session")
-def facenet(stand_ins: Path) -> Path:
-    """FaceNet's two networks."""
+def facenet(random_face_weights: Path) -> Path:
+    """The folder with weights of FaceNet's two networks."""
     from benchmarks.evaluate.encoders import FaceNet
     from facenet_pytorch import InceptionResnetV1
 
-    folder = stand_ins / "torch" / "checkpoints"
+    folder = random_face_weights / "torch" / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (classes, (name, _)) in enumerate(zip((8631, 10575), FaceNet.trained.values(), strict=True)):
         torch.manual_seed(seed)
@@ -37,34 +38,25 @@ def facenet(stand_ins: Path) -> Path:
     return folder
 
 
-class Layers(torch.nn.Module):
-    """What clean-fid asks of its TorchScript file: 299 x 299 pixels in -1..1 to 2048 features."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolution = torch.nn.Conv2d(3, 32, 7, 8)
-        self.linear = torch.nn.Linear(32 * 16, 2048)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(torch.nn.functional.adaptive_avg_pool2d(self.convolution(x).relu(), 4).flatten(1))
-
-
-class Inception(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = Layers()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.layers((x - 128) / 128)
+def clean_fid_network() -> torch.nn.Module:
+    """A small network with the interface of clean-fid's: its ``layers`` turn images in -1..1 into 2048 features."""
+    layers = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 32, 7, 8),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(4),
+        torch.nn.Flatten(),
+        torch.nn.Linear(32 * 16, 2048),
+    )
+    return torch.nn.Sequential(OrderedDict(layers=layers))
 
 
 @pytest.fixture(scope="session")
 def inceptions(checkpoints: Path) -> Path:
-    """clean-fid's and torch-fidelity's Inception."""
+    """The folder with weights of the Inception networks of clean-fid and torch-fidelity."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     torch.manual_seed(0)
-    torch.jit.script(Inception()).save(str(checkpoints / "inception-2015-12-05.pt"))
+    torch.jit.script(clean_fid_network()).save(str(checkpoints / "inception-2015-12-05.pt"))
     path = checkpoints / "weights-inception-2015-12-05-6726825d.pth"
     torch.save({}, path)
     with mock.patch.object(FeatureExtractorInceptionV3, "load_state_dict"):
@@ -75,8 +67,8 @@ def inceptions(checkpoints: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def deepface(stand_ins: Path) -> Path:
-    """DeepFace's emotion and gender networks; race is among the stand-ins of the face engines."""
+def deepface(random_face_weights: Path) -> Path:
+    """The folder with weights of DeepFace's emotion and gender networks; `random_face_weights` writes those of race."""
     from deepface.models.demography.pytorch import Emotion, Gender
 
     folder = Path(os.environ["DEEPFACE_HOME"]) / ".deepface" / "weights"
@@ -90,7 +82,7 @@ def deepface(stand_ins: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def mugs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Mugs ViT-B/16 and the ranges of its neurons, in a cache of the Hugging Face hub."""
+    """The folder with weights of Mugs ViT-B/16 and the ranges of its neurons, in a cache of the Hugging Face hub."""
     from vdna.networks.mugs_vit import vit_base
 
     hub = tmp_path_factory.mktemp("hub")

@@ -1,4 +1,4 @@
-"""FaceNet against facenet-pytorch's own calls."""
+"""FaceNet, compared with the calls of facenet-pytorch."""
 
 from pathlib import Path
 
@@ -9,9 +9,11 @@ from benchmarks.evaluate.encoders import FaceNet
 from benchmarks.evaluate.requirements import MissingError
 from PIL import Image
 
+from anon_runtime.types import Pixels
+
 
 @pytest.mark.parametrize("data", ["VGGFace2", "CASIA-WebFace"])
-def test_facenet_is_facenet_pytorchs(facenet: Path, photos: list[np.ndarray], data: str) -> None:
+def test_facenet_is_facenet_pytorchs(facenet: Path, photos: list[Pixels], data: str) -> None:
     from facenet_pytorch import MTCNN, InceptionResnetV1
 
     encoder, detector = FaceNet(data), MTCNN(image_size=160, margin=0)
@@ -25,10 +27,10 @@ def test_facenet_is_facenet_pytorchs(facenet: Path, photos: list[np.ndarray], da
                 expected = network(face[None])[0].numpy()
             np.testing.assert_allclose(encoder.embed(photo, points), expected, atol=1e-5)
             compared += 1
-    assert 0 < compared < len(photos), "images with and without a face"
+    assert 0 < compared < len(photos), "there are images with and without a face"
 
 
-def test_the_whole_image_without_points(facenet: Path, photos: list[np.ndarray]) -> None:
+def test_the_whole_image_without_points(facenet: Path, photos: list[Pixels]) -> None:
     encoder = FaceNet("VGGFace2")
     whole = encoder.embed(photos[0], np.array([[0.0, 0.0], [1.0, 1.0]]))
     np.testing.assert_array_equal(encoder.embed(photos[0], None), whole)
@@ -38,5 +40,5 @@ def test_damaged_weights_are_named(facenet: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / FaceNet.trained["VGGFace2"][0]).write_bytes(b"not weights")
-    with pytest.raises(MissingError, match="cannot load 20180402-114759-vggface2.pt"):
+    with pytest.raises(MissingError, match=r"cannot load 20180402-114759-vggface2\.pt"):
         FaceNet("VGGFace2")

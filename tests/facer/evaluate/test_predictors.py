@@ -1,4 +1,4 @@
-"""DeepFace's emotion, gender and race against its own networks."""
+"""DeepFace's emotion, gender and race, compared with its networks."""
 
 from pathlib import Path
 
@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from benchmarks.evaluate.predictors import DeepFaceDemography
 
+from anon_runtime.types import Pixels
 
-def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[np.ndarray]) -> None:
-    """The networks themselves on the steps that its documentation names: grey 48 x 48; letterboxed 224 x 224, BGR."""
+
+def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[Pixels]) -> None:
+    """The inputs follow DeepFace's documentation: grey 48 x 48 for emotion, letterboxed BGR 224 x 224 otherwise."""
     import cv2
     from deepface.models.demography.pytorch import Emotion, Gender, Race
 
@@ -27,10 +29,10 @@ def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[np.ndarray
     found = DeepFaceDemography().read(crop)
     assert found.shape == (len(DeepFaceDemography.columns),)
     np.testing.assert_allclose(found, np.concatenate(expected), atol=2e-3)
-    assert found.std() > 0.01, "all the same: the comparison says nothing"
+    assert found.std() > 0.01, "the scores differ, so the comparison means something"
 
 
-def test_labels_are_deepfaces(stand_ins: Path) -> None:
+def test_labels_are_deepfaces(random_face_weights: Path) -> None:
     from deepface.models.demography.DemographyUtils import EMOTION_LABELS, GENDER_LABELS, RACE_LABELS
 
     assert list(DeepFaceDemography.columns) == [*EMOTION_LABELS, *RACE_LABELS, *GENDER_LABELS]

@@ -1,32 +1,34 @@
-"""The figures as images: CMC curves, similarities of same and different people, attributes, k-anonymity."""
+"""Plots of the evaluation: CMC curves, similarities of the same and of different people, attributes, k-anonymity."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib import pyplot as plt
 
-from ..plots import LINE, OURS_COLOUR, THEIR_COLOUR, plt, save
-from .identity import BINS, DEPTH
+from ..plots import LINE, OURS_COLOUR, THEIR_COLOUR, save
 from .labels import HELD_OUT
-
-Figures = Mapping[str, Any]
+from .reidentification import BINS, DEPTH
+from .types import Figures
 
 
 def draw(figures: Figures, folder: Path) -> list[Path]:
-    """Write the charts of the tables that are there as PNG files, and name them."""
+    """Draw the plots of the tables in ``figures`` as PNG files.
+
+    Returns:
+        The paths of the files.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for encoder, own in figures.get("reid", {}).items():
         if "methods" in own:
             name = encoder.lower().replace(" ", "-").replace(",", "").replace("/", "")
-            made += [_cmc(encoder, own, figures["originals"], folder / f"cmc-{name}.png"),
-                     _similarities(encoder, own, folder / f"similarities-{name}.png")]  # fmt: skip
+            made.append(_cmc(encoder, own, figures["originals"], folder / f"cmc-{name}.png"))
+            made.append(_similarities(encoder, own, folder / f"similarities-{name}.png"))
     read = figures.get("utility", {}).get("face engines", {})
     if read and "missing" not in read:
         made.append(_attributes(read, folder / "attributes.png"))
     if "age" in figures.get("attributes", {}):
-        made.append(_anonymity(figures["attributes"], folder / "k-anonymity.png"))
+        made.append(_k_anonymity(figures["attributes"], folder / "k-anonymity.png"))
     return made
 
 
@@ -39,7 +41,7 @@ def _cmc(encoder: str, own: Figures, gallery: int, path: Path) -> Path:
             held_out = 100 * np.array(row["cmc"][HELD_OUT])
             axes.plot(ranks, held_out, ":", color=line.get_color(), label=f"{method} ({HELD_OUT})")
     axes.plot(ranks, 100 * np.minimum(ranks / gallery, 1), "--", color=LINE, label="guessing")
-    axes.set(xlabel=f"rank K of {gallery} originals", ylabel="own original among the first K, %", title=encoder)
+    axes.set(xlabel=f"rank K of {gallery} originals", ylabel="original is among the first K, %", title=encoder)
     axes.set(ylim=(-2, 102), xlim=(1, DEPTH))
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=8)
     save(figure, path)
@@ -69,7 +71,7 @@ def _similarities(encoder: str, own: Figures, path: Path) -> Path:
 
 
 def _attributes(read: Figures, path: Path) -> Path:
-    """A group of bars an attribute, one bar a method; what the predictor gets on the originals is a line."""
+    """One group of bars for each attribute, with one bar for each method and a line for the originals."""
     methods = {method: row["all"]["attributes"] for method, row in read.items() if method != "originals"}
     names = sorted({name for aucs in methods.values() for name in aucs})
     figure, axes = plt.subplots(figsize=(8, 2 + 0.05 * len(names) * max(len(methods), 4)))
@@ -83,20 +85,23 @@ def _attributes(read: Figures, path: Path) -> Path:
             axes.plot([at, at], [row - thick / 2, row + 0.8 - thick / 2], "k", label="originals" if row == 0 else None)
     axes.axvline(0.5, color=LINE, label="guessing")
     axes.set_yticks(rows + 0.4 - thick / 2, names, fontsize=8)
-    axes.set(xlabel="AUC of what is read from the anonymized image", xlim=(0.3, 1), ylim=(-0.5, len(names)))
+    axes.set(
+        xlabel="AUC of the attribute that is read from the anonymized image", xlim=(0.3, 1), ylim=(-0.5, len(names))
+    )
     axes.invert_yaxis()
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=4, fontsize=8)
     save(figure, path)
     return path
 
 
-def _anonymity(own: Figures, path: Path) -> Path:
+def _k_anonymity(own: Figures, path: Path) -> Path:
     figure, axes = plt.subplots(figsize=(7, 4.5))
     for age, title, colour in (("age", "age in years", THEIR_COLOUR), ("decade", "age in decades", OURS_COLOUR)):
         counts = [own[age]["as it is"], *(left for _, left in own[age]["ignore"])]
         axes.plot([100 * c["alone"] / max(c["people"], 1) for c in counts], color=colour, label=title)
     axes.set(
-        xlabel="attributes that --ignore leaves out, the best ones first", ylabel="people alone with their prompt, %"
+        xlabel="number of attributes that --ignore leaves out, the best ones first",
+        ylabel="people with a unique prompt, %",
     )
     axes.set(ylim=(-2, 102), xlim=(0, None))
     axes.legend()

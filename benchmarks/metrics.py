@@ -1,4 +1,4 @@
-"""Scores of what was read from images against what is true of them."""
+"""Area under the ROC curve of scores that were read from images."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-FEWEST = 10  # images of either kind, below which nothing is scored
+FEWEST = 10  # positive images and negative images that an AUC needs
 
 
 def auc(labels: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
-    """Area under the ROC curve: the chance that a positive scores above a negative (Mann and Whitney's U).
+    """Area under the ROC curve: the probability that a positive scores higher than a negative (Mann and Whitney's U).
 
     Args:
-        labels: (n,), with both kinds.
-        scores: (n,); NaN where nothing could be read, which is as good as a coin toss beside any other.
+        labels: (n,), with positives and negatives.
+        scores: (n,); NaN where nothing could be read. A pair with a NaN counts one half, as a random guess does.
     """
     read = ~np.isnan(scores)
     seen, positives = labels[read], int(labels.sum())
@@ -25,17 +25,17 @@ def auc(labels: NDArray[np.bool_], scores: NDArray[np.floating]) -> float:
 
 
 def column_aucs(names: Sequence[str], labels: NDArray[np.floating], scores: NDArray[np.floating]) -> dict[str, float]:
-    """AUC of every column that has enough images of both kinds.
+    """AUC of every column that has at least `FEWEST` positives and negatives.
 
     Args:
-        names: of the columns, k of them.
-        labels: (n, k), above 0.5 for a positive; NaN where nobody judged.
+        names: of the k columns.
+        labels: (n, k), above 0.5 for a positive; NaN where there is no label.
         scores: (n, k); see `auc` for NaN.
     """
     found = {}
     for column, name in enumerate(names):
-        judged = ~np.isnan(labels[:, column])
-        positive = labels[judged, column] > 0.5
+        labelled = ~np.isnan(labels[:, column])
+        positive = labels[labelled, column] > 0.5
         if min(positive.sum(), (~positive).sum()) >= FEWEST:
-            found[name] = auc(positive, scores[judged, column])
+            found[name] = auc(positive, scores[labelled, column])
     return found
