@@ -283,19 +283,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with _stoppable():
             command(arguments)
     except AnonError as error:
-        _fail_with(error)
+        _fail(f"error: {error}", error.exit_code)
     except Exception as error:
         if (explained := explain_import_error(error)) is None:
             raise
-        _fail_with(explained)
+        _fail(f"error: {explained}", explained.exit_code)
     except _Stopped as stop:
         _fail("interrupted", stop.args[0])
 
 
-def _fail_with(error: AnonError) -> NoReturn:
-    _fail(f"error: {in_flags(str(error), FLAGS)}", error.exit_code)
-
-
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"anon-export: {message}", err=True)
+    click.echo(f"anon-export: {in_flags(message, FLAGS)}", err=True)
     sys.exit(code)

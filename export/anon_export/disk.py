@@ -16,7 +16,7 @@ def check_space(folder: Path, needed: int, purpose: str) -> None:
     """Fail before any long work if something will not fit.
 
     Raises:
-        OutputError: says how much is needed and how much is free.
+        OutputError: names the needed and the free space.
     """
     if needed > (free := free_space(folder)):
         why = f"{purpose} needs {gigabytes(needed)}, and {gigabytes(free)} are free"

@@ -12,7 +12,7 @@ from anon_runtime.types import Engine
 
 TURNS = 5
 BATCHES = (2, 4, 8, 16)
-WORTH = 0.95  # a larger batch has to reduce the time per image to this share
+MAX_SHARE = 0.95  # a larger batch has to reduce the time per image to this share
 
 
 def autotune(unet: Engine, spec: EngineSpec, latent_shape: Sequence[int]) -> Defaults:
@@ -58,7 +58,7 @@ def best_batch(seconds: Callable[[int], float]) -> int:
 
     best, fastest = 1, per_image(1)
     for count in BATCHES:
-        if (now := per_image(count)) > WORTH * fastest:
+        if (now := per_image(count)) > MAX_SHARE * fastest:
             break
         best, fastest = count, now
     return best

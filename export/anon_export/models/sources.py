@@ -89,7 +89,7 @@ def check_architecture(model: Model) -> None:
     channels = unet.get("in_channels", 4)
     kinds = {
         f"its UNet takes {channels} channels (an inpainting or depth model)": channels != 4,
-        "its UNet wants more than a prompt (a class, a time or an added embedding)": any(
+        "its UNet needs more than a prompt (a class, a time or an added embedding)": any(
             unet.get(key) for key in ("class_embed_type", "addition_embed_type", "time_cond_proj_dim")
         ),
         f"it predicts {predicts}": predicts != "epsilon",

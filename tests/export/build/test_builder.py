@@ -57,6 +57,8 @@ def test_nothing_of_the_build_machine_is_in_the_bundle(demo_bundle: Path) -> Non
 
 
 @pytest.mark.packages
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")  # diffusers, for optimum
+@pytest.mark.filterwarnings("ignore:Accessing config attribute:FutureWarning")  # optimum
 def test_optimum_generates_the_same_image(demo_bundle: Path) -> None:
     """Other tools can use the engines: Optimum's own pipeline opens the folder and follows diffusers as we do."""
     from optimum import onnxruntime as optimum

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from anon_export.build.options import BuildOptions
+from anon_export.graphs.options import GraphOptions
 from anon_runtime.errors import UsageError
 
 OPTIONS = BuildOptions("owner/model", "m", faces="none")
@@ -43,3 +44,28 @@ def test_choices_without_effect_are_refused(choices: dict[str, Any], word: str) 
 )
 def test_the_others_are_not(choices: dict[str, Any]) -> None:
     replace(OPTIONS, **choices).check()
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "/x", ".", ".hidden"])
+def test_names_that_are_no_folder_names_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="`name`"):
+        replace(OPTIONS, name=name).check()
+
+
+def test_name_and_faces_follow_the_model(tmp_path: Path) -> None:
+    (tmp_path / "v1-5.safetensors").touch()
+    models = {"demo": "demo", "owner/model": "model", str(tmp_path / "v1-5.safetensors"): "v1-5"}
+    for model, name in models.items():
+        options = BuildOptions(model, output=tmp_path)
+        assert options.folder == tmp_path / name
+        assert options.face_networks == ("demo" if model == "demo" else "facer+deepface")
+
+
+def test_graph_options_follow_the_target_and_the_precisions() -> None:
+    plain = BuildOptions("demo", precision="fp16-weights", vae_precision="fp16", deepcache=True).graph_options
+    assert plain == {
+        "text_encoder": GraphOptions("fp16-weights", fused_attention=True),
+        "unet": GraphOptions("fp16-weights", fused_attention=True, winograd=True, deepcache=True),
+        "vae_decoder": GraphOptions("fp16", fused_attention=True),
+    }
+    assert set(BuildOptions("demo", target="tensorrt").graph_options.values()) == {GraphOptions(static=True)}

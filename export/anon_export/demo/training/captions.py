@@ -26,7 +26,7 @@ class Mixture:
     Attributes:
         negative: share of negative prompts.
         empty: share of empty prompts.
-        strangers: share of the negative prompts that were written for somebody else.
+        strangers: share of the negative prompts that were written for another person.
     """
 
     negative: float = 0.35

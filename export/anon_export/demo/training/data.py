@@ -30,10 +30,10 @@ class Labels:
     Attributes:
         attributes: float32 (n, 40), 0..1, in CelebA's order; NaN where there is no label.
         ages: float32 (n,), years; NaN where there is no label.
-        ethnicities: int64 (n,), indices of `ETHNICITIES`; NOBODY where there is no label.
+        ethnicities: int64 (n,), indices of `ETHNICITIES`; UNLABELLED where there is no label.
     """
 
-    NOBODY: ClassVar[int] = -100  # the index that cross-entropy ignores
+    UNLABELLED: ClassVar[int] = -100  # the index that cross-entropy ignores
 
     attributes: Tensor
     ages: Tensor

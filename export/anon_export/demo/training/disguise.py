@@ -99,7 +99,7 @@ def swap(images: Tensor, labels: Labels, rng: np.random.Generator) -> tuple[Tens
         own, unsure = _columns(part.own), _columns(part.unsure)
         attributes[hosts[:, None], own] = attributes[guests[:, None], own]
         attributes[hosts[:, None], unsure] = torch.nan
-        ages[hosts], ethnicities[hosts] = torch.nan, Labels.NOBODY
+        ages[hosts], ethnicities[hosts] = torch.nan, Labels.UNLABELLED
     return images, Labels(attributes, ages, ethnicities)
 
 

@@ -220,5 +220,5 @@ def face_loss(attributes: Tensor, age: Tensor, race: Tensor, labels: Labels, wei
     bell = torch.softmax(-0.5 * ((years - known[:, None]) / AGE_SPREAD) ** 2, dim=1)
     expected = (torch.softmax(age, 1) * years).sum(dim=1)
     ages = functional.cross_entropy(age, bell) + functional.smooth_l1_loss(expected, known, beta=3) / 5
-    races = functional.cross_entropy(race, labels.ethnicities, label_smoothing=0.1, ignore_index=Labels.NOBODY)
+    races = functional.cross_entropy(race, labels.ethnicities, label_smoothing=0.1, ignore_index=Labels.UNLABELLED)
     return 2 * scores + 0.3 * ages + 0.5 * races

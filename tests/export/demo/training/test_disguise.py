@@ -48,7 +48,7 @@ def test_a_face_in_other_hair_has_its_own_smile_and_the_others_hair(
     assert changed[faces, FACE.centre[1], FACE.centre[0]].all()
     assert not changed[~faces & ~mouths].any()
     assert left.ages[faces | mouths].isnan().all()
-    assert (left.ethnicities[faces | mouths] == Labels.NOBODY).all()
+    assert (left.ethnicities[faces | mouths] == Labels.UNLABELLED).all()
     for part, rows in ((FACE, faces), (MOUTH, mouths)):
         inside, outside = left.attributes[rows, CELEBA.index("Smiling")], left.attributes[rows, CELEBA.index("Bangs")]
         assert (outside == labels.attributes[rows, 0]).all()

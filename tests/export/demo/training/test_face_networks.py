@@ -29,7 +29,7 @@ def plain(photos: Photos) -> Lesson:
 
 def test_what_nobody_judged_teaches_nothing(photos: Photos) -> None:
     _, labels, _ = plain(photos).at(np.zeros(2, int), np.arange(2))
-    labels.attributes[0], labels.ages[0], labels.ethnicities[0] = torch.nan, torch.nan, Labels.NOBODY
+    labels.attributes[0], labels.ages[0], labels.ethnicities[0] = torch.nan, torch.nan, Labels.UNLABELLED
     sizes = len(CELEBA), OLDEST + 1, len(ETHNICITIES)
     attributes, ages, ethnicities = (torch.zeros(2, n, requires_grad=True) for n in sizes)
     face_loss(attributes, ages, ethnicities, labels, torch.ones(len(CELEBA))).backward()
