@@ -45,25 +45,17 @@ class Anonymizer:
         Args:
             path: the folder of the bundle.
             settings: the settings for reading photos and generating images; None means the bundle's defaults.
-            device: the device of the engines, ``cpu``, ``cuda`` or ``tensorrt``; None means the best one on this
-                machine.
-            threads: the number of threads of an engine on the CPU; None means one for each physical core.
-            checksum: whether to compare the sha256 of the files as well as their sizes; without it, loading is faster.
+            device, threads, checksum: see `Engines.load`.
 
         Raises:
             BundleError: there is no bundle, or it is damaged.
             UsageError: the bundle cannot do what the settings ask for.
         """
-        engines = Engines.load(path, device=device, threads=threads, checksum=checksum)
-        return cls.of(engines, settings)
+        return cls.of(Engines.load(path, device=device, threads=threads, checksum=checksum), settings)
 
     @classmethod
     def of(cls, engines: Engines, settings: Settings | None = None) -> Self:
         """Return an anonymizer for engines that are open already; see `load`.
-
-        Args:
-            engines: the engines of a bundle.
-            settings: the settings for reading photos and generating images; None means the bundle's defaults.
 
         Raises:
             BundleError: this runtime does not know the bundle's face detector, or a file of the bundle is damaged.
@@ -75,14 +67,7 @@ class Anonymizer:
         return cls(engines, reader, Generator.load(engines, resolved.sampling))
 
     def using(self, settings: Settings) -> Self:
-        """Return an anonymizer with the same engines and other settings.
-
-        Args:
-            settings: the settings for reading photos and generating images.
-
-        Raises:
-            UsageError: the bundle cannot do what the settings ask for.
-        """
+        """Return an anonymizer with the same engines and other settings; see `load`."""
         return self.of(self.engines, settings)
 
     def anonymize(self, photo: PhotoSource, *, seed: int = 0, progress: Progress | None = None) -> Portrait:
