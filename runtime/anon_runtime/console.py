@@ -157,6 +157,7 @@ def logging_to_stderr(*, quiet: bool, flags: Mapping[str, str]) -> Iterator[None
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_InFlags(flags))
     logger = logging.getLogger(__package__)
+    before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.ERROR if quiet else logging.INFO)
     logger.propagate = False
@@ -164,3 +165,5 @@ def logging_to_stderr(*, quiet: bool, flags: Mapping[str, str]) -> Iterator[None
         yield
     finally:
         logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
