@@ -75,10 +75,10 @@ def load_runtime(folder: Path) -> Extract:
 
 def load_packages(_folder: Path) -> Extract:
     """facer and DeepFace, as a function of photos."""
+    import facer
     import torch
     from deepface import DeepFace
 
-    import facer
     from anon_export import faces
 
     found = {role: str(faces.WEIGHTS[role].find()) for role in ("detector", "attributes")}

@@ -1,11 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from benchmarks.acceleration import VARIANTS, Cost, count_samples, table
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.backends.engines import Engines
 from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration
+from benchmarks.acceleration import VARIANTS, Cost, count_samples, table
 
 
 @pytest.mark.parametrize(

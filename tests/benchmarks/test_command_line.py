@@ -5,9 +5,9 @@ import sys
 from importlib import import_module
 
 import pytest
-from benchmarks.command_line import explain_missing_package, one_line_errors
 
 from anon_runtime.errors import UsageError
+from benchmarks.command_line import explain_missing_package, one_line_errors
 
 # Runs a module as the program, on a machine that has no package of this name.
 WITHOUT = """

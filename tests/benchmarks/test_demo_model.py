@@ -1,6 +1,7 @@
 """The measurements of the demo's networks, on cases whose result is known."""
 
 import pytest
+
 from benchmarks.demo_model import Measurement, overlap
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks.shared_networks import share_networks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -30,6 +29,7 @@ from anon_runtime.diffusion.schedule import load_schedule
 from anon_runtime.diffusion.torch_rng import NormalStream, interleave, seeded_normals
 from anon_runtime.types import Floats, Sampler
 from benchmarks import exactness
+from benchmarks.shared_networks import share_networks
 
 # torchsde warns where a query lies beyond the ends of the path.
 pytestmark = pytest.mark.filterwarnings("ignore:Should have t:UserWarning:torchsde")

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from benchmarks.metrics import FEWEST, auc, column_aucs
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
+
+from benchmarks.metrics import FEWEST, auc, column_aucs
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.throughput_report import Comparison, Report, table
 
 from anon_runtime.bundle.bundle import Bundle
 from benchmarks import contenders, operators, throughput
+from benchmarks.throughput_report import Comparison, Report, table
 
 pytestmark = pytest.mark.packages
 

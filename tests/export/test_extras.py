@@ -5,9 +5,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tests.export.command import NONE, run
 
 from anon_export.extras import EXTRAS, explain_import_error
+from tests.export.command import NONE, run
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from benchmarks.random_face_weights import write_random_face_weights
 
 from anon_export.cli import main
 from anon_export.demo.generator import Architecture, write_generator
@@ -19,6 +18,7 @@ from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.faces.decoding import read_photo
 from anon_runtime.types import Engine, Pixels
+from benchmarks.random_face_weights import write_random_face_weights
 
 TRAINED = Path(os.environ.get("ANON_ENGINES_WEIGHTS", Path(__file__).parents[3] / "shared" / "weights"))
 

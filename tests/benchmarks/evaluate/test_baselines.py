@@ -2,8 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.evaluate.baselines import BASELINES, NO_FACE, apply, blur, hide_faces, mask, pixelate
-from benchmarks.evaluate.pairs import ImageFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -12,6 +10,8 @@ from scipy.ndimage import gaussian_filter
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
 from anon_runtime.faces.decoding import read_photo
+from benchmarks.evaluate.baselines import BASELINES, NO_FACE, apply, blur, hide_faces, mask, pixelate
+from benchmarks.evaluate.pairs import ImageFile
 
 
 def noise(height: int, width: int) -> Image.Image:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from benchmarks.evaluate.cache import Cache
 
 

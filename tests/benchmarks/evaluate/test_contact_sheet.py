@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from benchmarks.evaluate.contact_sheet import SIDE, contact_sheet
 from benchmarks.evaluate.pairs import ImageFile, Method
-from PIL import Image
 
 
 class Page(HTMLParser):

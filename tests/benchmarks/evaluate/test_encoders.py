@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from anon_runtime.faces.decoding import read_photo
+from anon_runtime.faces.geometry import Reals as Floats
+from anon_runtime.types import Pixels
 from benchmarks.evaluate.cache import Cache
 from benchmarks.evaluate.encoders import ENCODERS, Clip, Dlib, Embedder, FaceNet, Points
 from benchmarks.evaluate.pairs import ImageFile, Method
 from benchmarks.evaluate.reidentification import Metric
 from benchmarks.evaluate.requirements import MissingError, data_of
 from benchmarks.evaluate.types import Vector
-from PIL import Image
-
-from anon_runtime.faces.decoding import read_photo
-from anon_runtime.faces.geometry import Reals as Floats
-from anon_runtime.types import Pixels
 
 pytestmark = pytest.mark.packages
 dlib = pytest.importorskip("dlib")

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from benchmarks.evaluate.k_anonymity import IGNORABLE, as_attributes, best_to_ignore, count, in_decades
-from benchmarks.evaluate.predictors import FaceEngines
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.types import Attributes
+from benchmarks.evaluate.k_anonymity import IGNORABLE, as_attributes, best_to_ignore, count, in_decades
+from benchmarks.evaluate.predictors import FaceEngines
 
 
 def person(age: int = 34, home: str = "white", **present: float) -> Attributes:

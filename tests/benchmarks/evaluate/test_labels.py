@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.evaluate.labels import Labels, age_bands, make_groups, read_names
-from benchmarks.evaluate.pairs import ImageFile
 
 from anon_runtime.errors import UsageError
+from benchmarks.evaluate.labels import Labels, age_bands, make_groups, read_names
+from benchmarks.evaluate.pairs import ImageFile
 
 IMAGES = [ImageFile(name, Path(f"{name}.jpg")) for name in ("a", "b", "sub/c")]
 

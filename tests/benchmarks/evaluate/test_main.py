@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from benchmarks.evaluate.encoders import ENCODERS, Dlib
-from benchmarks.evaluate.report import lines
 from huggingface_hub import constants
 from PIL import Image, ImageEnhance
 
 from benchmarks.evaluate import report
+from benchmarks.evaluate.encoders import ENCODERS, Dlib
+from benchmarks.evaluate.report import lines
 
 pytestmark = pytest.mark.packages
 pytest.importorskip("matplotlib")

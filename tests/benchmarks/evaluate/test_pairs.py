@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from benchmarks.evaluate.pairs import SIDE, ImageFile, find_images, pair
 from PIL import Image
 
 from anon_runtime.cli import main
 from anon_runtime.errors import UsageError
 from anon_runtime.folder.journal import NAME
+from benchmarks.evaluate.pairs import SIDE, ImageFile, find_images, pair
 
 
 def save(path: Path, colour: int, side: int = 24) -> Path:

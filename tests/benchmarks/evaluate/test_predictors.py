@@ -7,15 +7,15 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from benchmarks.evaluate.cache import Cache
-from benchmarks.evaluate.pairs import ImageFile
-from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion, Reader
-from benchmarks.evaluate.requirements import MissingError
 from onnx import TensorProto, helper, numpy_helper
 
 from anon_runtime import Anonymizer
 from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.faces.decoding import read_photo
+from benchmarks.evaluate.cache import Cache
+from benchmarks.evaluate.pairs import ImageFile
+from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion, Reader
+from benchmarks.evaluate.requirements import MissingError
 
 pytestmark = pytest.mark.packages
 pytest.importorskip("hsemotion_onnx")

@@ -5,6 +5,10 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+
 from benchmarks.evaluate.reidentification import (
     BINS,
     DEPTH,
@@ -20,9 +24,6 @@ from benchmarks.evaluate.reidentification import (
     rank,
     similarity,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.spatial.distance import cdist
 
 
 def vectors(n: int, seed: int, width: int = 16) -> Doubles:

@@ -1,12 +1,12 @@
 from pathlib import Path
 
 import pytest
-from benchmarks.evaluate.requirements import MissingError, Repository, digest, loading, require
 from huggingface_hub import constants
 
 from anon_export.faces import Weights
 from anon_runtime.errors import AnonError
 from benchmarks.evaluate import requirements
+from benchmarks.evaluate.requirements import MissingError, Repository, digest, loading, require
 
 
 def weights(folder: Path) -> Weights:

@@ -2,6 +2,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
+
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from benchmarks.evaluate.labels import Labels
 from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion
 from benchmarks.evaluate.types import Mask, Vector
@@ -16,9 +19,6 @@ from benchmarks.evaluate.utility import (
     true_emotions,
     true_valence,
 )
-from sklearn.metrics import roc_auc_score
-
-from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
 N = 60
 

@@ -8,7 +8,6 @@ import onnxruntime
 import pytest
 from filelock import FileLock
 from PIL import Image
-from tests.conftest import pixels
 
 from anon_export import disk
 from anon_export.build import plan as build_plan
@@ -21,6 +20,7 @@ from anon_export.graphs import stable_diffusion as graphs
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.errors import AnonError, OutputError, UsageError
+from tests.conftest import pixels
 
 
 def test_manifest_tells_the_truth_about_the_engines(demo_bundle: Path) -> None:

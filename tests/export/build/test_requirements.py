@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.export.command import NONE, run
 
 from anon_export.extras import EXTRAS
+from tests.export.command import NONE, run
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.runtime.stand_ins import StandInEngines
 
 from anon_export.build.verify import REFERENCE_IMAGE, check_engine, measure, verify
 from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, write_reference_outputs
@@ -14,6 +13,7 @@ from anon_runtime.bundle.manifest import EngineSpec, TensorSpec
 from anon_runtime.diffusion.brownian import NoiseSpec, draw_noise
 from anon_runtime.errors import AnonError, BundleError
 from anon_runtime.types import Array, Arrays, Engine, Floats
+from tests.runtime.stand_ins import StandInEngines
 
 
 def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:

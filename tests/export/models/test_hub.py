@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.export.models.fake_hub import COMMIT, FakeHub
 
 from anon_export.models import hub
 from anon_runtime.errors import AnonError
+from tests.export.models.fake_hub import COMMIT, FakeHub
 
 
 @pytest.fixture

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.export.models.ldm import to_checkpoint
 
 from anon_export.models import single_file
 from anon_export.models.loading import load_model, load_pipeline
 from anon_export.models.single_file import CONFIGS
 from anon_export.models.sources import find_model
 from anon_runtime.errors import AnonError
+from tests.export.models.ldm import to_checkpoint
 
 
 @pytest.fixture(scope="module")

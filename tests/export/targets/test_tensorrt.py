@@ -7,7 +7,6 @@ from typing import Any
 import onnx
 import pytest
 import torch
-from tests.conftest import edit_manifest
 
 from anon_export.build import plan as build_plan
 from anon_export.build.builder import build, runs_here
@@ -24,6 +23,7 @@ from anon_runtime.backends.cuda import Cuda
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import Defaults, EngineSpec
 from anon_runtime.errors import AnonError, BackendError, UsageError
+from tests.conftest import edit_manifest
 
 pytestmark = [pytest.mark.packages, pytest.mark.usefixtures("own_cache")]
 pytest.importorskip(trt.RTX_LIBRARIES)

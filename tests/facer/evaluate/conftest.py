@@ -9,11 +9,11 @@ from unittest import mock
 
 import pytest
 import torch
-from benchmarks.evaluate.predictors import DeepFaceDemography
-from benchmarks.evaluate.quality import VisualDna
 from huggingface_hub import constants
 
 from anon_export.demo.generator import initialise
+from benchmarks.evaluate.predictors import DeepFaceDemography
+from benchmarks.evaluate.quality import VisualDna
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +27,9 @@ def checkpoints(random_face_weights: Path) -> Path:
 @pytest.fixture(scope="session")
 def facenet(random_face_weights: Path) -> Path:
     """The folder with weights of FaceNet's two networks."""
-    from benchmarks.evaluate.encoders import FaceNet
     from facenet_pytorch import InceptionResnetV1
+
+    from benchmarks.evaluate.encoders import FaceNet
 
     folder = random_face_weights / "torch" / "checkpoints"
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmarks.evaluate.encoders import FaceNet
-from benchmarks.evaluate.requirements import MissingError
 from PIL import Image
 
 from anon_runtime.types import Pixels
+from benchmarks.evaluate.encoders import FaceNet
+from benchmarks.evaluate.requirements import MissingError
 
 
 @pytest.mark.parametrize("data", ["VGGFace2", "CASIA-WebFace"])

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from benchmarks.evaluate.__main__ import main
-from benchmarks.evaluate.encoders import ENCODERS
-from benchmarks.evaluate.quality import INCEPTIONS, CleanFid, TorchFidelity
 from huggingface_hub import constants
 from PIL import Image
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.types import Pixels
+from benchmarks.evaluate.__main__ import main
+from benchmarks.evaluate.encoders import ENCODERS
+from benchmarks.evaluate.quality import INCEPTIONS, CleanFid, TorchFidelity
 
 
 def test_every_row_runs_where_its_weights_are(

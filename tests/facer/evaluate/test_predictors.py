@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from benchmarks.evaluate.predictors import DeepFaceDemography
 
 from anon_runtime.types import Pixels
+from benchmarks.evaluate.predictors import DeepFaceDemography
 
 
 def test_a_reading_is_deepfaces_networks(deepface: Path, photos: list[Pixels]) -> None:

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks.evaluate.cache import Cache
-from benchmarks.evaluate.pairs import ImageFile, Method
-from benchmarks.evaluate.quality import FEWEST, INCEPTIONS, CleanFid, TorchFidelity, VisualDna, measure_dna, measure_fid
-from benchmarks.evaluate.requirements import MissingError
-from benchmarks.evaluate.types import Vector
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.linalg import sqrtm
 
 from anon_runtime.types import Pixels
+from benchmarks.evaluate.cache import Cache
+from benchmarks.evaluate.pairs import ImageFile, Method
+from benchmarks.evaluate.quality import FEWEST, INCEPTIONS, CleanFid, TorchFidelity, VisualDna, measure_dna, measure_fid
+from benchmarks.evaluate.requirements import MissingError
+from benchmarks.evaluate.types import Vector
 
 Doubles = NDArray[np.float64]
 

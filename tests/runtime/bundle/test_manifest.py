@@ -3,11 +3,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.conftest import edit_manifest
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST, Manifest
 from anon_runtime.errors import BundleError
+from tests.conftest import edit_manifest
 
 
 def test_manifest_survives_a_round_trip(demo_bundle: Path) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import pixels
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
@@ -18,6 +17,7 @@ from anon_runtime.faces.attributes import (
 )
 from anon_runtime.faces.detection import Face
 from anon_runtime.types import Arrays
+from tests.conftest import pixels
 
 LANDMARKS = np.array([[203, 98], [245, 100], [222, 122], [205, 140], [240, 142]], np.float32)
 FACE = Face((180.4, 58.2, 90.6, 118.0), 0.9, LANDMARKS)

@@ -22,9 +22,6 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from PIL import Image
-from tests.conftest import edit_manifest, pixels
-from tests.runtime.faces.test_decoding import bomb, jpeg, jpeg_header, webp_header
-from tests.runtime.stand_ins import StandInEngines
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.backends.base import physical_cores
@@ -42,6 +39,9 @@ from anon_runtime.folder.pipeline import MAX_ENGINE_FAILURES, FolderRun
 from anon_runtime.folder.run import describe_run
 from anon_runtime.folder.writer import Output
 from anon_runtime.types import Array, Arrays, Attributes, Engine, Portrait
+from tests.conftest import edit_manifest, pixels
+from tests.runtime.faces.test_decoding import bomb, jpeg, jpeg_header, webp_header
+from tests.runtime.stand_ins import StandInEngines
 
 QUICK = Settings(steps=1, guidance_scale=1)
 QUIET = Reporter(as_json=False, quiet=True, flags={})

@@ -20,7 +20,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.runtime.folder.test_pipeline import QUIET, corrupt_files, entries, images, run, start, wait_for
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.cli import main
@@ -32,6 +31,7 @@ from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect, find_room
 from anon_runtime.folder.ray_run import DEATHS, Actor, Result
 from anon_runtime.folder.writer import Output
+from tests.runtime.folder.test_pipeline import QUIET, corrupt_files, entries, images, run, start, wait_for
 
 pytestmark = pytest.mark.ray
 QUICK = Settings(steps=1, guidance_scale=1)
