@@ -26,7 +26,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 collect_ignore = [] if find_spec("facer") else ["facer"]
 
 # Inputs made up for each property. Ten minutes of fuzzing, once before a release:
-# pytest --hypothesis-profile=long tests/runtime/test_hostile.py tests/runtime/faces/test_decoding.py
+# pytest --hypothesis-profile=long tests/runtime/bundle/test_manifest.py tests/runtime/faces/test_{attributes,decoding}.py
 settings.register_profile("short", max_examples=300, deadline=None)
 settings.register_profile("long", max_examples=50_000, deadline=None)
 settings.register_profile("fast", max_examples=50, deadline=None)

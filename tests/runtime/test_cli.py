@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.conftest import pixels
-from tests.runtime.faces.test_decoding import bomb, jpeg
+from tests.runtime.image_files import bomb, jpeg
 
 from anon_runtime import cli
 from anon_runtime.faces.attributes import CELEBA

@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -6,8 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.conftest import edit_manifest
 
 from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.bundle.integrity import sha256
+from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.diffusion.text_encoder import (
     CONTENT,
     ClipTokenizer,
@@ -115,3 +119,14 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(BundleError, match=r"tokenizer|marks"):
             ClipTokenizer.load(path)
+
+
+def test_a_bundle_whose_tokenizer_is_another_file(own_bundle: Path) -> None:
+    """The manifest agrees with the file, so that only the parser of tokenizers can refuse it."""
+    manifest = json.loads((own_bundle / MANIFEST).read_text())
+    path = own_bundle / manifest["tokenizer"]
+    path.write_bytes(b'{"a": 1}')
+    files = manifest["files"] | {manifest["tokenizer"]: {"sha256": sha256(path), "size": path.stat().st_size}}
+    edit_manifest(own_bundle, files=files)
+    with pytest.raises(BundleError, match="tokenizer"):
+        Anonymizer.load(own_bundle)

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.conftest import pixels
+from tests.runtime.strategies import JSON, ODD_JSON
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
@@ -121,3 +124,32 @@ def test_attributes_keep_their_order(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(dict(reversed(GOOD.items()))))
     assert list(load_attributes(path)) == ["Bald", "Smiling", "Male", "Age", "Ethnic"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        JSON.map(lambda v: json.dumps(v).encode()),
+        st.binary(max_size=50),
+        st.fixed_dictionaries({"Ethnic": JSON, "Age": JSON, "Male": JSON}).map(lambda v: json.dumps(v).encode()),
+    )
+)
+def test_any_attribute_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    refused = None
+    try:
+        found = load_attributes(tmp_path / "a.json")
+    except UsageError as error:
+        refused = error
+    if refused is None:
+        assert isinstance(found["Age"], int)
+        assert 0 <= float(found["Male"]) <= 1
+    else:
+        assert str(tmp_path) in refused.what
+
+
+@pytest.mark.parametrize("text", ODD_JSON)
+def test_json_that_breaks_parsers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError):
+        load_attributes(tmp_path / "a.json")

@@ -1,11 +1,9 @@
 import contextlib
 import io
 import os
-import struct
 import subprocess
 import sys
 import tracemalloc
-import zlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tests.runtime.image_files import bomb, jpeg, jpeg_header, make_image, png, webp_header
 
 from anon_runtime.errors import PhotoError
 from anon_runtime.faces import decoding
@@ -21,11 +20,6 @@ from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, load_photo, re
 from anon_runtime.types import Pixels
 
 ORIENTATION = 0x0112
-
-
-def make_image(mode: str = "RGB", size: tuple[int, int] = (48, 32)) -> Image.Image:
-    ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
-    return Image.fromarray(ramp).convert(mode)
 
 
 def saved(image: Image.Image, path: Path, **options: Any) -> Path:
@@ -167,28 +161,6 @@ def test_a_given_image_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert image.size == (64, 64) == np.asarray(image).shape[:2]
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header announces a huge image that is not there."""
-    return png(width, height, 8, b"\0")
-
-
-def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
-    """An RGB PNG of so many bits a channel."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    make_image(size=(200, 200)).save(buffer, format="JPEG")
-    return buffer.getvalue()
-
-
 BAD = {
     "text": (b"this is no image", "not an image"),
     "empty": (b"", "not an image"),
@@ -244,21 +216,6 @@ def test_a_header_of_50000_pixels_takes_no_memory(kind: str) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5e6
-
-
-def jpeg_header(side: int) -> bytes:
-    """A JPEG whose frame is said to be a square of so many pixels."""
-    data = bytearray(jpeg())
-    frame = data.index(b"\xff\xc0")
-    data[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
-    return bytes(data)
-
-
-def webp_header(side: int) -> bytes:
-    """A lossless WebP of a square of so many pixels, of which there is nothing."""
-    size = struct.pack("<I", (side - 1) | (side - 1) << 14)
-    chunk = b"VP8L" + struct.pack("<I", 5) + b"\x2f" + size + b"\0"
-    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
 
 
 @given(

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +19,9 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.runtime.folder.test_pipeline import QUIET, corrupt_files, entries, images, run, start, wait_for
+from tests.runtime.runs import QUICK, QUIET, corrupt_files, entries, images, run, start, wait_for
 
-from anon_runtime import Anonymizer, Settings
+from anon_runtime import Anonymizer
 from anon_runtime.cli import main
 from anon_runtime.commands import run_photos
 from anon_runtime.errors import BackendError, BundleError, UsageError
@@ -34,7 +33,6 @@ from anon_runtime.folder.ray_run import DEATHS, Actor, Result
 from anon_runtime.folder.writer import Output
 
 pytestmark = pytest.mark.ray
-QUICK = Settings(steps=1, guidance_scale=1)
 TWO = RunOptions(batch_size=2)
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -51,11 +49,6 @@ def cluster(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             pytest.skip("two actors need two cores")
         yield replace(found, actors=2)
     assert set(Path(tempfile.gettempdir()).glob("anon-ray-*")) <= before, "Ray's files are gone"
-
-
-@pytest.fixture
-def photos(originals: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(originals, tmp_path / "photos"))
 
 
 @pytest.fixture(scope="module")
