@@ -25,8 +25,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # facer and DeepFace live in an environment of their own: `make test-packages`.
 collect_ignore = [] if find_spec("facer") else ["facer"]
 
-# Inputs made up for each property. Ten minutes of fuzzing, once before a release:
-# pytest --hypothesis-profile=long tests/runtime/bundle/test_manifest.py tests/runtime/faces/test_{attributes,decoding}.py
+# The number of inputs that hypothesis generates for each test. Ten minutes of fuzzing, once before a release:
+# cd tests/runtime; pytest --hypothesis-profile=long bundle/test_manifest.py faces/test_{attributes,decoding}.py
 settings.register_profile("short", max_examples=300, deadline=None)
 settings.register_profile("long", max_examples=50_000, deadline=None)
 settings.register_profile("fast", max_examples=50, deadline=None)

@@ -1,5 +1,6 @@
 """`anon-run` as users run it: a process with arguments, output, messages and an exit code."""
 
+import io
 import json
 import os
 import subprocess
@@ -315,13 +316,22 @@ def test_damaged_bundles(own_bundle: Path, astronaut: Path, tmp_path: Path) -> N
         (["p.jpg", "-o", "s3://bucket/out"], "folder"),
     ],
 )
-def test_wrong_usage(demo_bundle: Path, tmp_path: Path, arguments: list[str], word: str) -> None:
-    code = "import os, sys; os.chdir(sys.argv.pop(1)); from anon_runtime.cli import main; main()"
-    command = [sys.executable, "-c", code, str(tmp_path), *arguments, "--engines", str(demo_bundle)]
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert result.returncode == 2, result.stderr
-    assert word in result.stderr
-    assert "Traceback" not in result.stderr
+def test_wrong_usage(
+    demo_bundle: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*arguments, "--engines", str(demo_bundle)])
+    messages = capsys.readouterr().err
+    assert caught.value.code == 2, messages
+    assert word in messages
+    assert "Traceback" not in messages
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,20 +1,27 @@
 """The commands of `anon-run`, called with an anonymizer."""
 
+import json
 import os
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.runs import entries, images, run
+from tests.runtime.runs import QUICK, QUIET, entries, images, run
 
-from anon_runtime import Anonymizer
-from anon_runtime.commands import describe_photos
+from anon_runtime import Anonymizer, Request
+from anon_runtime.commands import INTERRUPTED, describe_photos, run_request
 from anon_runtime.console import Reporter
-from anon_runtime.errors import AnonError
+from anon_runtime.errors import AnonError, UsageError
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.options import RunOptions
+from anon_runtime.folder.writer import Output
+from anon_runtime.types import Attributes
+
+PERSON: Attributes = {"Ethnic": "white", "Age": 34, "Male": 1}
 
 
 def test_the_first_ctrl_c_is_the_first_also_after_too_many_failures(
@@ -62,3 +69,65 @@ def test_prompt_only_removes_no_photo(
     photos = list(find_photos([Path("coffee.png"), Path("deep/other.png"), Path("torn.png")]))
     assert describe_photos(quick, photos, RunOptions(), Reporter(as_json=True, quiet=True, flags={})) == 3
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+
+
+def test_the_second_ctrl_c_ends_the_process_at_once(
+    quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+
+    def interrupt(*_: object) -> None:
+        if not ended:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(os, "_exit", ended.append)
+    monkeypatch.setattr(Reporter, "record", interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    assert run(quick, photos, tmp_path / "out", batch_size=1) == INTERRUPTED
+    assert ended == [128 + signal.SIGINT]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_run_in_a_thread_leaves_signals_alone(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    """Python sets handlers of signals in the main thread only."""
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(run, quick, photos, tmp_path / "out").result() == 0
+
+
+def test_attributes_are_described_without_a_photo(quick: Anonymizer, capsys: pytest.CaptureFixture[str]) -> None:
+    given = quick.using(replace(QUICK, attributes=PERSON))
+    assert describe_photos(given, [], RunOptions(seed=7), Reporter(as_json=True, quiet=True, flags={})) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert (line["input"], line["attributes"], line["seed"], line["seconds"]) == (None, PERSON, 7, {})
+    with pytest.raises(UsageError, match="neither a photo nor attributes"):
+        describe_photos(quick, [], RunOptions(), QUIET)
+
+
+def test_an_image_of_a_prompt(quick: Anonymizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output, request = Output.parse(tmp_path / "a.png"), Request("a man", seed=7)
+    reporter = Reporter(as_json=True, quiet=True, flags={})
+    assert run_request(quick, request, output, "", RunOptions(), reporter) == 0
+    line = json.loads(capsys.readouterr().out)
+    assert (line["output"], line["prompt"], line["seed"]) == (str(tmp_path / "a.png"), "a man", 7)
+    assert {"unet", "write", "total"} <= line["seconds"].keys()
+    first = (tmp_path / "a.png").read_bytes()
+    other = replace(request, seed=8)
+    with pytest.raises(UsageError, match="`overwrite`"):
+        run_request(quick, other, output, "", RunOptions(), reporter)
+    assert (tmp_path / "a.png").read_bytes() == first
+    assert run_request(quick, other, output, "", RunOptions(overwrite=True), reporter) == 0
+    assert (tmp_path / "a.png").read_bytes() != first
+
+
+def test_an_image_of_attributes_is_named_like_their_file(quick: Anonymizer, tmp_path: Path) -> None:
+    given = quick.using(replace(QUICK, attributes=PERSON))
+    assert run_request(given, None, Output.parse(tmp_path), "person.json", RunOptions(seed=7), QUIET) == 0
+    prompt = given.reader.describe_attributes().request(7)
+    assert run_request(quick, prompt, Output.parse(tmp_path / "b.png"), "", RunOptions(), QUIET) == 0
+    assert (tmp_path / "person.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_an_empty_prompt_is_refused(quick: Anonymizer, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="`prompt`: it is empty"):
+        run_request(quick, Request(" "), Output.parse(tmp_path), "portrait", RunOptions(), QUIET)
+    assert list(tmp_path.iterdir()) == []

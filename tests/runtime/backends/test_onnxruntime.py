@@ -12,6 +12,7 @@ import pytest
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import load_engine, resolve_device
 from anon_runtime.backends.engines import Engines
+from anon_runtime.backends.onnxruntime import session_arguments
 from anon_runtime.errors import BackendError
 
 
@@ -186,8 +187,10 @@ def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -
     )
     text = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
     entries = [part for part in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", text) if "model.onnx.data" in part]
-    kilobytes = {key: sum(int(n) for part in entries for n in re.findall(rf"^{key}: +(\d+)", part, re.M))
-                 for key in ("Size", "Private_Dirty")}  # fmt: skip
+    kilobytes = {
+        key: sum(int(number) for part in entries for number in re.findall(rf"^{key}: +(\d+)", part, re.M))
+        for key in ("Size", "Private_Dirty")
+    }
     assert kilobytes["Size"] * 1024 >= 2 * (tmp_path / "model.onnx.data").stat().st_size, "before and after the call"
     assert kilobytes["Private_Dirty"] == 0
 
@@ -205,3 +208,20 @@ load_engine("onnxruntime", Path({str(demo_bundle / "vae_decoder" / "model.onnx")
     environment |= dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(BackendError, match=r"onnxruntime cannot load it .*; build the bundle again"):
+        load_engine("onnxruntime", tmp_path / "model.onnx")
+
+
+def test_weights_of_a_large_engine_are_not_copied(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = {"latent_sample": np.random.default_rng(0).standard_normal((1, 4, 24, 24)).astype(np.float32)}
+    small = load_engine("onnxruntime", graph(demo_bundle))(inputs)["sample"]
+    monkeypatch.setattr("anon_runtime.backends.onnxruntime.SMALL", 0)
+    arguments = session_arguments(graph(demo_bundle))
+    assert arguments["disabled_optimizers"] == ["NchwcTransformer"]
+    assert arguments["sess_options"].get_session_config_entry("session.disable_prepacking") == "1"
+    large = load_engine("onnxruntime", graph(demo_bundle))(inputs)["sample"]
+    np.testing.assert_allclose(small, large, atol=1e-4)

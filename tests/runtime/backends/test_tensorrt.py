@@ -243,10 +243,15 @@ def load(
     loaded = mock.create_autospec(bindings.Runtime, instance=True)
     loaded.deserialize_cuda_engine.return_value = network.engine
     module = SimpleNamespace(
-        Runtime=lambda _logger: loaded, ILogger=bindings.ILogger, Logger=bindings.Logger,
-        TensorIOMode=bindings.TensorIOMode, nptype=bindings.nptype, __name__="tensorrt", __version__="x",
+        Runtime=lambda _logger: loaded,
+        ILogger=bindings.ILogger,
+        Logger=bindings.Logger,
+        TensorIOMode=bindings.TensorIOMode,
+        nptype=bindings.nptype,
+        __name__="tensorrt",
+        __version__="x",
         ExecutionContextAllocationStrategy=bindings.ExecutionContextAllocationStrategy,
-    )  # fmt: skip
+    )
     if request.param == "tensorrt-rtx":
         name = "DynamicShapesKernelSpecializationStrategy"
         setattr(module, name, getattr(bindings, name))

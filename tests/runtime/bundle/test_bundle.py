@@ -72,3 +72,9 @@ def test_a_role_that_is_not_there(demo_bundle: Path) -> None:
     bare = replace(bundle, manifest=replace(bundle.manifest, engines={}))
     with pytest.raises(BundleError, match="--faces"):
         bare.spec("face_detector")
+
+
+def test_a_manifest_that_is_no_text(own_bundle: Path) -> None:
+    (own_bundle / MANIFEST).write_bytes(b"\xff\xfe")
+    with pytest.raises(BundleError, match=r"bundle.json: it cannot be read .*build it again"):
+        Bundle.open(own_bundle)

@@ -72,6 +72,8 @@ def test_damages(tmp_path: Path) -> None:
     files = {"good": good, "longer": good, "other": FileRecord(good.sha256, 5), "none": good}
     damages = find_damages(tmp_path, files)
     assert {name: why.partition("(")[2] or why for name, why in damages.items()} == {
-        "longer": "its size differs)", "other": "its sha256 differs)", "none": "this file of the bundle is missing",
-    }  # fmt: skip
+        "longer": "its size differs)",
+        "other": "its sha256 differs)",
+        "none": "this file of the bundle is missing",
+    }
     assert set(find_damages(tmp_path, files, checksum=False)) == {"longer", "none"}

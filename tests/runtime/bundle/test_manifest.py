@@ -45,6 +45,8 @@ def test_garbled_manifests_are_refused(own_bundle: Path) -> None:
         "lacks a field": json.dumps({k: v for k, v in good.items() if k != "generator"}),
         "escapes": json.dumps(good | {"files": {"../secret": {"sha256": "", "size": 0}}}),
         "null": json.dumps(good | {"engines": None}),
+        "no height": json.dumps(good | {"generator": good["generator"] | {"height": 0}}),
+        "no sampler": json.dumps(good | {"defaults": good["defaults"] | {"sampler": "euler"}}),
     }
     for text in bad.values():
         path.write_text(text)

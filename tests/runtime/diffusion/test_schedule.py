@@ -41,7 +41,7 @@ def test_a_sampler_without_tables_is_refused(demo_bundle: Path, tmp_path: Path) 
     with np.load(demo_bundle / "scheduler" / "tables.npz") as tables:
         one: dict[str, Any] = {name: tables[name] for name in tables.files if name.startswith("dpmpp_sde.")}
     np.savez(tmp_path / "tables.npz", **one)
-    with pytest.raises(UsageError, match="sampler 'dpmpp_2m_sde': the bundle has no tables for it; use .*dpmpp_sde"):
+    with pytest.raises(UsageError, match=r"sampler 'dpmpp_2m_sde': the bundle has no tables for it; use .*dpmpp_sde"):
         load_schedule(tmp_path / "tables.npz", "dpmpp_2m_sde", 15)
 
 

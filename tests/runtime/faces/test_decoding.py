@@ -1,4 +1,5 @@
 import contextlib
+import errno
 import io
 import os
 import subprocess
@@ -16,7 +17,7 @@ from tests.runtime.image_files import bomb, jpeg, jpeg_header, make_image, png, 
 
 from anon_runtime.errors import PhotoError
 from anon_runtime.faces import decoding
-from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, load_photo, read_file, read_photo
+from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, load_photo, read_file, read_photo, reading
 from anon_runtime.types import Pixels
 
 ORIENTATION = 0x0112
@@ -220,8 +221,9 @@ def test_a_header_of_50000_pixels_takes_no_memory(kind: str) -> None:
 
 @given(
     st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM"]),
-    st.integers(0, 2000), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
-)  # fmt: skip
+    st.integers(0, 2000),
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
+)
 def test_damaged_files_give_a_photo_or_a_photo_error(kind: str, cut: int, changes: list[tuple[int, int]]) -> None:
     buffer = io.BytesIO()
     make_image(size=(200, 200)).save(buffer, kind)
@@ -270,3 +272,22 @@ def test_arrays_are_checked() -> None:
     for bad in (good.astype(np.float32), good[..., 0], good[:2]):
         with pytest.raises(PhotoError):
             read_photo(cast(Pixels, bad))
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "permission to read it is denied"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "there is no such file"),
+        (OSError(errno.EIO, "Input/output error"), r"it cannot be read \(Input/output error\)"),
+        (OSError("reading key 'jane.jpg'"), r"it cannot be read \(OSError\)"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_photo_error(error: OSError, why: str) -> None:
+    with pytest.raises(PhotoError, match=why), reading():
+        raise error
+
+
+def test_a_photo_that_does_not_fit_into_memory_is_a_photo_error() -> None:
+    with pytest.raises(PhotoError, match="it does not fit into memory"), decoding.decoding():
+        raise MemoryError

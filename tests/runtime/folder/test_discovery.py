@@ -1,7 +1,9 @@
+import errno
 import io
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,8 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"")
 
 
-def names(folder: Path, *arguments: str | Path, **options: object) -> list[str]:
-    return [str(photo.name) for photo in find_photos([folder / a for a in arguments], **options)]  # type: ignore[arg-type]
+def names(folder: Path, *arguments: str | Path, **options: Any) -> list[str]:
+    return [str(photo.name) for photo in find_photos([folder / a for a in arguments], **options)]
 
 
 def test_folders(tmp_path: Path) -> None:
@@ -88,6 +90,17 @@ def test_links_in_a_ring_end(tmp_path: Path) -> None:
     assert names(tmp_path, ".", recursive=True) == ["a.jpg", "again/b.jpg"], "each folder once"
     (tmp_path / "ring.jpg").symlink_to(tmp_path / "ring.jpg")
     assert names(tmp_path, ".") == ["a.jpg", "ring.jpg"], "a photo that cannot be read is a failure that is told"
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(_folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(
+        UsageError, match=r"folder .*: Permission denied; change its permissions"
+    ):
+        names(tmp_path, ".")
 
 
 def test_names_of_any_bytes(tmp_path: Path) -> None:

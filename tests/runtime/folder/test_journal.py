@@ -5,6 +5,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -136,7 +137,8 @@ def test_the_private_folder_is_gone_before_the_next_run_may_begin(tmp_path: Path
         assert not journal.scratch.exists()
         close()
 
-    journal.file = SimpleNamespace(fileno=journal.file.fileno, close=closing)  # type: ignore[assignment]
+    watched: Any = SimpleNamespace(fileno=journal.file.fileno, close=closing)
+    journal.file = watched
     journal.close()
 
 
@@ -151,7 +153,8 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None
     """/dev/full takes what is written into a buffer, and no more."""
     journal = Journal(tmp_path, COMMON, SECRET)
     journal.file.close()
-    journal.file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")  # type: ignore[assignment]
+    full: Any = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")
+    journal.file = full
     with pytest.raises(OutputError, match=r"No space left.*what is done is kept"):
         journal.add({"id": "a", "status": "error"})
     journal.close()
@@ -284,3 +287,14 @@ def test_outputs_outside_of_the_folder_are_no_lines_of_a_journal(tmp_path: Path,
         file.write(json.dumps(ok("b") | {"output": output}) + "\n")
     with pytest.raises(UsageError, match="line 3"):
         Journal(tmp_path, COMMON, SECRET)
+
+
+def test_notes_of_an_actor_are_kept_for_the_journal(tmp_path: Path) -> None:
+    notes = Notes(tmp_path, {})
+    (tmp_path / "a.png").write_bytes(b"image")
+    failed = {"id": "b", "status": "error", "reason": "no face"}
+    for entry in (ok("a"), failed):
+        notes.add(entry)
+    assert notes.has("a", Path("a.png"))
+    assert notes.lists(Path("a.png"))
+    assert notes.entries == [ok("a"), failed]

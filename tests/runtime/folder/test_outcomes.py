@@ -5,14 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from tests.runtime.runs import QUICK, QUIET, SECRET, entries, images, run, without_a_face
 
 from anon_runtime import Anonymizer
 from anon_runtime.commands import run_photos
-from anon_runtime.folder.discovery import find_photos
-from anon_runtime.folder.journal import NAME
+from anon_runtime.errors import PhotoError
+from anon_runtime.folder.discovery import Photo, find_photos
+from anon_runtime.folder.identity import identify
+from anon_runtime.folder.journal import NAME, Journal
 from anon_runtime.folder.options import RunOptions
+from anon_runtime.folder.outcomes import Outcomes
 from anon_runtime.folder.writer import Output
+from anon_runtime.types import Portrait
 
 
 def test_what_no_run_wrote_is_not_replaced(
@@ -154,3 +159,25 @@ def test_attributes_are_logged_only_if_asked_for(quick: Anonymizer, photos: Path
     run(quick, photos, tmp_path / "with", log_attributes=True)
     assert "Ethnic" not in (tmp_path / "without" / NAME).read_text()
     assert all(entry["attributes"]["Ethnic"] for entry in entries(tmp_path / "with"))
+
+
+def test_a_failed_copy_does_not_remove_the_portrait_of_an_identical_photo(tmp_path: Path) -> None:
+    """Two photos of one content have one pseudonym, and one of them may fail for a reason of its own."""
+    identity, output, options = identify(b"photo", SECRET), Output(tmp_path, rename="hash"), RunOptions(seed=SECRET)
+    portrait = Portrait(Image.new("RGB", (8, 8)), "a", "", identity.seed)
+    with Journal(tmp_path, {}, b"") as journal:
+        outcomes = Outcomes(output, options, journal)
+        first, copy = (Photo(Path(name), Path(name)) for name in ("1.jpg", "copy.jpg"))
+        name, digest = outcomes.write(first, identity, portrait)
+        assert outcomes.succeed(first, identity, portrait, name, digest, {"write": 0.1}).status == "ok"
+        record = outcomes.fail(copy, identity, PhotoError("out of luck", "try again"))
+    assert (tmp_path / name).exists()
+    assert record.reason == "copy.jpg: out of luck; try again; the file under its portrait's name stays"
+
+
+def test_without_its_content_a_photo_has_no_pseudonym_and_nothing_is_removed(tmp_path: Path) -> None:
+    with Journal(tmp_path, {}, b"") as journal:
+        outcomes = Outcomes(Output(tmp_path, rename="hash"), RunOptions(seed=SECRET), journal)
+        record = outcomes.fail(Photo(Path("1.jpg"), Path("1.jpg")), None, PhotoError("gone", "check the path"))
+    assert (record.status, record.seed, record.reason) == ("error", None, "1.jpg: gone; check the path")
+    assert [entry["reason"] for entry in entries(tmp_path)] == ["gone; check the path"]

@@ -265,8 +265,8 @@ def test_a_disk_that_is_really_full(demo_bundle: Path, photos: Path, tmp_path: P
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); from anon_runtime.cli import main; main()"
     )
-    result = subprocess.run([sys.executable, "-c", code, *arguments(demo_bundle, photos, tmp_path / "out")],
-                            capture_output=True, text=True)  # fmt: skip
+    command = [sys.executable, "-c", code, *arguments(demo_bundle, photos, tmp_path / "out")]
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 1
     assert "File too large" in result.stderr
     assert "Traceback" not in result.stderr

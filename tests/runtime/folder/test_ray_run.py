@@ -108,9 +108,7 @@ def test_the_same_bytes_journal_and_exit_code(
         run(Anonymizer.load(demo_bundle, QUICK, threads=2), photos, many, batch_size=2)
 
 
-def test_an_actor_that_is_killed(
-    cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
-) -> None:  # fmt: skip
+def test_an_actor_that_is_killed(cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     out, killed = tmp_path / "out", []
 
     def kill() -> None:
@@ -277,9 +275,7 @@ def test_no_cluster_of_that_name(demo_bundle: Path, photos: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
-def test_without_the_extra(
-    demo_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_without_the_extra(demo_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"Ray is not installed; pip install 'anon-engines\[ray\]'"):
         connect(LOCAL, partial(Anonymizer.load, demo_bundle), device="cpu").__enter__()
@@ -348,9 +344,7 @@ def test_the_folder_is_held_while_an_actor_generates(
     Journal(tmp_path / "out", {}, b"").close()
 
 
-def test_the_cluster_is_gone_before_the_journal_is_closed(
-    cluster: Cluster, photos: Path, tmp_path: Path
-) -> None:  # fmt: skip
+def test_the_cluster_is_gone_before_the_journal_is_closed(cluster: Cluster, photos: Path, tmp_path: Path) -> None:
     @contextmanager
     def connected() -> Iterator[Cluster]:
         yield cluster

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import shutil
+import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,18 @@ from typing import Any
 import onnxruntime as ort
 import pytest
 from tests.conftest import edit_manifest
-from tests.runtime.runs import QUICK, SECRET, entries, images, run, without_a_face
+from tests.runtime.runs import QUICK, QUIET, SECRET, entries, images, run, without_a_face
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.backends.base import physical_cores
+from anon_runtime.commands import run_photos
 from anon_runtime.diffusion.acceleration import FAST_LEVELS
 from anon_runtime.errors import BackendError, BundleError, UsageError
+from anon_runtime.folder.discovery import Photo
 from anon_runtime.folder.journal import NAME
 from anon_runtime.folder.options import RunOptions
-from anon_runtime.folder.run import describe_run
+from anon_runtime.folder.ray_cluster import Cluster
+from anon_runtime.folder.run import Either, describe_run
 from anon_runtime.folder.writer import Output
 from anon_runtime.types import Attributes
 
@@ -121,3 +126,20 @@ def test_device_and_threads_are_those_of_the_engines(demo_bundle: Path, monkeypa
     monkeypatch.setattr("anon_runtime.backends.onnxruntime.default_device", lambda: "cuda")
     assert common(None) == common("cuda"), "a machine whose default is another one"
     json.dumps([common(None, acceleration=level) for level in FAST_LEVELS], allow_nan=False)
+
+
+def test_one_portrait_is_no_work_for_a_cluster(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    cluster = Cluster(lambda: quick, 2, "one core", {"num_cpus": 1.0})
+    found = [Photo(photos / "1.jpg", Path("1.jpg"))]
+    with pytest.raises(UsageError, match="`ray`: a single portrait is no work for a cluster"):
+        run_photos(quick, found, Output.parse(tmp_path / "a.png"), RunOptions(), QUIET, connected=nullcontext(cluster))
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_run_stops_if_either_of_two_asks_for_it() -> None:
+    one, other = threading.Event(), threading.Event()
+    either = Either(one, other)
+    assert not either.is_set()
+    other.set()
+    assert either.is_set()
+    assert Either(other, one).is_set()

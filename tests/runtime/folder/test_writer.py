@@ -72,11 +72,10 @@ def test_files_carry_no_metadata(format: ImageFormat) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8))
     exif = Image.Exif()
     exif[0x010F] = "SecretCamera"
-    image.info |= {
-        "Author": "somebody", "exif": exif.tobytes(), "icc_profile": b"profile", "xmp": b"<x:xmpmeta>", "comment": b"c",
-    }  # fmt: skip
+    image.info |= {"Author": "somebody", "comment": b"comment"}
+    image.info |= {"exif": exif.tobytes(), "icc_profile": b"profile", "xmp": b"<x:xmpmeta>"}
     data = encode(image, format, 95)
-    for word in (b"SecretCamera", b"somebody", b"profile", b"xmpmeta", b"Exif", b"8BIM", b"iCCP", b"ICCP"):
+    for word in (b"SecretCamera", b"somebody", b"comment", b"profile", b"xmpmeta", b"Exif", b"8BIM", b"iCCP", b"ICCP"):
         assert word not in data
     with Image.open(io.BytesIO(data)) as read:
         assert read.format == format.upper()
@@ -147,3 +146,8 @@ def test_removing_a_portrait(tmp_path: Path) -> None:
     assert (tmp_path / "deep").is_dir(), "a folder is no portrait"
     with pytest.raises(OutputError, match="cannot remove"):
         Output.parse(Path("/proc/self")).remove(Path("status"))
+
+
+def test_a_pseudonym_needs_the_content_of_the_photo(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="identity"):
+        Output.parse(tmp_path, rename="hash").name(photo("x/a.jpg"))
