@@ -1,29 +1,18 @@
 """Photos for folder runs, and an anonymizer whose engines compute each result only once."""
 
 import hashlib
-import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.runtime.runs import QUICK, images, run
-from tests.runtime.stand_ins import StandInEngines
 
 from anon_runtime import Anonymizer
 from anon_runtime.types import Array, Arrays, Engine
-
-
-@pytest.fixture(autouse=True)
-def package_logger() -> Iterator[None]:
-    """The command sets the level and the propagation of the package's logger; later tests get them as they were."""
-    logger = logging.getLogger("anon_runtime")
-    level, propagate = logger.level, logger.propagate
-    yield
-    logger.setLevel(level)
-    logger.propagate = propagate
+from tests.runtime.runs import QUICK, images, run
+from tests.runtime.stand_ins import StandInEngines
 
 
 class CachingEngine:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from tests.runtime.image_files import bomb, jpeg, jpeg_header, webp_header
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.commands import run_photos
@@ -19,6 +18,7 @@ from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.journal import NAME
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.writer import Output
+from tests.runtime.image_files import bomb, jpeg, jpeg_header, webp_header
 
 QUICK = Settings(steps=1, guidance_scale=1)
 

@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import pixels
-from tests.runtime.stand_ins import StandInEngines
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.errors import BackendError, BundleError, NoFaceError, UsageError
 from anon_runtime.types import Request
+from tests.conftest import pixels
+from tests.runtime.stand_ins import StandInEngines
 
 
 def test_a_file_an_image_and_an_array_give_the_same(anonymizer: Anonymizer, astronaut: Path) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import pixels
-from tests.runtime.image_files import bomb, jpeg
 
 from anon_runtime import cli
 from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.folder.identity import identify
+from tests.conftest import pixels
+from tests.runtime.image_files import bomb, jpeg
 
 FIELDS = ["input", "output", "status", "reason", "seed", "prompt", "negative_prompt", "attributes", "face", "seconds"]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runtime.runs import QUICK, QUIET, entries, images, run
 
 from anon_runtime import Anonymizer, Request
 from anon_runtime.commands import INTERRUPTED, describe_photos, run_request
@@ -20,6 +19,7 @@ from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.writer import Output
 from anon_runtime.types import Attributes
+from tests.runtime.runs import QUICK, QUIET, entries, images, run
 
 PERSON: Attributes = {"Ethnic": "white", "Age": 34, "Male": 1}
 

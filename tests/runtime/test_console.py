@@ -13,6 +13,7 @@ from anon_runtime.errors import OutputError
 from anon_runtime.folder.records import Record
 from anon_runtime.folder.run import Summary
 
+log = logging.getLogger("anon_runtime.test")
 FLAGS = {"min_face": "--min-face"}
 OK = Record("photo.jpg", "out/photo.png", "ok", None, 7, "a man", "hat", {"Ethnic": "white", "Age": 34, "Male": 0.9})
 NO_FACE = Record("b.jpg", None, "error", "b.jpg: no face; lower `min_face`", 7)
@@ -105,10 +106,25 @@ def test_standard_output_that_cannot_be_written_ends_the_run(monkeypatch: pytest
         reporter(as_json=True).record(OK)
 
 
-@pytest.mark.parametrize(("quiet", "expected"), [(True, ""), (False, "anon-run: lower --min-face\n")])
-def test_messages_name_options(capsys: pytest.CaptureFixture[str], quiet: bool, expected: str) -> None:
-    log = logging.getLogger("anon_runtime.faces")
-    with logging_to_stderr(quiet=quiet, flags=FLAGS):
-        log.info("lower `min_face`")
-    assert capsys.readouterr().err == expected
-    assert logging.getLogger("anon_runtime").handlers == []
+def test_messages_show_settings_as_options_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to_stderr(quiet=False, flags=FLAGS):
+        log.warning("allow smaller faces with `min_face`")
+    assert capsys.readouterr().err == "anon-run: allow smaller faces with --min-face\n"
+
+
+def test_only_errors_are_shown_if_the_command_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to_stderr(quiet=True, flags=FLAGS):
+        log.warning("a note")
+        log.error("an error")
+    assert capsys.readouterr().err == "anon-run: an error\n"
+
+
+def test_logging_is_as_it_was_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+    """A program that calls the command from Python still receives the messages of this package."""
+    logger = logging.getLogger("anon_runtime")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    with logging_to_stderr(quiet=True, flags={}):
+        log.warning("not for this handler")
+    assert (logger.level, logger.propagate, list(logger.handlers)) == before
+    log.warning("for the caller")
+    assert caplog.messages == ["for the caller"]

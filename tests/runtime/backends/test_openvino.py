@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ def test_an_engine_of_openvino(demo_bundle: Path) -> None:
     """OpenVINO reads graphs of ONNX, too, so that both libraries run the same network here."""
     pytest.importorskip("openvino")
     path = demo_bundle / "vae_decoder" / "model.onnx"
-    engine, other = load_engine("openvino", path, threads=1), load_engine("onnxruntime", path, threads=1)
+    engine: Any = load_engine("openvino", path, threads=1)
+    other: Any = load_engine("onnxruntime", path, threads=1)
     inputs = {"latent_sample": np.random.default_rng(0).standard_normal((1, 4, 24, 24)).astype(np.float32)}
     first = engine(inputs)["sample"]
     np.testing.assert_allclose(first, other(inputs)["sample"], atol=1e-3)

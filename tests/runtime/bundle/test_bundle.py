@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import edit_manifest
 
 from anon_runtime import Anonymizer, Request
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.errors import BackendError, BundleError
+from tests.conftest import edit_manifest
 
 
 @pytest.mark.usefixtures("export_packages")

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.runtime.stand_ins import StandInEngines
 
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.bundle import bundle, integrity
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.integrity import FileRecord, Inspection, find_damages, sha256
 from anon_runtime.errors import BundleError
+from tests.runtime.stand_ins import StandInEngines
 
 SHORT = Settings(steps=1, guidance_scale=1)
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.runtime.strategies import JSON, ODD_JSON
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST, Manifest
 from anon_runtime.errors import BundleError
+from tests.runtime.strategies import JSON, ODD_JSON
 
 
 def test_manifest_survives_a_round_trip(demo_bundle: Path) -> None:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 import pytest
-from tests.runtime.stand_ins import MadeUpEngines, StandInEngines
 
 from anon_runtime import AnonError, Anonymizer, Request, Settings
 from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration
 from anon_runtime.diffusion.generator import Generator, SamplingOptions
 from anon_runtime.errors import BundleError, GenerationError, UsageError
 from anon_runtime.types import Array, Arrays
+from tests.runtime.stand_ins import MadeUpEngines, StandInEngines
 
 
 def test_progress_counts_evaluations(anonymizer: Anonymizer) -> None:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import edit_manifest
 
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.bundle.integrity import sha256
@@ -23,6 +22,7 @@ from anon_runtime.errors import BundleError
 from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.faces.prompt import write_prompts
 from anon_runtime.types import Attributes
+from tests.conftest import edit_manifest
 
 BEGIN, END = 49406, 49407
 words = st.lists(st.sampled_from([*CELEBA, ",", "34", "o'clock", "é", "naïve", "!?"]), max_size=90).map(" ".join)

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.conftest import pixels
-from tests.runtime.strategies import JSON, ODD_JSON
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
@@ -21,6 +19,8 @@ from anon_runtime.faces.attributes import (
 )
 from anon_runtime.faces.detection import Face
 from anon_runtime.types import Arrays
+from tests.conftest import pixels
+from tests.runtime.strategies import JSON, ODD_JSON
 
 LANDMARKS = np.array([[203, 98], [245, 100], [222, 122], [205, 140], [240, 142]], np.float32)
 FACE = Face((180.4, 58.2, 90.6, 118.0), 0.9, LANDMARKS)

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.runtime.image_files import bomb, jpeg, jpeg_header, make_image, png, webp_header
 
 from anon_runtime.errors import PhotoError
 from anon_runtime.faces import decoding
 from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, load_photo, read_file, read_photo, reading
 from anon_runtime.types import Pixels
+from tests.runtime.image_files import bomb, jpeg, jpeg_header, make_image, png, webp_header
 
 ORIENTATION = 0x0112
 

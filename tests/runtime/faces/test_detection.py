@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tests.conftest import pixels
 
 from anon_runtime import Anonymizer
 from anon_runtime.faces.detection import DETECTORS, Face, biggest_face, detect, prior_boxes, suppress
 from anon_runtime.types import Arrays, Box
+from tests.conftest import pixels
 
 # Read off the photograph by eye: the astronaut's face, forehead to chin, ear to ear.
 ASTRONAUT_FACE = (170, 60, 110, 125)

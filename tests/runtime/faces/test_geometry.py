@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.conftest import pixels
 
 from anon_runtime.faces.geometry import align, fit, letterbox, sample_bilinear, similarity
+from tests.conftest import pixels
 
 
 @pytest.mark.usefixtures("export_packages")

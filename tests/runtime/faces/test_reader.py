@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.runtime.stand_ins import MadeUpEngines
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.errors import BundleError, NoFaceError, PhotoError, UsageError
@@ -17,6 +16,7 @@ from anon_runtime.faces.detection import Detector
 from anon_runtime.faces.geometry import Reals
 from anon_runtime.faces.reader import FaceReader, ReadingOptions
 from anon_runtime.types import Array, Arrays, Attributes, Description
+from tests.runtime.stand_ins import MadeUpEngines
 
 PERSON: Attributes = {"Ethnic": "white", "Age": 34, "Male": 1}
 

@@ -97,9 +97,7 @@ def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "scandir", deny)
-    with pytest.raises(
-        UsageError, match=r"folder .*: Permission denied; change its permissions"
-    ):
+    with pytest.raises(UsageError, match=r"folder .*: Permission denied; change its permissions"):
         names(tmp_path, ".")
 
 

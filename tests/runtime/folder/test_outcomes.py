@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.runtime.runs import QUICK, QUIET, SECRET, entries, images, run, without_a_face
 
 from anon_runtime import Anonymizer
 from anon_runtime.commands import run_photos
@@ -18,6 +17,7 @@ from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.outcomes import Outcomes
 from anon_runtime.folder.writer import Output
 from anon_runtime.types import Portrait
+from tests.runtime.runs import QUICK, QUIET, SECRET, entries, images, run, without_a_face
 
 
 def test_what_no_run_wrote_is_not_replaced(

@@ -19,18 +19,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import pixels
-from tests.runtime.runs import (
-    QUIET,
-    arguments,
-    corrupt_files,
-    entries,
-    images,
-    run,
-    start,
-    wait_for,
-)
-from tests.runtime.stand_ins import StandInEngines
 
 from anon_runtime import Anonymizer
 from anon_runtime.commands import run_photos
@@ -45,6 +33,18 @@ from anon_runtime.folder.pipeline import MAX_ENGINE_FAILURES, FolderRun
 from anon_runtime.folder.run import describe_run
 from anon_runtime.folder.writer import Output
 from anon_runtime.types import Array, Portrait
+from tests.conftest import pixels
+from tests.runtime.runs import (
+    QUIET,
+    arguments,
+    corrupt_files,
+    entries,
+    images,
+    run,
+    start,
+    wait_for,
+)
+from tests.runtime.stand_ins import StandInEngines
 
 
 def test_a_folder(quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from tests.runtime.runs import QUICK, QUIET, corrupt_files, entries, images, run, start, wait_for
 
 from anon_runtime import Anonymizer
 from anon_runtime.cli import main
@@ -31,6 +30,7 @@ from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect, find_room
 from anon_runtime.folder.ray_run import DEATHS, Actor, Result
 from anon_runtime.folder.writer import Output
+from tests.runtime.runs import QUICK, QUIET, corrupt_files, entries, images, run, start, wait_for
 
 pytestmark = pytest.mark.ray
 TWO = RunOptions(batch_size=2)

@@ -11,8 +11,6 @@ from typing import Any
 
 import onnxruntime as ort
 import pytest
-from tests.conftest import edit_manifest
-from tests.runtime.runs import QUICK, QUIET, SECRET, entries, images, run, without_a_face
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.backends.base import physical_cores
@@ -26,6 +24,8 @@ from anon_runtime.folder.ray_cluster import Cluster
 from anon_runtime.folder.run import Either, describe_run
 from anon_runtime.folder.writer import Output
 from anon_runtime.types import Attributes
+from tests.conftest import edit_manifest
+from tests.runtime.runs import QUICK, QUIET, SECRET, entries, images, run, without_a_face
 
 
 def test_other_settings_are_told_and_change_nothing(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
