@@ -15,7 +15,7 @@ class StandInEngines(Engines):
     Args:
         bundle: the bundle.
         replaced: the test's own engines by role.
-        inspection: of the bundle's large files; None if nothing is left to hash.
+        inspection: the inspection of the bundle's large files; None if nothing is left to hash.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class MadeUpEngines(dict[str, Engine]):
     """Engines by role that belong to no bundle.
 
     Attributes:
-        intact: whether the engines pass as the ones that were built.
-        verified: how often this was asked.
+        intact: whether `verify` accepts the engines.
+        verified: the number of calls of `verify`.
     """
 
     def __init__(self, **engines: Engine) -> None:

@@ -7,5 +7,5 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=6,
 )
-# Texts that are refused by parsers of JSON in other ways than by a syntax error, such as too deep a recursion.
+# On these texts, parsers of JSON raise other errors than for bad syntax, for example `RecursionError`.
 ODD_JSON = ["[" * 100_000, '{"a":' * 100_000, "\udcff", "9" * 5000]

@@ -1,4 +1,4 @@
-"""`anon-run` as users run it: a process with arguments, output, messages and an exit code."""
+"""The command `anon-run`, mostly in a process of its own: its output, messages and exit codes."""
 
 import io
 import json
@@ -185,7 +185,7 @@ BAD_PHOTOS = {
 
 
 def bad_photos(folder: Path, coffee: Path) -> dict[Path, str]:
-    """Files that cannot be anonymized, with the word that their message must hold."""
+    """Files that cannot be anonymized, each with a word that its message must contain."""
     for name, (content, _) in BAD_PHOTOS.items():
         if content is not None:
             (folder / name).write_bytes(content)
@@ -215,9 +215,9 @@ def test_bad_photos_fail_one_by_one_and_the_others_are_done(
         assert (record["status"], record["output"]) == ("error", None)
         assert why in record["reason"]
         assert f"anon-run: {record['reason']}" in messages
-        assert record["reason"].count(";") >= 1, "says what to do"
+        assert record["reason"].count(";") >= 1, "the reason says what to do"
     assert found[str(astronaut)]["status"] == "ok"
-    assert {p.name for p in out.iterdir()} == {"astronaut.png", "journal.jsonl"}, "no other portrait"
+    assert {p.name for p in out.iterdir()} == {"astronaut.png", "journal.jsonl"}, "there is no other portrait"
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "16-bit", "L", "RGBA"])
@@ -377,7 +377,7 @@ def test_attributes_can_be_given(demo_bundle: Path, astronaut: Path, coffee: Pat
     assert given["negative_prompt"] == " Bald , "
     nobody = run(coffee, "--attributes", tmp_path / "own.json", *common, "-o", tmp_path / "no.png")
     assert nobody.returncode == 3
-    assert not (tmp_path / "no.png").exists(), "a photo must show a face all the same"
+    assert not (tmp_path / "no.png").exists(), "also with given attributes, a photo must show a face"
 
 
 def test_photos_without_a_face_can_be_skipped(demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path) -> None:

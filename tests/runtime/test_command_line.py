@@ -15,7 +15,7 @@ from anon_runtime.settings import Settings
 
 
 def parsed(*arguments: str) -> CommandLine:
-    """The values of the options, as click reads them."""
+    """The values of the options after click has parsed the arguments."""
     context = command.make_context("anon-run", list(arguments))
     return CommandLine(**context.params)
 
@@ -26,7 +26,7 @@ def test_every_option_is_a_field() -> None:
 
 
 def test_what_is_left_out_is_left_open() -> None:
-    """The bundle decides about it later."""
+    """These values are chosen later, with the defaults of the bundle."""
     chosen = parsed("a.jpg", "-o", "out")
     chosen.check()
     assert (chosen.inputs, chosen.folder) == ((Path("a.jpg"),), Path("out"))

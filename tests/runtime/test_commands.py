@@ -1,4 +1,4 @@
-"""The commands of `anon-run`, called with an anonymizer."""
+"""The commands behind `anon-run`, called with an anonymizer."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from anon_runtime import Anonymizer, Request
-from anon_runtime.commands import INTERRUPTED, describe_photos, run_request
+from anon_runtime.commands import describe_photos, run_request
 from anon_runtime.console import Reporter
 from anon_runtime.errors import AnonError, UsageError
 from anon_runtime.folder.discovery import find_photos
@@ -27,7 +27,7 @@ PERSON: Attributes = {"Ethnic": "white", "Age": 34, "Male": 1}
 def test_the_first_ctrl_c_is_the_first_also_after_too_many_failures(
     quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only a second one ends the process at once."""
+    """Only a second Ctrl-C ends the process at once."""
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
     monkeypatch.setattr(Reporter, "summary", lambda *_: os.kill(os.getpid(), signal.SIGINT))
@@ -58,7 +58,7 @@ def test_an_interrupted_run_that_began_anew_says_how_it_goes_on(
 def test_prompt_only_removes_no_photo(
     quick: Anonymizer, coffee: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A photo in the current folder is called as its portrait would be, and so may be any other file there."""
+    """A photo in the current folder has the name that its portrait would have, and so may other files there."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "deep").mkdir()
     for name in ("coffee.png", "deep/other.png"):
@@ -77,19 +77,19 @@ def test_the_second_ctrl_c_ends_the_process_at_once(
     ended: list[int] = []
 
     def interrupt(*_: object) -> None:
-        if not ended:
+        for _turn in range(2):
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(Reporter, "record", interrupt)
+    monkeypatch.setattr(Reporter, "summary", interrupt)
     handler = signal.getsignal(signal.SIGINT)
-    assert run(quick, photos, tmp_path / "out", batch_size=1) == INTERRUPTED
+    assert run(quick, photos, tmp_path / "out") == 0
     assert ended == [128 + signal.SIGINT]
     assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_run_in_a_thread_leaves_signals_alone(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
-    """Python sets handlers of signals in the main thread only."""
+    """Python can set handlers of signals only in the main thread."""
     with ThreadPoolExecutor(1) as thread:
         assert thread.submit(run, quick, photos, tmp_path / "out").result() == 0
 

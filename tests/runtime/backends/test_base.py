@@ -12,7 +12,7 @@ from anon_runtime.errors import BackendError
 @pytest.mark.parametrize("target", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.packages)])
 @pytest.mark.parametrize("location", ["../secret", "/etc/passwd"])
 def test_weights_cannot_be_read_from_outside(tmp_path: Path, target: str, location: str) -> None:
-    """A graph whose weights are in a file outside of its folder is refused, so that it cannot show that file."""
+    """A graph that names a file outside of its folder as its weights is refused, and its content is not shown."""
     from onnx import TensorProto, helper
 
     (tmp_path / "secret").write_bytes(np.arange(4, dtype=np.float32).tobytes() * 100)

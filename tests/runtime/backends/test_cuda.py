@@ -7,7 +7,7 @@ from anon_runtime.errors import BackendError
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the package, the tests of TensorRT call it."""
+    """The tests of TensorRT cover the calls with the package."""
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(BackendError, match=r"cuda-bindings is not installed; install `anon-engines\[tensorrt\]`"):
         Cuda()

@@ -39,7 +39,7 @@ def test_devices_that_a_target_does_not_know(demo_bundle: Path) -> None:
 
 
 class GpuLibrary:
-    """onnxruntime-gpu on a machine without a GPU: it lists its providers, and takes the CPU without an error."""
+    """An onnxruntime-gpu on a machine without a GPU: it lists its GPU providers, and uses the CPU without an error."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
         self.asked: list[Any] = []
@@ -60,7 +60,7 @@ class GpuLibrary:
     def list_providers(monkeypatch: pytest.MonkeyPatch) -> None:
         everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
-        monkeypatch.setattr(os, "environ", dict(os.environ))  # loading may set a variable
+        monkeypatch.setattr(os, "environ", dict(os.environ))  # because loading an engine may set a variable
 
 
 @pytest.mark.parametrize("device", [None, "cuda", "tensorrt"])
@@ -74,13 +74,13 @@ def test_a_silent_fallback_is_an_error(demo_bundle: Path, monkeypatch: pytest.Mo
 def test_a_provider_that_does_not_start_is_an_error(
     demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], device: str
 ) -> None:
-    """onnxruntime's own Python would print to standard output, among the lines of --json, and take the next one."""
+    """Without our check, onnxruntime would print on standard output, among the lines of --json, and use the CPU."""
     GpuLibrary.list_providers(monkeypatch)
-    start = onnxruntime.InferenceSession._create_inference_session  # noqa: SLF001 - what its own fallback calls
+    start = onnxruntime.InferenceSession._create_inference_session  # noqa: SLF001 - its own fallback calls this
 
     def start_on_cpu(session: Any, providers: list[Any] | None, *rest: Any) -> None:
         if "CPUExecutionProvider" not in str(providers and providers[0]):
-            session._fallback_providers = ["CPUExecutionProvider"]  # noqa: SLF001 - as its constructor does
+            session._fallback_providers = ["CPUExecutionProvider"]  # noqa: SLF001 - its constructor sets this
             raise RuntimeError("libnvinfer.so.10: cannot open shared object file")
         start(session, providers, *rest)
 
@@ -114,7 +114,7 @@ def test_providers_of_a_device(
 def test_engines_of_tensorrt_are_kept_by_our_key(
     demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """onnxruntime's own key ignores weights."""
+    """The key that onnxruntime itself computes does not depend on the weights."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "there" / "yet"))
     library = GpuLibrary(monkeypatch, works=True)
     keys = set()
@@ -124,14 +124,16 @@ def test_engines_of_tensorrt_are_kept_by_our_key(
         options = dict(library.asked)["TensorrtExecutionProvider"]
         assert options["trt_engine_cache_enable"] == "1"
         assert options["trt_engine_cache_prefix"] == anonymizer.engines.bundle.spec(role).key
-        # onnxruntime makes the last folder of the path only.
+        # onnxruntime itself creates only the last folder of the path.
         folder = Path(options["trt_engine_cache_path"])
         assert folder.is_dir()
         assert folder.is_relative_to(tmp_path)
         keys.add(options["trt_engine_cache_prefix"])
     assert len(keys) == 2
     load_engine("onnxruntime", graph(demo_bundle), "tensorrt")
-    assert "trt_engine_cache_enable" not in dict(library.asked)["TensorrtExecutionProvider"], "nothing to tell it by"
+    assert "trt_engine_cache_enable" not in dict(library.asked)["TensorrtExecutionProvider"], (
+        "an engine without a key is not cached"
+    )
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_engines_of_tensorrt_are_kept_by_our_key(
 def test_tf32_is_off_for_tensorrt(
     demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, before: str | None, during: Any
 ) -> None:
-    """It has no option of its own: it follows a variable of the environment, which a user may have set."""
+    """TensorRT has no option for TF32: it reads an environment variable, which the user may have set."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     if before is not None:
@@ -152,7 +154,7 @@ def test_tf32_is_off_for_tensorrt(
 
 
 def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
-    """The way of a GPU, with the processor's memory in place of the GPU's."""
+    """Inputs and outputs are bound as on a GPU, but in the memory of the CPU."""
     anonymizer = Anonymizer.load(demo_bundle)
     rng = np.random.default_rng(0)
     inputs: dict[str, Any] = {
@@ -172,13 +174,13 @@ def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
 @pytest.mark.usefixtures("export_packages")
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of memory")
 def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -> None:
-    """Those of a large network: pages are the file's own, which all processes that have the engine share."""
+    """The weights of a large network stay in the pages of their file, which all processes with the engine share."""
     import onnx
 
     model = onnx.load(graph(demo_bundle))
     path = tmp_path / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, location="model.onnx.data", size_threshold=1024)
-    os.sync()  # pages that are not on disk yet would count as changed
+    os.sync()  # pages that are not on disk yet would count as changed ones
     code = (
         "import sys, numpy as np; from pathlib import Path; from anon_runtime.backends.base import load_engine;"
         "from anon_runtime.backends import onnxruntime as ort;"
@@ -196,7 +198,7 @@ def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -
 
 
 def test_nothing_is_told_to_anybody(demo_bundle: Path, tmp_path: Path) -> None:
-    """onnxruntime's own telemetry keeps a number of the machine in the cache folder, and sends what it sees."""
+    """onnxruntime's telemetry would write a number that identifies the machine into the cache folder, and send data."""
     program = f"""
 from pathlib import Path
 from anon_runtime.backends.base import load_engine, resolve_device

@@ -17,7 +17,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 @pytest.mark.packages
 def test_an_engine_of_openvino(demo_bundle: Path) -> None:
-    """OpenVINO reads graphs of ONNX, too, so that both libraries run the same network here."""
+    """OpenVINO also reads ONNX files, so both libraries run the same network here."""
     pytest.importorskip("openvino")
     path = demo_bundle / "vae_decoder" / "model.onnx"
     engine: Any = load_engine("openvino", path, threads=1)

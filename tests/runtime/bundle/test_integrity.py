@@ -16,7 +16,7 @@ SHORT = Settings(steps=1, guidance_scale=1)
 
 @pytest.fixture
 def hidden_damage(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle with one wrong bit in the UNet's weights, all of whose files count as large."""
+    """A bundle with one wrong bit in the weights of the UNet; all of its files count as large."""
     monkeypatch.setattr(bundle, "LARGE", 1)
     path = own_bundle / "unet" / "model.onnx"
     content = bytearray(path.read_bytes())
@@ -48,7 +48,7 @@ def test_engines_start_before_their_weights_are_hashed(demo_bundle: Path, monkey
     called, real = threading.Event(), integrity.sha256
 
     def late(path: Path) -> str:
-        assert called.wait(60)  # until the UNet has run
+        assert called.wait(60)  # waits until the UNet has run
         return real(path)
 
     monkeypatch.setattr(integrity, "sha256", late)

@@ -10,7 +10,7 @@ SHAPE = 4, 8, 8
 
 
 def test_noise_of_the_multistep_sampler_follows_the_initial_latents(demo_bundle: Path) -> None:
-    """Both come from one generator, as in diffusers."""
+    """The initial latents and the noise come from one generator, as in diffusers."""
     spec = specify_noise(load_schedule(demo_bundle / "scheduler" / "tables.npz", "dpmpp_2m_sde", 5))
     numbers = NormalStream(7).draw(6 * 256).reshape(6, *SHAPE)
     np.testing.assert_array_equal(draw_initial(7, SHAPE), numbers[0])

@@ -1,4 +1,4 @@
-"""The generator with the demo's engines, and with engines that a test made up."""
+"""The generator with the engines of the demo, and with made-up engines."""
 
 from collections.abc import Mapping
 
@@ -65,7 +65,7 @@ def test_no_prompts_no_images(anonymizer: Anonymizer) -> None:
 
 
 def test_prompts_of_any_length_share_a_batch_without_changing_each_other(anonymizer: Anonymizer) -> None:
-    """An image whose prompts fill one window of text, beside images that need two and four."""
+    """The prompts of one image fill one window of text, those of the others fill two and four."""
     requests = [Request("a man" + " , Wavy_Hair" * count, "hat", seed=count) for count in (0, 60, 1, 20)]
     generator = anonymizer.using(Settings(steps=2)).generator
     seen: list[tuple[int, int]] = []
@@ -157,7 +157,7 @@ def test_deepcache_runs_the_cached_unet_between_full_evaluations(anonymizer: Ano
         return predict(inputs) | {"deep": np.full(len(inputs["sample"]), len(called))}
 
     def cached(inputs: Mapping[str, Array], /) -> Arrays:
-        assert (inputs["deep"] == len(called)).all(), "the features are those of the evaluation before"
+        assert (inputs["deep"] == len(called)).all(), "the features are those of the previous evaluation"
         called.append("cached")
         return predict(inputs)
 

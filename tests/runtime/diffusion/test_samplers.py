@@ -11,7 +11,7 @@ from anon_runtime.types import SAMPLERS, Floats, Sampler
 @pytest.mark.parametrize("steps", [1, 2, 15])
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_loop_ends_at_what_all_evaluations_predict(demo_bundle: Path, sampler: Sampler, steps: int) -> None:
-    """Whatever the noise is; the last update has none."""
+    """This does not depend on the noise, because the last update adds none."""
     schedule = load_schedule(demo_bundle / "scheduler" / "tables.npz", sampler, steps)
     rng = np.random.default_rng(0)
     start, goal = (rng.standard_normal((2, 4, 3, 3)).astype(np.float32) for _ in range(2))

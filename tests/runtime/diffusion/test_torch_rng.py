@@ -1,4 +1,4 @@
-"""Numbers of `torch.randn`, written down, for machines without torch; `benchmarks.exactness` compares many more."""
+"""Known numbers of `torch.randn`, for machines without torch; `benchmarks.exactness` compares many more."""
 
 import numpy as np
 import pytest

@@ -63,7 +63,10 @@ def test_expected_age_and_most_likely_ethnicity() -> None:
     }
     engines = {role: partial(lambda arrays, _: arrays, arrays) for role, arrays in answers.items()}
     found = read_attributes(engines, [np.zeros((300, 300, 3), np.uint8)], [FACE])[0]
-    assert (found["Age"], found["Ethnic"]) == (35, "middle eastern")  # 35.5, cut as DeepFace's int() does
+    assert (found["Age"], found["Ethnic"]) == (
+        35,
+        "middle eastern",
+    )  # the expected age is 35.5, and DeepFace's int() cuts it
     assert (found["5_o_Clock_Shadow"], found["Young"]) == (0.0, 1.0)
 
 
@@ -81,7 +84,7 @@ def test_crops_have_the_networks_layout(astronaut: Path) -> None:
     red_face = photo.copy()
     red_face[..., 1:] = 0
     assert deepface_crop(red_face, FACE)[..., :2].max() == 0  # BGR: red comes last
-    assert (boxed[:, :20] == 0).all()  # a tall box leaves black at the sides
+    assert (boxed[:, :20] == 0).all()  # the crop of a tall box has black bars at the sides
 
 
 def test_a_box_on_the_border_or_of_no_size_still_gives_a_crop(astronaut: Path) -> None:

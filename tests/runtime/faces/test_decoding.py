@@ -32,7 +32,7 @@ def saved(image: Image.Image, path: Path, **options: Any) -> Path:
 def test_reads_lossless_formats(tmp_path: Path, suffix: str) -> None:
     path = saved(make_image(), tmp_path / f"a.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
     expected = np.asarray(make_image())
-    tolerance = 40 if suffix == "gif" else 0  # a palette of 256 colours
+    tolerance = 40 if suffix == "gif" else 0  # GIF has a palette of 256 colours
     assert np.abs(read_photo(path, more_formats=True).astype(int) - expected).max() <= tolerance
 
 
@@ -42,7 +42,7 @@ def test_other_formats_are_refused_unless_they_are_asked_for(tmp_path: Path, suf
     with pytest.raises(PhotoError, match="`more_formats`"):
         read_photo(path)
     path.rename(tmp_path / "a.jpg")
-    with pytest.raises(PhotoError, match="`more_formats`"):  # the content counts, not the name
+    with pytest.raises(PhotoError, match="`more_formats`"):  # the format follows from the content and not from the name
         read_photo(tmp_path / "a.jpg")
 
 
@@ -103,7 +103,7 @@ LARGEST_OF_PHONES = 16384, 12288
 
 @pytest.mark.parametrize(("kind", "size", "most"), [("JPEG", LARGEST_OF_PHONES, 3), ("PNG", (9216, 9216), 8)])
 def test_large_photos_are_read_in_bounded_memory(tmp_path: Path, kind: str, size: tuple[int, int], most: int) -> None:
-    """At most so many bytes a pixel, in a process of its own, whose peak is its own."""
+    """The peak memory is at most ``most`` bytes for each pixel; a separate process has a peak of its own."""
     path = tmp_path / "photo"
     Image.new("RGB", size, (200, 100, 50)).save(path, kind)
     code = (
@@ -209,7 +209,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_header_of_50000_pixels_takes_no_memory(kind: str) -> None:
-    side = 50_000 if kind != "WEBP" else 16_383  # the most that WebP can say
+    side = 50_000 if kind != "WEBP" else 16_383  # the largest side that a WebP header can hold
     content = {"PNG": bomb(side, side), "JPEG": jpeg_header(side), "WEBP": webp_header(side)}[kind]
     tracemalloc.start()
     with pytest.raises(PhotoError, match="pixels"):

@@ -1,4 +1,4 @@
-"""The face reader with the demo's engines, and with engines that a test made up."""
+"""The face reader with the engines of the demo, and with made-up engines."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +81,7 @@ def measure_brightness(inputs: Mapping[str, Array], /) -> Arrays:
 
 
 def decode_one_face(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Reals, Reals, Reals]:
-    """A face in the middle of every photo that is not black."""
+    """Return one face in the middle of a photo, or none if the photo is black."""
     count = int(float(outputs["brightness"]) / 255 > threshold)
     corners = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]])[:count]
     return corners, np.ones(count), np.zeros((count, 5, 2))

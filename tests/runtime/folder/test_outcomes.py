@@ -1,4 +1,4 @@
-"""The outcome of each photo, above all where its portrait's name is taken already."""
+"""The outcomes of photos, above all if a file has the name of a portrait already."""
 
 import shutil
 from dataclasses import replace
@@ -23,7 +23,7 @@ from tests.runtime.runs import QUICK, QUIET, SECRET, entries, images, run, witho
 def test_what_no_run_wrote_is_not_replaced(
     quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    """A photo of another format beside the photo of this run, for instance."""
+    """Such a file may be a photo in another format beside the photo of this run."""
     out = tmp_path / "out"
     out.mkdir()
     (out / "1.png").write_bytes(b"precious")
@@ -38,13 +38,13 @@ def test_what_no_run_wrote_is_not_replaced(
     assert "stays" in failed["2.jpg"]
     assert run(quick, photos, out, overwrite=True) == 3
     assert images(out)["1.png"] == undisturbed["1.png"]
-    assert (out / "2.png").read_bytes() == b"precious", "there is nothing to put in its place"
+    assert (out / "2.png").read_bytes() == b"precious", "no portrait can replace it"
 
 
 def test_a_portrait_without_its_line_is_known_by_its_bytes(
     quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    """The run was killed between the two."""
+    """A run was killed after it wrote the portrait and before it wrote the line."""
     out = tmp_path / "out"
     assert run(quick, photos, out) == 0
     lines = (out / NAME).read_text().splitlines(keepends=True)
@@ -63,7 +63,7 @@ def test_two_photos_of_one_name_in_two_runs(
     (other / "2.jpg").write_bytes((photos / "1.jpg").read_bytes())
     without_a_face(other / "1.jpg")
     assert run(quick, other, out) == 3
-    assert images(out) == undisturbed, "neither replaced nor removed"
+    assert images(out) == undisturbed, "they are neither replaced nor removed"
     failed = {entry["input"]: entry["reason"] for entry in entries(out) if entry["status"] == "error"}
     assert all("the portrait of another photo of that name" in reason for reason in failed.values())
     assert len(failed) == 2
@@ -102,13 +102,13 @@ def test_a_photo_that_lost_its_face_loses_its_portrait(
     run(quick.using(replace(QUICK, min_face=5000)), photos, out, overwrite=True, **options)
     done = {entry["output"] for entry in entries(out) if entry["status"] == "ok"}
     assert not done
-    assert len(images(out)) == {"none": 0, "hash": 2}[rename], "those of photos that are gone stay"
+    assert len(images(out)) == {"none": 0, "hash": 2}[rename], "portraits of photos that are missing stay"
 
 
 def test_a_photo_that_cannot_be_read_keeps_its_portrait(
     quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A disk that fails in the night must not take portraits with it."""
+    """If a disk fails during a run, the portraits of its photos must stay."""
     out, found = tmp_path / "out", list(find_photos([photos], recursive=True))
     assert run(quick, photos, out) == 0
     shutil.rmtree(photos)
@@ -133,7 +133,7 @@ def test_done_means_that_the_output_is_this_photos_portrait(
     assert images(out) == undisturbed
     (out / "1.png").write_bytes((out / "2.png").read_bytes())
     assert run(quick, photos, out) == 0
-    assert images(out) == undisturbed, "whoever changed it"
+    assert images(out) == undisturbed, "a file that was changed is generated again"
 
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
@@ -151,7 +151,7 @@ def test_hidden_names(quick: Anonymizer, photos: Path, tmp_path: Path, format: s
     for word in ("john", "jane", "deep", '.jpg"' if format == "webp" else "photos", str(SECRET)):
         assert word not in journal
     assert run(quick, photos, out, **options) == 3
-    assert len(entries(out)) == 16, "only what failed is tried again"
+    assert len(entries(out)) == 16, "only the photos that failed are tried again"
 
 
 def test_attributes_are_logged_only_if_asked_for(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_attributes_are_logged_only_if_asked_for(quick: Anonymizer, photos: Path
 
 
 def test_a_failed_copy_does_not_remove_the_portrait_of_an_identical_photo(tmp_path: Path) -> None:
-    """Two photos of one content have one pseudonym, and one of them may fail for a reason of its own."""
+    """Two identical photos have the same pseudonym, and one of them may fail for another reason."""
     identity, output, options = identify(b"photo", SECRET), Output(tmp_path, rename="hash"), RunOptions(seed=SECRET)
     portrait = Portrait(Image.new("RGB", (8, 8)), "a", "", identity.seed)
     with Journal(tmp_path, {}, b"") as journal:

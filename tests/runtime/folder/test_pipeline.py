@@ -1,4 +1,4 @@
-"""Runs over many photos: nothing lost, nothing done twice, nothing leaked, whatever breaks."""
+"""Runs over many photos, also if photos, engines, disks or the process itself fail."""
 
 import errno
 import json
@@ -52,13 +52,15 @@ def test_a_folder(quick: Anonymizer, photos: Path, tmp_path: Path, undisturbed: 
     assert run(quick, photos, out) == 0
     expected = {str(p.relative_to(photos).with_suffix(".png")) for p in photos.rglob("*.jpg")}
     assert len(expected) == 14
-    assert set(undisturbed) == expected, "the tree is mirrored"
+    assert set(undisturbed) == expected, "the tree of folders is the same"
     assert len(set(undisturbed.values())) == 14, "every photo has a seed of its own"
     assert images(out) == undisturbed
     assert Counter(entry["status"] for entry in entries(out)) == {"ok": 14}
     assert not (out / PRIVATE).exists()
     for entry in entries(out):
-        assert set(entry) == {"id", "status", "input", "output", "sha256", "source", "seed", "seconds"}, "no attributes"
+        assert set(entry) == {"id", "status", "input", "output", "sha256", "source", "seed", "seconds"}, (
+            "the journal holds no attributes"
+        )
         assert entry["sha256"] == undisturbed[entry["output"]]
 
 
@@ -100,7 +102,7 @@ def test_what_is_done_is_not_done_again(
     out = tmp_path / "out"
     assert run(quick, photos, out) == 0
     (out / "deep" / "0.png").unlink()
-    Image.new("RGB", (64, 64)).save(photos / "1.jpg")  # another photo now
+    Image.new("RGB", (64, 64)).save(photos / "1.jpg")  # this is another photo now
     generated: list[str] = []
     generate = quick.generator.generate
 
@@ -110,7 +112,7 @@ def test_what_is_done_is_not_done_again(
 
     monkeypatch.setattr(quick.generator, "generate", note)
     assert run(quick, photos, out) == 3
-    assert len(set(generated)) == 1, "the one whose portrait was gone"
+    assert len(set(generated)) == 1, "only the missing portrait is generated"
     assert Counter(entry["status"] for entry in entries(out)) == {"ok": 15, "error": 1}
     assert images(out) == {name: digest for name, digest in undisturbed.items() if name != "1.png"}
     assert run(quick, photos, out, overwrite=True) == 3
@@ -130,7 +132,7 @@ def test_a_folder_on_another_disk(quick: Anonymizer, photos: Path, tmp_path: Pat
 
 
 def test_seconds_of_every_stage_are_told(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
-    """Decoding is slow here, and told for each photo."""
+    """Decoding is slow here, and each photo has its own time."""
     decode = decode_photo
 
     def slowly(*arguments: Any, **options: Any) -> Any:
@@ -149,7 +151,7 @@ def test_seconds_of_every_stage_are_told(quick: Anonymizer, photos: Path, tmp_pa
 
 
 class Panic(BaseException):
-    """What a native extension raises when it panics."""
+    """An exception that is no `Exception`, as a native extension raises when it panics."""
 
 
 def test_a_panic_ends_the_run(quick: Anonymizer, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +192,7 @@ def test_corrupt_files_among_the_photos(
 
 
 def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
-    """Over the whole fault corpus: no output is its input, nor near it, nor has a piece of it."""
+    """No portrait is equal to its photo, is similar to it, or contains a piece of its file."""
     for name, content in corrupt_files().items():
         (photos / name).write_bytes(content)
     run(quick, photos, tmp_path / "out")
@@ -205,7 +207,7 @@ def test_no_portrait_holds_its_photo(quick: Anonymizer, photos: Path, tmp_path: 
             assert new.size == (96, 96)
             small = np.asarray(old.convert("L").resize((96, 96)), float).ravel()
             alike = np.corrcoef(small, np.asarray(new.convert("L"), float).ravel())[0, 1]
-            assert alike < 0.8, "one face generated from words looks like another, not like a copy"
+            assert alike < 0.8, "generated faces resemble each other a little, but are no copies"
 
 
 def test_a_photo_that_vanishes_or_turns_unreadable(
@@ -260,7 +262,7 @@ def test_a_folder_that_fails_ends_the_run_and_keeps_what_is_done(
 
 @pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="no file system in memory")
 def test_a_disk_that_is_really_full(demo_bundle: Path, photos: Path, tmp_path: Path) -> None:
-    """A limit on the size of files is what a quota is to a process: writes fail in the middle of an image."""
+    """With a limit on the size of files, as with a quota, a write fails in the middle of an image."""
     code = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)); from anon_runtime.cli import main; main()"
@@ -270,7 +272,7 @@ def test_a_disk_that_is_really_full(demo_bundle: Path, photos: Path, tmp_path: P
     assert result.returncode == 1
     assert "File too large" in result.stderr
     assert "Traceback" not in result.stderr
-    assert images(tmp_path / "out") == {}, "no half image"
+    assert images(tmp_path / "out") == {}, "there is no incomplete image"
 
 
 @pytest.mark.parametrize("role", ["unet", "vae_decoder", "text_encoder", "face_detector", "face_attributes"])
@@ -282,7 +284,7 @@ def test_an_engine_that_raises_once_costs_nothing(
     undisturbed: dict[str, str],
     role: str,
 ) -> None:
-    """A batch that fails is done again, one by one."""
+    """If a batch fails, its photos are processed one by one."""
 
     def raise_once(call: int, _inputs: Mapping[str, Array]) -> None:
         if call == 1:
@@ -331,7 +333,7 @@ def test_an_engine_that_always_raises_ends_the_run(
 def test_an_engine_that_always_returns_nan_ends_the_run(
     own_engines: StandInEngines, quick: Anonymizer, photos: Path, tmp_path: Path
 ) -> None:
-    """It is no photo's fault: all photos of the folder would fail."""
+    """The engine and not a photo is the cause, and all other photos would fail as well."""
     own_engines.interfere("unet", lambda _, inputs: {"out_sample": np.full_like(inputs["sample"], np.nan)})
     with pytest.raises(GenerationError, match="unet engine at evaluation 1 of 1"):
         run(quick, photos, tmp_path / "out")
@@ -374,7 +376,7 @@ def test_names_that_are_hard_to_write(quick: Anonymizer, originals: Path, tmp_pa
     names = {os.fsencode(name) for name in images(tmp_path / "out")}
     assert names == {name.removesuffix(b".jpg") + b".png" for name in odd}
     assert run(quick, tmp_path / "photos", tmp_path / "out") == 0
-    assert len(entries(tmp_path / "out")) == 5, "all known again"
+    assert len(entries(tmp_path / "out")) == 5, "all photos are found again"
     assert run(quick, tmp_path / "photos", tmp_path / "webp", format="webp") == 3
     (failure,) = [entry for entry in entries(tmp_path / "webp") if entry["status"] == "error"]
     assert "too long" in failure["reason"]

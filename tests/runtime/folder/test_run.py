@@ -1,4 +1,4 @@
-"""The start of a folder run: its checks, and what its journal says about it."""
+"""The start of a folder run: its checks, and the first line of its journal."""
 
 import hashlib
 import json
@@ -39,7 +39,7 @@ def test_other_settings_are_told_and_change_nothing(quick: Anonymizer, photos: P
 
 
 def test_other_settings_are_fine_where_there_is_no_image(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
-    """A run that cannot work leaves nothing that would stop the next one."""
+    """A run that cannot start, or generates no image, does not prevent a run with other settings."""
     out, level = tmp_path / "out", next(level for level in FAST_LEVELS if level.cache_interval > 1)
     with pytest.raises(BundleError, match="no unet_cached engine"):
         run(quick.using(replace(QUICK, acceleration=level, steps=3)), photos, out)
@@ -75,11 +75,11 @@ def test_the_order_of_hidden_names_is_not_told(quick: Anonymizer, photos: Path, 
         assert run(quick, photos, tmp_path / str(turn), rename="hash", seed=SECRET) == 0
         orders.append([entry["id"] for entry in entries(tmp_path / str(turn))])
     assert set(orders[0]) == set(orders[1])
-    assert orders[0] != orders[1], "once in 10 billion times they are equal"
+    assert orders[0] != orders[1], "the orders are equal once in 10 billion times"
 
 
 def test_given_attributes_are_not_told(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
-    """A quick hash of ethnicity, age and sex is found by trying."""
+    """A plain hash of ethnicity, age and sex could be found by trying all values."""
     person: Attributes = {"Ethnic": "white", "Age": 34, "Male": 1}
     assert run(quick.using(replace(QUICK, attributes=person)), photos, tmp_path / "out") == 0
     digest = hashlib.sha256(json.dumps(person, sort_keys=True).encode()).hexdigest()
@@ -102,7 +102,7 @@ def test_a_single_file_is_replaced_only_with_overwrite(quick: Anonymizer, photos
     assert out.read_bytes() != b"precious"
     without_a_face(tmp_path / "one" / "1.jpg")
     assert run(quick, tmp_path / "one", out, overwrite=True) == 3
-    assert not out.exists(), "no stale portrait"
+    assert not out.exists(), "the old portrait was removed"
 
 
 def test_names_are_not_hidden_by_a_seed_that_everybody_knows(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_device_and_threads_are_those_of_the_engines(demo_bundle: Path, monkeypa
     assert common(None, threads=3)["threads"] == 3
     assert common("cuda")["device"] == "cuda"
     assert common("cuda")["threads"] is None
-    assert common("cuda", threads=3) == common("cuda"), "they do not matter there"
+    assert common("cuda", threads=3) == common("cuda"), "threads do not matter on a GPU"
     monkeypatch.setattr("anon_runtime.backends.onnxruntime.default_device", lambda: "cuda")
-    assert common(None) == common("cuda"), "a machine whose default is another one"
+    assert common(None) == common("cuda"), "another machine may have another default"
     json.dumps([common(None, acceleration=level) for level in FAST_LEVELS], allow_nan=False)
 
 

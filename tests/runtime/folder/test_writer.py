@@ -26,7 +26,7 @@ def test_names(tmp_path: Path) -> None:
     out = Output.parse(tmp_path, format="jpeg", suffix="_anon")
     assert [out.name(p) for p in (a, b)] == [Path("a_anon.jpg"), Path("deep/b.tar_anon.jpg")]
     hidden = Output.parse(tmp_path, rename="hash").name(b, Identity(1, "abc"))
-    assert hidden == Path("abc.png"), "names of folders tell as much as names of files"
+    assert hidden == Path("abc.png"), "names of folders are hidden like names of files"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_single_file_says_its_format(tmp_path: Path, name: str, format: ImageF
     out = Output.parse(tmp_path / name, format=format)
     assert (out.root, out.file, out.format) == (tmp_path, Path(name), expected)
     (tmp_path / name).mkdir()
-    assert Output.parse(tmp_path / name).file is None, "a folder may be called so, too"
+    assert Output.parse(tmp_path / name).file is None, "a folder may have such a name, too"
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_removing_a_portrait(tmp_path: Path) -> None:
     assert not output.remove(Path("deep/a.png"))
     assert not output.remove(Path("deep/a.png/b.png"))
     assert not output.remove(Path("deep"))
-    assert (tmp_path / "deep").is_dir(), "a folder is no portrait"
+    assert (tmp_path / "deep").is_dir(), "a folder is not removed"
     with pytest.raises(OutputError, match="cannot remove"):
         Output.parse(Path("/proc/self")).remove(Path("status"))
 
