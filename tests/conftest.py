@@ -1,4 +1,4 @@
-"""Shared fixtures: real photographs from packages, and a demo bundle: one that is built once a run, or `--bundle`."""
+"""Fixtures for all tests: real photos from packages, and a demo bundle, which is built once or given by `--bundle`."""
 
 import json
 import os
@@ -19,17 +19,17 @@ from PIL import Image
 from anon_runtime import Anonymizer
 from anon_runtime.bundle.manifest import MANIFEST
 
-# The tests' networks are small: more threads of torch would wait for each other five times longer than they work.
+# The networks of the tests are small; with several threads, torch would be slower than with one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A run in the background ignores Ctrl-C, and so would the processes that tests start and interrupt.
+# Programs in the background of a shell ignore Ctrl-C, and so would the processes that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# facer and DeepFace live in an environment of their own: `make test-packages`.
+# facer and DeepFace have their own environment, which `make test-packages` uses.
 collect_ignore = [] if find_spec("facer") else ["facer"]
 
-# Inputs made up for each property. Ten minutes of fuzzing, once before a release:
-# pytest --hypothesis-profile=long tests/runtime/test_hostile.py tests/runtime/faces/test_decoding.py
+# The number of inputs that hypothesis generates for each test. Ten minutes of fuzzing, once before a release:
+# cd tests/runtime; pytest --hypothesis-profile=long bundle/test_manifest.py faces/test_{attributes,decoding}.py
 settings.register_profile("short", max_examples=300, deadline=None)
 settings.register_profile("long", max_examples=50_000, deadline=None)
 settings.register_profile("fast", max_examples=50, deadline=None)
@@ -73,22 +73,24 @@ def quick_coverage() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def astronaut() -> Path:
-    """NASA's portrait of Eileen Collins, 512 x 512, one face; ships with scikit-image."""
+    """NASA's photo of Eileen Collins, 512 x 512, with one face; a file of scikit-image."""
     return Path(str(files("skimage"))) / "data" / "astronaut.png"
 
 
 @pytest.fixture(scope="session")
 def coffee() -> Path:
-    """A cup of coffee, 600 x 400, no face; ships with scikit-image."""
+    """A photo of a cup of coffee, 600 x 400, without a face; a file of scikit-image."""
     return Path(str(files("skimage"))) / "data" / "coffee.png"
 
 
 @pytest.fixture(scope="session")
 def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fourteen different photos of one face, in two folders; read only."""
+    """Fourteen different photos of one face in two folders; no test may change them."""
     folder = tmp_path_factory.mktemp("originals")
     (folder / "deep").mkdir()
-    face = Image.open(astronaut).convert("RGB").crop((150, 30, 300, 250))  # a narrow one: the detector takes less time
+    face = (
+        Image.open(astronaut).convert("RGB").crop((150, 30, 300, 250))
+    )  # narrow, so that the detector takes less time
     for i in range(14):
         face.rotate(i - 7).save(folder / ("deep" if i % 3 == 0 else "") / f"{i}.jpg", quality=90)
     return folder
@@ -96,14 +98,14 @@ def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def export_packages(request: pytest.FixtureRequest) -> None:
-    """For tests of the runtime that need the packages of the extras `export` and `demo`: torch, onnx, OpenCV."""
+    """Skip a test with `--bundle`, since torch, onnx and OpenCV (the extras `export` and `demo`) may be missing then."""
     if request.config.getoption("--bundle") is not None:
         pytest.skip("needs more packages than the runtime: `make test` runs it")
 
 
 @pytest.fixture(scope="session")
 def demo_model(export_packages: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's generator as a diffusers folder; read only."""
+    """The generator of the demo as a diffusers folder; no test may change it."""
     from anon_export.demo.weights import write_demo
 
     folder = tmp_path_factory.mktemp("models") / "demo"
@@ -113,7 +115,7 @@ def demo_model(export_packages: None, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def demo_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A demo bundle from `anon-export build demo`; read only."""
+    """A demo bundle as `anon-export build demo` makes it; no test may change it."""
     ready = request.config.getoption("--bundle")
     if ready is not None:
         return Path(ready).resolve()

@@ -1,5 +1,6 @@
-"""`anon-run` as users run it: a process with arguments, output, messages and an exit code."""
+"""The command `anon-run`, mostly in a process of its own: its output, messages and exit codes."""
 
+import io
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from anon_runtime import cli
 from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.folder.identity import identify
 from tests.conftest import pixels
-from tests.runtime.faces.test_decoding import bomb, jpeg
+from tests.runtime.image_files import bomb, jpeg
 
 FIELDS = ["input", "output", "status", "reason", "seed", "prompt", "negative_prompt", "attributes", "face", "seconds"]
 
@@ -184,7 +185,7 @@ BAD_PHOTOS = {
 
 
 def bad_photos(folder: Path, coffee: Path) -> dict[Path, str]:
-    """Files that cannot be anonymized, with the word that their message must hold."""
+    """Files that cannot be anonymized, each with a word that its message must contain."""
     for name, (content, _) in BAD_PHOTOS.items():
         if content is not None:
             (folder / name).write_bytes(content)
@@ -214,9 +215,9 @@ def test_bad_photos_fail_one_by_one_and_the_others_are_done(
         assert (record["status"], record["output"]) == ("error", None)
         assert why in record["reason"]
         assert f"anon-run: {record['reason']}" in messages
-        assert record["reason"].count(";") >= 1, "says what to do"
+        assert record["reason"].count(";") >= 1, "the reason says what to do"
     assert found[str(astronaut)]["status"] == "ok"
-    assert {p.name for p in out.iterdir()} == {"astronaut.png", "journal.jsonl"}, "no other portrait"
+    assert {p.name for p in out.iterdir()} == {"astronaut.png", "journal.jsonl"}, "there is no other portrait"
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "16-bit", "L", "RGBA"])
@@ -315,13 +316,22 @@ def test_damaged_bundles(own_bundle: Path, astronaut: Path, tmp_path: Path) -> N
         (["p.jpg", "-o", "s3://bucket/out"], "folder"),
     ],
 )
-def test_wrong_usage(demo_bundle: Path, tmp_path: Path, arguments: list[str], word: str) -> None:
-    code = "import os, sys; os.chdir(sys.argv.pop(1)); from anon_runtime.cli import main; main()"
-    command = [sys.executable, "-c", code, str(tmp_path), *arguments, "--engines", str(demo_bundle)]
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert result.returncode == 2, result.stderr
-    assert word in result.stderr
-    assert "Traceback" not in result.stderr
+def test_wrong_usage(
+    demo_bundle: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    word: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(SystemExit) as caught:
+        cli.main([*arguments, "--engines", str(demo_bundle)])
+    messages = capsys.readouterr().err
+    assert caught.value.code == 2, messages
+    assert word in messages
+    assert "Traceback" not in messages
     assert list(tmp_path.iterdir()) == []
 
 
@@ -367,7 +377,7 @@ def test_attributes_can_be_given(demo_bundle: Path, astronaut: Path, coffee: Pat
     assert given["negative_prompt"] == " Bald , "
     nobody = run(coffee, "--attributes", tmp_path / "own.json", *common, "-o", tmp_path / "no.png")
     assert nobody.returncode == 3
-    assert not (tmp_path / "no.png").exists(), "a photo must show a face all the same"
+    assert not (tmp_path / "no.png").exists(), "also with given attributes, a photo must show a face"
 
 
 def test_photos_without_a_face_can_be_skipped(demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path) -> None:

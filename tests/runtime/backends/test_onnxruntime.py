@@ -12,6 +12,7 @@ import pytest
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import load_engine, resolve_device
 from anon_runtime.backends.engines import Engines
+from anon_runtime.backends.onnxruntime import session_arguments
 from anon_runtime.errors import BackendError
 
 
@@ -38,7 +39,7 @@ def test_devices_that_a_target_does_not_know(demo_bundle: Path) -> None:
 
 
 class GpuLibrary:
-    """onnxruntime-gpu on a machine without a GPU: it lists its providers, and takes the CPU without an error."""
+    """An onnxruntime-gpu on a machine without a GPU: it lists its GPU providers, and uses the CPU without an error."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
         self.asked: list[Any] = []
@@ -59,7 +60,7 @@ class GpuLibrary:
     def list_providers(monkeypatch: pytest.MonkeyPatch) -> None:
         everything = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: everything)
-        monkeypatch.setattr(os, "environ", dict(os.environ))  # loading may set a variable
+        monkeypatch.setattr(os, "environ", dict(os.environ))  # because loading an engine may set a variable
 
 
 @pytest.mark.parametrize("device", [None, "cuda", "tensorrt"])
@@ -73,13 +74,13 @@ def test_a_silent_fallback_is_an_error(demo_bundle: Path, monkeypatch: pytest.Mo
 def test_a_provider_that_does_not_start_is_an_error(
     demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], device: str
 ) -> None:
-    """onnxruntime's own Python would print to standard output, among the lines of --json, and take the next one."""
+    """Without our check, onnxruntime would print on standard output, among the lines of --json, and use the CPU."""
     GpuLibrary.list_providers(monkeypatch)
-    start = onnxruntime.InferenceSession._create_inference_session  # noqa: SLF001 - what its own fallback calls
+    start = onnxruntime.InferenceSession._create_inference_session  # noqa: SLF001 - its own fallback calls this
 
     def start_on_cpu(session: Any, providers: list[Any] | None, *rest: Any) -> None:
         if "CPUExecutionProvider" not in str(providers and providers[0]):
-            session._fallback_providers = ["CPUExecutionProvider"]  # noqa: SLF001 - as its constructor does
+            session._fallback_providers = ["CPUExecutionProvider"]  # noqa: SLF001 - its constructor sets this
             raise RuntimeError("libnvinfer.so.10: cannot open shared object file")
         start(session, providers, *rest)
 
@@ -113,7 +114,7 @@ def test_providers_of_a_device(
 def test_engines_of_tensorrt_are_kept_by_our_key(
     demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """onnxruntime's own key ignores weights."""
+    """The key that onnxruntime itself computes does not depend on the weights."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "not" / "there" / "yet"))
     library = GpuLibrary(monkeypatch, works=True)
     keys = set()
@@ -123,14 +124,16 @@ def test_engines_of_tensorrt_are_kept_by_our_key(
         options = dict(library.asked)["TensorrtExecutionProvider"]
         assert options["trt_engine_cache_enable"] == "1"
         assert options["trt_engine_cache_prefix"] == anonymizer.engines.bundle.spec(role).key
-        # onnxruntime makes the last folder of the path only.
+        # onnxruntime itself creates only the last folder of the path.
         folder = Path(options["trt_engine_cache_path"])
         assert folder.is_dir()
         assert folder.is_relative_to(tmp_path)
         keys.add(options["trt_engine_cache_prefix"])
     assert len(keys) == 2
     load_engine("onnxruntime", graph(demo_bundle), "tensorrt")
-    assert "trt_engine_cache_enable" not in dict(library.asked)["TensorrtExecutionProvider"], "nothing to tell it by"
+    assert "trt_engine_cache_enable" not in dict(library.asked)["TensorrtExecutionProvider"], (
+        "an engine without a key is not cached"
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_engines_of_tensorrt_are_kept_by_our_key(
 def test_tf32_is_off_for_tensorrt(
     demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, before: str | None, during: Any
 ) -> None:
-    """It has no option of its own: it follows a variable of the environment, which a user may have set."""
+    """TensorRT has no option for TF32: it reads an environment variable, which the user may have set."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("NVIDIA_TF32_OVERRIDE", raising=False)
     if before is not None:
@@ -151,7 +154,7 @@ def test_tf32_is_off_for_tensorrt(
 
 
 def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
-    """The way of a GPU, with the processor's memory in place of the GPU's."""
+    """Inputs and outputs are bound as on a GPU, but in the memory of the CPU."""
     anonymizer = Anonymizer.load(demo_bundle)
     rng = np.random.default_rng(0)
     inputs: dict[str, Any] = {
@@ -171,13 +174,13 @@ def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
 @pytest.mark.usefixtures("export_packages")
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of memory")
 def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -> None:
-    """Those of a large network: pages are the file's own, which all processes that have the engine share."""
+    """The weights of a large network stay in the pages of their file, which all processes with the engine share."""
     import onnx
 
     model = onnx.load(graph(demo_bundle))
     path = tmp_path / "model.onnx"
     onnx.save(model, path, save_as_external_data=True, location="model.onnx.data", size_threshold=1024)
-    os.sync()  # pages that are not on disk yet would count as changed
+    os.sync()  # pages that are not on disk yet would count as changed ones
     code = (
         "import sys, numpy as np; from pathlib import Path; from anon_runtime.backends.base import load_engine;"
         "from anon_runtime.backends import onnxruntime as ort;"
@@ -186,14 +189,16 @@ def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -
     )
     text = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
     entries = [part for part in re.split(r"\n(?=[0-9a-f]+-[0-9a-f]+ )", text) if "model.onnx.data" in part]
-    kilobytes = {key: sum(int(n) for part in entries for n in re.findall(rf"^{key}: +(\d+)", part, re.M))
-                 for key in ("Size", "Private_Dirty")}  # fmt: skip
+    kilobytes = {
+        key: sum(int(number) for part in entries for number in re.findall(rf"^{key}: +(\d+)", part, re.M))
+        for key in ("Size", "Private_Dirty")
+    }
     assert kilobytes["Size"] * 1024 >= 2 * (tmp_path / "model.onnx.data").stat().st_size, "before and after the call"
     assert kilobytes["Private_Dirty"] == 0
 
 
 def test_nothing_is_told_to_anybody(demo_bundle: Path, tmp_path: Path) -> None:
-    """onnxruntime's own telemetry keeps a number of the machine in the cache folder, and sends what it sees."""
+    """onnxruntime's telemetry would write a number that identifies the machine into the cache folder, and send data."""
     program = f"""
 from pathlib import Path
 from anon_runtime.backends.base import load_engine, resolve_device
@@ -205,3 +210,20 @@ load_engine("onnxruntime", Path({str(demo_bundle / "vae_decoder" / "model.onnx")
     environment |= dict.fromkeys(("HOME", "XDG_CACHE_HOME", "TMPDIR"), str(tmp_path))
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(b"no graph")
+    with pytest.raises(BackendError, match=r"onnxruntime cannot load it .*; build the bundle again"):
+        load_engine("onnxruntime", tmp_path / "model.onnx")
+
+
+def test_weights_of_a_large_engine_are_not_copied(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = {"latent_sample": np.random.default_rng(0).standard_normal((1, 4, 24, 24)).astype(np.float32)}
+    small: Any = load_engine("onnxruntime", graph(demo_bundle))
+    monkeypatch.setattr("anon_runtime.backends.onnxruntime.SMALL", 0)
+    arguments = session_arguments(graph(demo_bundle))
+    assert arguments["disabled_optimizers"] == ["NchwcTransformer"]
+    assert arguments["sess_options"].get_session_config_entry("session.disable_prepacking") == "1"
+    large: Any = load_engine("onnxruntime", graph(demo_bundle))
+    np.testing.assert_allclose(small(inputs)["sample"], large(inputs)["sample"], atol=1e-4)

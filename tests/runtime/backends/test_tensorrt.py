@@ -1,4 +1,4 @@
-"""TensorRT without a GPU: the real bindings as far as they go, and a CUDA whose device memory is this machine's."""
+"""TensorRT without a GPU: the real bindings where they work, and a fake CUDA that uses the memory of the CPU."""
 
 import ctypes
 import gc
@@ -17,7 +17,7 @@ from anon_runtime.backends import tensorrt as trt
 from anon_runtime.backends.base import Placement, load_engine
 from anon_runtime.errors import BackendError
 
-# What fails while something is released is an error.
+# An exception in a destructor is an error, too.
 pytestmark = [pytest.mark.packages, pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")]
 runtime = pytest.importorskip("cuda.bindings.runtime")
 SUCCESS = runtime.cudaError_t.cudaSuccess
@@ -29,14 +29,15 @@ def bindings() -> Any:
 
 
 class FakeCuda:
-    """The functions of ``cuda.bindings.runtime`` that engines call, over plain memory.
+    """The functions of ``cuda.bindings.runtime`` that engines call, on plain memory.
 
-    Names and numbers of arguments are checked against the real ones, and rules that a GPU would not forgive: a stream
-    in capture runs nothing, a graph is valid while nobody touches its context, and nothing is released twice.
+    The names of the functions and the numbers of their arguments are compared with the real ones. Calls that would
+    fail on a GPU fail here as well: work on a stream that is being captured, a graph whose context was changed, and
+    an object that is released twice.
 
     Attributes:
-        failing: functions that return an error.
-        alive: what was made and not released yet, by kind.
+        failing: the names of functions that return an error.
+        alive: the objects that were created and not yet released, by kind.
     """
 
     def __init__(self) -> None:
@@ -53,7 +54,7 @@ class FakeCuda:
         self.cudaGetErrorString = runtime.cudaGetErrorString
 
     def __getattr__(self, name: str) -> Any:
-        real = getattr(runtime, name)  # a name that the real module lacks fails here
+        real = getattr(runtime, name)  # this fails if the real module has no such function
         ours = getattr(self, f"_{name.removeprefix('cuda')}")
 
         def call(*arguments: Any) -> tuple[Any, ...]:
@@ -61,7 +62,7 @@ class FakeCuda:
             assert len(arguments) == len([a for a in expected.split(",") if a.strip()]), (name, expected)
             self.calls.append(name)
             if name in self.failing:
-                if name == "cudaStreamEndCapture":  # it ends all the same
+                if name == "cudaStreamEndCapture":  # a capture that fails has ended as well
                     self.recording = None
                 kind = runtime.cudaError_t
                 failure = kind.cudaErrorMemoryAllocation if name == "cudaMalloc" else kind.cudaErrorUnknown
@@ -140,7 +141,7 @@ class FakeCuda:
 
 
 class FakeEngine:
-    """An engine that adds one to ``x`` (1 to 8 rows of 3), in place of TensorRT's."""
+    """A fake engine of TensorRT that adds one to ``x`` (1 to 8 rows of 3 numbers)."""
 
     def __init__(self, bindings: Any, cuda: FakeCuda) -> None:
         self.bindings, self.cuda = bindings, cuda
@@ -163,7 +164,7 @@ class FakeEngine:
         engine.create_execution_context.side_effect = self.create
 
     def create(self, how: Any) -> Any:
-        """A context with memory of the caller's, whose kernels are ready when a graph is captured."""
+        """A context that uses the memory of the caller, and whose kernels are compiled before a graph is captured."""
         managed = self.bindings.ExecutionContextAllocationStrategy.USER_MANAGED
         if how != managed:
             how.set_execution_context_allocation_strategy.assert_called_once_with(managed)
@@ -237,16 +238,21 @@ Load = Callable[[], Any]
 def load(
     bindings: Any, network: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> Load:
-    """Loads the network, by each of the two TensorRTs: the one for RTX also compiles kernels as it runs."""
+    """Load the network with TensorRT and with TensorRT for RTX, which also compiles kernels while it runs."""
     plan = tmp_path / "model.plan"
     plan.write_bytes(b"plan")
     loaded = mock.create_autospec(bindings.Runtime, instance=True)
     loaded.deserialize_cuda_engine.return_value = network.engine
     module = SimpleNamespace(
-        Runtime=lambda _logger: loaded, ILogger=bindings.ILogger, Logger=bindings.Logger,
-        TensorIOMode=bindings.TensorIOMode, nptype=bindings.nptype, __name__="tensorrt", __version__="x",
+        Runtime=lambda _logger: loaded,
+        ILogger=bindings.ILogger,
+        Logger=bindings.Logger,
+        TensorIOMode=bindings.TensorIOMode,
+        nptype=bindings.nptype,
+        __name__="tensorrt",
+        __version__="x",
         ExecutionContextAllocationStrategy=bindings.ExecutionContextAllocationStrategy,
-    )  # fmt: skip
+    )
     if request.param == "tensorrt-rtx":
         name = "DynamicShapesKernelSpecializationStrategy"
         setattr(module, name, getattr(bindings, name))
@@ -302,12 +308,14 @@ def test_any_order_of_shapes_in_bounded_memory(load: Load, cuda: FakeCuda, count
     engine = load()
     for start, count in enumerate(counts):
         check(engine, count, start)
-        assert len(cuda.memory) <= 2 * trt.KEPT + 1, "inputs and outputs of some shapes, and the working memory of all"
+        assert len(cuda.memory) <= 2 * trt.KEPT + 1, (
+            "inputs and outputs of the kept shapes, and one block of working memory"
+        )
         assert len(cuda.alive["executable"]) <= trt.KEPT
     del engine
     gc.collect()
     assert not cuda.memory
-    assert not any(cuda.alive.values()), "all of it is given back with the engine"
+    assert not any(cuda.alive.values()), "everything is released with the engine"
 
 
 def test_the_shape_that_was_not_used_for_longest_goes(engine: Any, cuda: FakeCuda, network: FakeEngine) -> None:
@@ -342,7 +350,7 @@ def test_where_no_graph_can_be_captured_launches_go_one_by_one(
     assert cuda.recording is None
     assert not cuda.alive["graph"]
     assert not cuda.alive["executable"]
-    # TensorRT would take an error that nobody has asked for as its own.
+    # TensorRT would report an error that was not cleared as its own.
     assert ("cudaGetLastError" in cuda.calls) == (broken in BREAKS[:3])
 
 
@@ -383,7 +391,7 @@ def test_a_graph_that_fails_is_dropped(engine: Any, cuda: FakeCuda) -> None:
 
 def test_memory_that_is_not_there_is_named(load: Load, cuda: FakeCuda) -> None:
     cuda.failing = {"cudaMalloc"}
-    with pytest.raises(BackendError, match=r"Malloc.*out of memory.*smaller --batch-size"):
+    with pytest.raises(BackendError, match=r"Malloc.*out of memory.*smaller .*batch.size"):
         load()
     gc.collect()
     assert not any(cuda.alive.values())
@@ -396,7 +404,7 @@ def test_outputs_without_a_size_are_an_error(engine: Any, network: FakeEngine) -
 
 
 def test_shapes_outside_of_the_profile_are_named(engine: Any) -> None:
-    with pytest.raises(BackendError, match=r"x \[9, 3\] is outside of \[1, 3\] to \[8, 3\].*--batch-size"):
+    with pytest.raises(BackendError, match=r"x \[9, 3\] is outside of \[1, 3\] to \[8, 3\].*batch.size"):
         engine(rows(9))
 
 
@@ -414,7 +422,7 @@ def test_an_engine_for_another_gpu_says_so(cuda: FakeCuda, tmp_path: Path) -> No
 def test_a_plan_that_is_none_is_refused_with_tensorrts_reason(
     bindings: Any, cuda: FakeCuda, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The real library, which reads the file's head without a GPU."""
+    """The real library reads the header of the file without a GPU."""
     (tmp_path / "model.plan").write_bytes(b"plan" * 100)
     with pytest.raises(BackendError, match=r"cannot load it.*[Ss]erialization") as caught:
         trt.load(tmp_path / "model.plan", "tensorrt-rtx", Placement())
@@ -423,7 +431,7 @@ def test_a_plan_that_is_none_is_refused_with_tensorrts_reason(
 
 
 def test_a_machine_without_a_driver_is_named(tmp_path: Path) -> None:
-    """The real CUDA runtime, which answers with an error code here."""
+    """The real CUDA runtime returns an error code here."""
     code, _ = runtime.cudaGetDeviceCount()
     if code == SUCCESS:
         pytest.skip("this machine has a GPU")

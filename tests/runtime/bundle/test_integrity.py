@@ -16,7 +16,7 @@ SHORT = Settings(steps=1, guidance_scale=1)
 
 @pytest.fixture
 def hidden_damage(own_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bundle with one wrong bit in the UNet's weights, all of whose files count as large."""
+    """A bundle with one wrong bit in the weights of the UNet; all of its files count as large."""
     monkeypatch.setattr(bundle, "LARGE", 1)
     path = own_bundle / "unet" / "model.onnx"
     content = bytearray(path.read_bytes())
@@ -48,7 +48,7 @@ def test_engines_start_before_their_weights_are_hashed(demo_bundle: Path, monkey
     called, real = threading.Event(), integrity.sha256
 
     def late(path: Path) -> str:
-        assert called.wait(60)  # until the UNet has run
+        assert called.wait(60)  # waits until the UNet has run
         return real(path)
 
     monkeypatch.setattr(integrity, "sha256", late)
@@ -72,6 +72,8 @@ def test_damages(tmp_path: Path) -> None:
     files = {"good": good, "longer": good, "other": FileRecord(good.sha256, 5), "none": good}
     damages = find_damages(tmp_path, files)
     assert {name: why.partition("(")[2] or why for name, why in damages.items()} == {
-        "longer": "its size differs)", "other": "its sha256 differs)", "none": "this file of the bundle is missing",
-    }  # fmt: skip
+        "longer": "its size differs)",
+        "other": "its sha256 differs)",
+        "none": "this file of the bundle is missing",
+    }
     assert set(find_damages(tmp_path, files, checksum=False)) == {"longer", "none"}

@@ -1,13 +1,15 @@
 import json
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST, Manifest
 from anon_runtime.errors import BundleError
-from tests.conftest import edit_manifest
+from tests.runtime.strategies import JSON, ODD_JSON
 
 
 def test_manifest_survives_a_round_trip(demo_bundle: Path) -> None:
@@ -16,7 +18,7 @@ def test_manifest_survives_a_round_trip(demo_bundle: Path) -> None:
 
 
 def test_a_manifest_of_0_2_is_read_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
-    """The file was written by ``anon-export build demo --deep-reuse`` of anon-engines 0.2.0."""
+    """The file was written by `anon-export build demo --deep-reuse` of anon-engines 0.2.0."""
     text = Path(__file__).with_name("bundle-0.2.json").read_text()
     manifest = Manifest.from_json(text, "old/bundle.json")
     assert "old/bundle.json is of anon-engines 0.2; build it again" in caplog.text
@@ -33,42 +35,6 @@ def test_a_manifest_of_0_2_is_read_with_a_note(caplog: pytest.LogCaptureFixture)
         Manifest.from_json(json.dumps(old), "here")
 
 
-def test_every_file_is_recorded(demo_bundle: Path) -> None:
-    found = {p.relative_to(demo_bundle).as_posix() for p in demo_bundle.rglob("*") if p.is_file()}
-    assert found == {MANIFEST, *Bundle.open(demo_bundle).manifest.files}
-
-
-def test_absent_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="anon-export build demo"):
-        Bundle.open(tmp_path / "none")
-
-
-@pytest.mark.parametrize("name", ["unet/model.onnx", "scheduler/tables.npz", "tokenizer/tokenizer.json"])
-def test_missing_and_altered_files_are_refused(own_bundle: Path, name: str) -> None:
-    path = own_bundle / name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(BundleError, match=f"{name}.*not the one that was built"):
-        Bundle.open(own_bundle)
-    path.unlink()
-    with pytest.raises(BundleError, match=f"{name}.*missing.*build it again"):
-        Bundle.open(own_bundle)
-
-
-def test_without_checksums_sizes_are_still_checked(own_bundle: Path) -> None:
-    path = own_bundle / "unet" / "model.onnx"
-    content = bytearray(path.read_bytes())
-    content[100] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(BundleError, match="sha256 differs"):
-        Bundle.open(own_bundle)
-    assert Bundle.open(own_bundle, checksum=False).manifest.name == "demo"
-    path.write_bytes(content[:-1])
-    with pytest.raises(BundleError, match="size differs"):
-        Bundle.open(own_bundle, checksum=False)
-
-
 def test_garbled_manifests_are_refused(own_bundle: Path) -> None:
     path = own_bundle / MANIFEST
     good = json.loads(path.read_text())
@@ -79,6 +45,8 @@ def test_garbled_manifests_are_refused(own_bundle: Path) -> None:
         "lacks a field": json.dumps({k: v for k, v in good.items() if k != "generator"}),
         "escapes": json.dumps(good | {"files": {"../secret": {"sha256": "", "size": 0}}}),
         "null": json.dumps(good | {"engines": None}),
+        "no height": json.dumps(good | {"generator": good["generator"] | {"height": 0}}),
+        "no sampler": json.dumps(good | {"defaults": good["defaults"] | {"sampler": "euler"}}),
     }
     for text in bad.values():
         path.write_text(text)
@@ -87,16 +55,50 @@ def test_garbled_manifests_are_refused(own_bundle: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_unknown_target_is_refused(own_bundle: Path) -> None:
-    from anon_runtime import AnonError, Anonymizer, Request
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The path of every value in a JSON document."""
+    found = [path]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        found += places(inner, (*path, key))
+    return found
 
-    edit_manifest(own_bundle, target="abacus")
-    with pytest.raises(AnonError, match="no backend for target 'abacus'"):
-        Anonymizer.load(own_bundle).generate([Request("x")])
+
+def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
+    """A JSON document with another value at a path."""
+    if not path:
+        return new
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copy
 
 
-def test_a_role_that_is_not_there(demo_bundle: Path) -> None:
-    bundle = Bundle.open(demo_bundle)
-    bare = replace(bundle, manifest=replace(bundle.manifest, engines={}))
-    with pytest.raises(BundleError, match="--faces"):
-        bare.spec("face_detector")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_manifest_is_read_or_refused(demo_bundle: Path, data: st.DataObject) -> None:
+    good = json.loads((demo_bundle / MANIFEST).read_text())
+    text = json.dumps(replaced(good, data.draw(st.sampled_from(places(good))), data.draw(JSON)))
+    refused = None
+    try:
+        manifest = Manifest.from_json(text, "x")
+    except BundleError as error:
+        refused = error
+    if refused is None:
+        assert all(size > 0 for size in manifest.generator.latent_shape[:1])
+        assert Manifest.from_json(manifest.to_json(), "x") == manifest or "NaN" in text
+    else:
+        assert "\n" not in refused.what
+
+
+@pytest.mark.parametrize("text", ODD_JSON)
+def test_json_that_breaks_parsers_is_refused(text: str) -> None:
+    with pytest.raises(BundleError):
+        Manifest.from_json(text, "x")
+
+
+@pytest.mark.parametrize("field", [("tables", "path"), ("tokenizer",), ("engines", "unet", "path")])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../other/model.onnx", "unet/../../x"])
+def test_no_path_of_a_manifest_leads_out(demo_bundle: Path, field: tuple[str, ...], path: str) -> None:
+    good = json.loads((demo_bundle / MANIFEST).read_text())
+    with pytest.raises(BundleError, match="leads out of the bundle"):
+        Manifest.from_json(json.dumps(replaced(good, field, path)), "x")

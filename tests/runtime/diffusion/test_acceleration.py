@@ -16,7 +16,7 @@ from anon_runtime.types import SAMPLERS, Sampler
 
 @pytest.fixture(scope="module")
 def reusing(export_packages: None, demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Anonymizer:
-    """The demo with `--deepcache`; all but its UNet is taken over."""
+    """The demo, built with `--deepcache`; everything but the UNet is taken from the demo bundle."""
     from anon_export.build.builder import build
     from anon_export.build.options import BuildOptions
 
@@ -53,7 +53,7 @@ def test_choices_of_evaluations(
         since += 1
         assert kept is not None
         assert since <= cache_interval, "features are never older than the interval"
-        assert kept.guided or not evaluation.guided, "no features of the negative prompt"
+        assert kept.guided or not evaluation.guided, "there are no features of the negative prompt"
     unguided = choose_evaluations(
         tables, Acceleration(guidance_interval=(low, high), cache_interval=cache_interval), guidance=False
     )
@@ -80,9 +80,11 @@ def test_an_image_does_not_depend_on_its_batch(reusing: Anonymizer) -> None:
 
 def test_a_named_sampler_wins(anonymizer: Anonymizer) -> None:
     level = Acceleration(sampler="dpmpp_2m_sde")
-    for named, expected in ((None, "dpmpp_2m_sde"), ("dpmpp_sde", "dpmpp_sde")):
-        settings = Settings(acceleration=level, sampler=named)  # type: ignore[arg-type]
-        assert anonymizer.using(settings).generator.schedule.sampler == expected
+    for chosen, expected in (
+        (Settings(acceleration=level), "dpmpp_2m_sde"),
+        (Settings(acceleration=level, sampler="dpmpp_sde"), "dpmpp_sde"),
+    ):
+        assert anonymizer.using(chosen).generator.schedule.sampler == expected
 
 
 def test_a_bundle_without_deepcache(anonymizer: Anonymizer) -> None:

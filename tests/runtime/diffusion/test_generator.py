@@ -1,4 +1,4 @@
-"""The generator with the demo's engines, and with engines that a test made up."""
+"""The generator with the engines of the demo, and with made-up engines."""
 
 from collections.abc import Mapping
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from anon_runtime import AnonError, Anonymizer, Request, Settings
-from anon_runtime.diffusion.acceleration import FAST_LEVELS
+from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration
 from anon_runtime.diffusion.generator import Generator, SamplingOptions
 from anon_runtime.errors import BundleError, GenerationError, UsageError
-from anon_runtime.types import Array, Arrays, Engine
-from tests.runtime.stand_ins import StandInEngines
+from anon_runtime.types import Array, Arrays
+from tests.runtime.stand_ins import MadeUpEngines, StandInEngines
 
 
 def test_progress_counts_evaluations(anonymizer: Anonymizer) -> None:
@@ -65,7 +65,7 @@ def test_no_prompts_no_images(anonymizer: Anonymizer) -> None:
 
 
 def test_prompts_of_any_length_share_a_batch_without_changing_each_other(anonymizer: Anonymizer) -> None:
-    """An image whose prompts fill one window of text, beside images that need two and four."""
+    """The prompts of one image fill one window of text, those of the others fill two and four."""
     requests = [Request("a man" + " , Wavy_Hair" * count, "hat", seed=count) for count in (0, 60, 1, 20)]
     generator = anonymizer.using(Settings(steps=2)).generator
     seen: list[tuple[int, int]] = []
@@ -91,39 +91,32 @@ def test_a_request_is_tokenized_once_and_carries_its_windows(anonymizer: Anonymi
     assert without.negative is None, "a negative prompt that is not used costs nothing"
 
 
-class MadeUpEngines(dict[str, Engine]):
-    """Engines that no bundle has: all images are gray."""
+def encode(inputs: Mapping[str, Array], /) -> Arrays:
+    return {"last_hidden_state": np.asarray(inputs["input_ids"], np.float32)[..., None]}
 
-    def __init__(self) -> None:
-        def encode(inputs: Mapping[str, Array], /) -> Arrays:
-            return {"last_hidden_state": np.asarray(inputs["input_ids"], np.float32)[..., None]}
 
-        def predict(inputs: Mapping[str, Array], /) -> Arrays:
-            return {"out_sample": np.zeros_like(inputs["sample"])}
+def predict(inputs: Mapping[str, Array], /) -> Arrays:
+    return {"out_sample": np.zeros_like(inputs["sample"])}
 
-        def decode(inputs: Mapping[str, Array], /) -> Arrays:
-            return {"sample": np.zeros((len(inputs["latent_sample"]), 3, 8, 8), np.float32)}
 
-        super().__init__(text_encoder=encode, unet=predict, vae_decoder=decode)
-        self.verified = 0
-        self.intact = True
+def decode_to_gray(inputs: Mapping[str, Array], /) -> Arrays:
+    return {"sample": np.zeros((len(inputs["latent_sample"]), 3, 8, 8), np.float32)}
 
-    def require(self, *roles: str) -> None:
-        if missing := set(roles) - set(self):
-            raise BundleError("made-up engines", f"there is no {missing.pop()}", "make one up")
 
-    def verify(self) -> None:
-        self.verified += 1
-        if not self.intact:
-            raise BundleError("made-up engines", "they are not the ones that were built", "build them again")
+def made_up_generator(
+    anonymizer: Anonymizer, steps: int = 1, acceleration: Acceleration = FAST_LEVELS[0]
+) -> tuple[Generator, MadeUpEngines]:
+    """A generator of gray images, with the tokenizer and the tables of the demo bundle."""
+    engines = MadeUpEngines(text_encoder=encode, unet=predict, vae_decoder=decode_to_gray)
+    theirs = anonymizer.using(Settings(steps=steps)).generator
+    options = SamplingOptions("dpmpp_sde", steps, 7.5, acceleration)
+    spec = anonymizer.engines.bundle.manifest.generator
+    return Generator(engines, spec, theirs.tokenizer, theirs.schedule, options), engines
 
 
 @pytest.fixture
 def made_up(anonymizer: Anonymizer) -> tuple[Generator, MadeUpEngines]:
-    engines, theirs = MadeUpEngines(), anonymizer.using(Settings(steps=1)).generator
-    options = SamplingOptions("dpmpp_sde", 1, 7.5, FAST_LEVELS[0])
-    spec = anonymizer.engines.bundle.manifest.generator
-    return Generator(engines, spec, theirs.tokenizer, theirs.schedule, options), engines
+    return made_up_generator(anonymizer)
 
 
 def test_a_generator_works_with_any_engines(made_up: tuple[Generator, MadeUpEngines]) -> None:
@@ -153,3 +146,25 @@ def test_damage_is_told_rather_than_the_nan_that_it_makes(made_up: tuple[Generat
     engines.intact = False
     with pytest.raises(BundleError, match="not the ones that were built"):
         generator.generate([Request("a man")])
+
+
+def test_deepcache_runs_the_cached_unet_between_full_evaluations(anonymizer: Anonymizer) -> None:
+    generator, engines = made_up_generator(anonymizer, steps=3, acceleration=Acceleration(cache_interval=2))
+    called: list[str] = []
+
+    def full(inputs: Mapping[str, Array], /) -> Arrays:
+        called.append("full")
+        return predict(inputs) | {"deep": np.full(len(inputs["sample"]), len(called))}
+
+    def cached(inputs: Mapping[str, Array], /) -> Arrays:
+        assert (inputs["deep"] == len(called)).all(), "the features are those of the previous evaluation"
+        called.append("cached")
+        return predict(inputs)
+
+    engines["unet"] = full
+    with pytest.raises(BundleError, match="there is no unet_cached"):
+        generator.generate([Request("a man")])
+    assert called == [], "the missing engine is found before any work begins"
+    engines["unet_cached"] = cached
+    assert len(generator.generate([Request("a man")])) == 1
+    assert called == ["full", "cached", "full", "cached", "full"]

@@ -28,7 +28,7 @@ def test_one_batch_and_two_calls_agree(anonymizer: Anonymizer, count: int) -> No
 
 
 class Mean:
-    """A network that predicts the mean of its text and answers with it as deep features; counts its samples."""
+    """A network that predicts the mean of its text embeddings, returns it as deep features, and counts samples."""
 
     def __init__(self, add: float = 0) -> None:
         self.calls: list[int] = []
@@ -47,7 +47,7 @@ TEXT = TextEmbeddings(np.full((2, 77, 8), 2, np.float32), np.ones((2, 77, 8), np
 
 
 def test_the_formula_and_the_work() -> None:
-    unet = Mean()  # predicts 2 for the positive prompt, 1 for the negative one
+    unet = Mean()  # it predicts 2 for the positive prompt and 1 for the negative one
     both = make_denoiser(unet, None, TEXT, 7.5, np.ones(1), FULL, one_batch=True)(SAMPLE, 0)
     assert (both == 1 + 7.5 * (2 - 1)).all()
     assert unet.calls == [4]
@@ -55,7 +55,7 @@ def test_the_formula_and_the_work() -> None:
     assert unet.calls == [4, 2, 2]
     alone = make_denoiser(unet, None, TextEmbeddings(TEXT.positive), 1.0, np.ones(1), FULL, one_batch=True)(SAMPLE, 0)
     assert (alone == 2).all()
-    assert unet.calls == [4, 2, 2, 2], "without guidance an evaluation costs one sample"
+    assert unet.calls == [4, 2, 2, 2], "without guidance, an evaluation costs one sample"
 
 
 @pytest.mark.parametrize("one_batch", [True, False])
@@ -65,7 +65,7 @@ def test_an_evaluation_that_reuses_features_takes_cached_features(one_batch: boo
     denoise = make_denoiser(unet, cached, TEXT, 2.0, np.arange(4.0), plan, one_batch=one_batch)
     assert (denoise(SAMPLE, 0) == 1 + 2 * (2 - 1)).all()
     assert (denoise(SAMPLE, 1) == 101 + 2 * (102 - 101)).all(), "each half has features of its own"
-    assert (denoise(SAMPLE, 2) == 102).all(), "without guidance those of the positive prompt"
+    assert (denoise(SAMPLE, 2) == 102).all(), "without guidance, the features are those of the positive prompt"
     assert (denoise(SAMPLE, 3) == 2).all()
     halves = [4] if one_batch else [2, 2]
     assert unet.calls == [*halves, 2]

@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.bundle.integrity import sha256
+from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.diffusion.text_encoder import (
     CONTENT,
     ClipTokenizer,
@@ -19,6 +22,7 @@ from anon_runtime.errors import BundleError
 from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.faces.prompt import write_prompts
 from anon_runtime.types import Attributes
+from tests.conftest import edit_manifest
 
 BEGIN, END = 49406, 49407
 words = st.lists(st.sampled_from([*CELEBA, ",", "34", "o'clock", "é", "naïve", "!?"]), max_size=90).map(" ".join)
@@ -38,9 +42,10 @@ def clip(demo_model: Path) -> Any:
 
 @given(prompt=words)
 def test_one_window_is_what_diffusers_feeds(tokenizer: ClipTokenizer, clip: Any, prompt: str) -> None:
-    """The call in diffusers' `StableDiffusionPipeline.encode_prompt`.
+    """The expected value is the call in diffusers' `StableDiffusionPipeline.encode_prompt`.
 
-    Without CJK characters, which the slow CLIPTokenizer (transformers before 5) sets apart and the fast one does not.
+    The prompts have no CJK characters, which the slow CLIPTokenizer (transformers before 5) separates by spaces and the
+    fast one does not.
     """
     expected = clip(prompt, padding="max_length", max_length=77, truncation=True, return_tensors="np").input_ids
     np.testing.assert_array_equal(split_windows(tokenizer, prompt)[:1], expected)
@@ -72,7 +77,7 @@ def test_both_prompts_get_the_same_number_of_windows(anonymizer: Anonymizer, tok
 
 
 def test_the_papers_prompt_is_longer_than_a_window(tokenizer: ClipTokenizer) -> None:
-    """The reason for windows: with every attribute absent, one window would drop more than half of them."""
+    """If a face has no attribute, one window would lose more than half of the negative prompt."""
     attributes: Attributes = {"Ethnic": "white", "Age": 34, **dict.fromkeys(CELEBA, 0.1)}
     _, negative = write_prompts(attributes)
     assert len(split_windows(tokenizer, negative)) > 1
@@ -115,3 +120,14 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(BundleError, match=r"tokenizer|marks"):
             ClipTokenizer.load(path)
+
+
+def test_a_bundle_whose_tokenizer_is_another_file(own_bundle: Path) -> None:
+    """The manifest holds the sha256 of the wrong file, so that only the parser can refuse it."""
+    manifest = json.loads((own_bundle / MANIFEST).read_text())
+    path = own_bundle / manifest["tokenizer"]
+    path.write_bytes(b'{"a": 1}')
+    files = manifest["files"] | {manifest["tokenizer"]: {"sha256": sha256(path), "size": path.stat().st_size}}
+    edit_manifest(own_bundle, files=files)
+    with pytest.raises(BundleError, match="tokenizer"):
+        Anonymizer.load(own_bundle)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
@@ -18,6 +20,7 @@ from anon_runtime.faces.attributes import (
 from anon_runtime.faces.detection import Face
 from anon_runtime.types import Arrays
 from tests.conftest import pixels
+from tests.runtime.strategies import JSON, ODD_JSON
 
 LANDMARKS = np.array([[203, 98], [245, 100], [222, 122], [205, 140], [240, 142]], np.float32)
 FACE = Face((180.4, 58.2, 90.6, 118.0), 0.9, LANDMARKS)
@@ -60,7 +63,10 @@ def test_expected_age_and_most_likely_ethnicity() -> None:
     }
     engines = {role: partial(lambda arrays, _: arrays, arrays) for role, arrays in answers.items()}
     found = read_attributes(engines, [np.zeros((300, 300, 3), np.uint8)], [FACE])[0]
-    assert (found["Age"], found["Ethnic"]) == (35, "middle eastern")  # 35.5, cut as DeepFace's int() does
+    assert (found["Age"], found["Ethnic"]) == (
+        35,
+        "middle eastern",
+    )  # the expected age is 35.5, and DeepFace's int() cuts it
     assert (found["5_o_Clock_Shadow"], found["Young"]) == (0.0, 1.0)
 
 
@@ -78,7 +84,7 @@ def test_crops_have_the_networks_layout(astronaut: Path) -> None:
     red_face = photo.copy()
     red_face[..., 1:] = 0
     assert deepface_crop(red_face, FACE)[..., :2].max() == 0  # BGR: red comes last
-    assert (boxed[:, :20] == 0).all()  # a tall box leaves black at the sides
+    assert (boxed[:, :20] == 0).all()  # the crop of a tall box has black bars at the sides
 
 
 def test_a_box_on_the_border_or_of_no_size_still_gives_a_crop(astronaut: Path) -> None:
@@ -121,3 +127,32 @@ def test_attributes_keep_their_order(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(dict(reversed(GOOD.items()))))
     assert list(load_attributes(path)) == ["Bald", "Smiling", "Male", "Age", "Ethnic"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(
+        JSON.map(lambda v: json.dumps(v).encode()),
+        st.binary(max_size=50),
+        st.fixed_dictionaries({"Ethnic": JSON, "Age": JSON, "Male": JSON}).map(lambda v: json.dumps(v).encode()),
+    )
+)
+def test_any_attribute_file_is_read_or_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    refused = None
+    try:
+        found = load_attributes(tmp_path / "a.json")
+    except UsageError as error:
+        refused = error
+    if refused is None:
+        assert isinstance(found["Age"], int)
+        assert 0 <= float(found["Male"]) <= 1
+    else:
+        assert str(tmp_path) in refused.what
+
+
+@pytest.mark.parametrize("text", ODD_JSON)
+def test_json_that_breaks_parsers_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UsageError):
+        load_attributes(tmp_path / "a.json")

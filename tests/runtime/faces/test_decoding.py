@@ -1,11 +1,10 @@
 import contextlib
+import errno
 import io
 import os
-import struct
 import subprocess
 import sys
 import tracemalloc
-import zlib
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,15 +16,11 @@ from PIL import Image
 
 from anon_runtime.errors import PhotoError
 from anon_runtime.faces import decoding
-from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, load_photo, read_file, read_photo
+from anon_runtime.faces.decoding import MAX_PIXELS, decode_photo, load_photo, read_file, read_photo, reading
 from anon_runtime.types import Pixels
+from tests.runtime.image_files import bomb, jpeg, jpeg_header, make_image, png, webp_header
 
 ORIENTATION = 0x0112
-
-
-def make_image(mode: str = "RGB", size: tuple[int, int] = (48, 32)) -> Image.Image:
-    ramp = np.linspace(0, 255, size[0] * size[1] * 3).reshape(size[1], size[0], 3).astype(np.uint8)
-    return Image.fromarray(ramp).convert(mode)
 
 
 def saved(image: Image.Image, path: Path, **options: Any) -> Path:
@@ -37,7 +32,7 @@ def saved(image: Image.Image, path: Path, **options: Any) -> Path:
 def test_reads_lossless_formats(tmp_path: Path, suffix: str) -> None:
     path = saved(make_image(), tmp_path / f"a.{suffix}", **({"lossless": True} if suffix == "webp" else {}))
     expected = np.asarray(make_image())
-    tolerance = 40 if suffix == "gif" else 0  # a palette of 256 colours
+    tolerance = 40 if suffix == "gif" else 0  # GIF has a palette of 256 colours
     assert np.abs(read_photo(path, more_formats=True).astype(int) - expected).max() <= tolerance
 
 
@@ -47,7 +42,7 @@ def test_other_formats_are_refused_unless_they_are_asked_for(tmp_path: Path, suf
     with pytest.raises(PhotoError, match="`more_formats`"):
         read_photo(path)
     path.rename(tmp_path / "a.jpg")
-    with pytest.raises(PhotoError, match="`more_formats`"):  # the content counts, not the name
+    with pytest.raises(PhotoError, match="`more_formats`"):  # the format follows from the content and not from the name
         read_photo(tmp_path / "a.jpg")
 
 
@@ -108,7 +103,7 @@ LARGEST_OF_PHONES = 16384, 12288
 
 @pytest.mark.parametrize(("kind", "size", "most"), [("JPEG", LARGEST_OF_PHONES, 3), ("PNG", (9216, 9216), 8)])
 def test_large_photos_are_read_in_bounded_memory(tmp_path: Path, kind: str, size: tuple[int, int], most: int) -> None:
-    """At most so many bytes a pixel, in a process of its own, whose peak is its own."""
+    """The peak memory is at most ``most`` bytes for each pixel; a separate process has a peak of its own."""
     path = tmp_path / "photo"
     Image.new("RGB", size, (200, 100, 50)).save(path, kind)
     code = (
@@ -167,28 +162,6 @@ def test_a_given_image_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert image.size == (64, 64) == np.asarray(image).shape[:2]
 
 
-def bomb(width: int, height: int) -> bytes:
-    """A PNG whose header announces a huge image that is not there."""
-    return png(width, height, 8, b"\0")
-
-
-def png(width: int, height: int, depth: int, rows: bytes) -> bytes:
-    """An RGB PNG of so many bits a channel."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, 0)
-    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + chunks
-
-
-def jpeg() -> bytes:
-    buffer = io.BytesIO()
-    make_image(size=(200, 200)).save(buffer, format="JPEG")
-    return buffer.getvalue()
-
-
 BAD = {
     "text": (b"this is no image", "not an image"),
     "empty": (b"", "not an image"),
@@ -236,7 +209,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_a_header_of_50000_pixels_takes_no_memory(kind: str) -> None:
-    side = 50_000 if kind != "WEBP" else 16_383  # the most that WebP can say
+    side = 50_000 if kind != "WEBP" else 16_383  # the largest side that a WebP header can hold
     content = {"PNG": bomb(side, side), "JPEG": jpeg_header(side), "WEBP": webp_header(side)}[kind]
     tracemalloc.start()
     with pytest.raises(PhotoError, match="pixels"):
@@ -246,25 +219,11 @@ def test_a_header_of_50000_pixels_takes_no_memory(kind: str) -> None:
     assert peak < 5e6
 
 
-def jpeg_header(side: int) -> bytes:
-    """A JPEG whose frame is said to be a square of so many pixels."""
-    data = bytearray(jpeg())
-    frame = data.index(b"\xff\xc0")
-    data[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
-    return bytes(data)
-
-
-def webp_header(side: int) -> bytes:
-    """A lossless WebP of a square of so many pixels, of which there is nothing."""
-    size = struct.pack("<I", (side - 1) | (side - 1) << 14)
-    chunk = b"VP8L" + struct.pack("<I", 5) + b"\x2f" + size + b"\0"
-    return b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk
-
-
 @given(
     st.sampled_from(["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM"]),
-    st.integers(0, 2000), st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
-)  # fmt: skip
+    st.integers(0, 2000),
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=4),
+)
 def test_damaged_files_give_a_photo_or_a_photo_error(kind: str, cut: int, changes: list[tuple[int, int]]) -> None:
     buffer = io.BytesIO()
     make_image(size=(200, 200)).save(buffer, kind)
@@ -313,3 +272,22 @@ def test_arrays_are_checked() -> None:
     for bad in (good.astype(np.float32), good[..., 0], good[:2]):
         with pytest.raises(PhotoError):
             read_photo(cast(Pixels, bad))
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "permission to read it is denied"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory"), "there is no such file"),
+        (OSError(errno.EIO, "Input/output error"), r"it cannot be read \(Input/output error\)"),
+        (OSError("reading key 'jane.jpg'"), r"it cannot be read \(OSError\)"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_photo_error(error: OSError, why: str) -> None:
+    with pytest.raises(PhotoError, match=why), reading():
+        raise error
+
+
+def test_a_photo_that_does_not_fit_into_memory_is_a_photo_error() -> None:
+    with pytest.raises(PhotoError, match="it does not fit into memory"), decoding.decoding():
+        raise MemoryError

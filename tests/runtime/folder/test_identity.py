@@ -17,7 +17,7 @@ SEEDS = st.integers(0, MAX_SEED)
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_guesses() -> object:
-    """scrypt at its least; a tenth of a second for each of hundreds of seeds would be a minute."""
+    """Use scrypt with its smallest cost; with the real one, hundreds of seeds would take a minute."""
     with pytest.MonkeyPatch.context() as patch:
         scrypt = hashlib.scrypt
         patch.setattr(hashlib, "scrypt", lambda *a, **k: scrypt(*a, **k | {"n": 2}))
@@ -34,7 +34,7 @@ def test_an_identity_depends_on_content_and_base_seed_only(content: bytes, seed:
     assert len(one.pseudonym) == 32
     others = [identify(content + b"x", seed), identify(content, (seed + 1) % 2**64)]
     assert one.pseudonym not in {other.pseudonym for other in others}
-    assert f"{one.seed:08x}" not in one.pseudonym, "the seed, which a journal may tell, is no part of the name"
+    assert f"{one.seed:08x}" not in one.pseudonym, "a journal may show the seed, so the name must not contain it"
 
 
 @settings(max_examples=50)
@@ -43,7 +43,7 @@ def test_a_mark_knows_its_secret_and_no_other(secret: bytes, other: bytes) -> No
     marked = mark(secret)
     assert is_marked(marked, secret)
     assert is_marked(marked, other) == (secret == other)
-    assert mark(secret) != marked, "no table of marks serves two folders"
+    assert mark(secret) != marked, "a table of marks cannot be used for two folders"
 
 
 @given(SEEDS)
@@ -64,7 +64,7 @@ def test_seeds_of_other_libraries_are_pythons_afterwards() -> None:
 
 
 def test_every_guess_at_a_seed_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A photo, its pseudonym and its portrait's seed are what guesses could be tried on; so are marks."""
+    """An attacker who has a photo could compare guesses with its pseudonym, its portrait's seed, or a mark."""
     asked: list[dict[str, int]] = []
 
     def note(*_: object, **parameters: int) -> bytes:

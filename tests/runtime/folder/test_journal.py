@@ -5,6 +5,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -33,13 +34,13 @@ def test_what_is_done_is_remembered(tmp_path: Path) -> None:
     with Journal(tmp_path / "out", COMMON, SECRET) as journal:
         assert journal.has("a", Path("a.png"))
         assert journal.has("b", Path("b.png"))
-        assert not journal.has("c", Path("c.png")), "never seen"
-        assert not journal.has("a", Path("b.png")), "another name"
+        assert not journal.has("c", Path("c.png")), "this photo was never processed"
+        assert not journal.has("a", Path("b.png")), "the portrait has another name"
         journal.add({"id": "c", "status": "error", "reason": "no face"})
         (tmp_path / "out" / "b.png").unlink()
-        assert not journal.has("b", Path("b.png")), "deleted since"
+        assert not journal.has("b", Path("b.png")), "the portrait was deleted"
     with Journal(tmp_path / "out", COMMON, SECRET) as journal:
-        assert not journal.has("c", Path("c.png")), "what failed is tried again"
+        assert not journal.has("c", Path("c.png")), "a photo that failed is tried again"
     lines = (tmp_path / "out" / NAME).read_text().splitlines()
     assert json.loads(lines[0])["run"] == COMMON
     assert len(lines) == 4
@@ -105,7 +106,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
-    """Somebody else's folder under the private name, or a link to one."""
+    """A folder of another program may have the private name, or a link may lead to such a folder."""
     (tmp_path / PRIVATE).mkdir()
     (tmp_path / PRIVATE / "photo.jpg").write_bytes(b"precious")
     write(tmp_path, "a")
@@ -136,7 +137,8 @@ def test_the_private_folder_is_gone_before_the_next_run_may_begin(tmp_path: Path
         assert not journal.scratch.exists()
         close()
 
-    journal.file = SimpleNamespace(fileno=journal.file.fileno, close=closing)  # type: ignore[assignment]
+    watched: Any = SimpleNamespace(fileno=journal.file.fileno, close=closing)
+    journal.file = watched
     journal.close()
 
 
@@ -148,10 +150,11 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
-    """/dev/full takes what is written into a buffer, and no more."""
+    """Writing to /dev/full fails when the buffer is flushed."""
     journal = Journal(tmp_path, COMMON, SECRET)
     journal.file.close()
-    journal.file = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")  # type: ignore[assignment]
+    full: Any = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")
+    journal.file = full
     with pytest.raises(OutputError, match=r"No space left.*what is done is kept"):
         journal.add({"id": "a", "status": "error"})
     journal.close()
@@ -194,7 +197,7 @@ def test_the_last_line_about_an_output_counts(tmp_path: Path) -> None:
 
 
 def test_what_was_changed_since_is_not_done(tmp_path: Path) -> None:
-    """As after a kill between a portrait and its line, or by hand."""
+    """A run was killed after it wrote a portrait and before it wrote the line, or the user has changed the file."""
     write(tmp_path, "a")
     (tmp_path / "a.png").write_bytes(b"another image")
     with Journal(tmp_path, COMMON, SECRET) as journal:
@@ -220,7 +223,7 @@ def test_what_json_does_not_know_is_not_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_folder_in_which_an_actor_still_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
-    """The process that held the journal was killed; its actors live a little longer, or on and on."""
+    """The process that held the journal was killed; its actors end a little later, or do not end at all."""
     monkeypatch.setattr("anon_runtime.folder.journal.SOON", 20 if ends else 0.2)
     write(tmp_path, "a")
     (tmp_path / PRIVATE).mkdir()
@@ -262,8 +265,8 @@ def test_beginning_anew_forgets_what_is_done_and_not_what_runs_wrote(tmp_path: P
         assert not journal.lists(Path("c.png"))
         assert not journal.is_of_another(Path("b.png"), "x", "elsewhere")
         assert journal.is_of_another(Path("a.png"), "x", "elsewhere")
-        assert not journal.is_of_another(Path("a.png"), "a", "elsewhere"), "the same photo, moved"
-        assert not journal.is_of_another(Path("a.png"), "x", ""), "another photo in its place"
+        assert not journal.is_of_another(Path("a.png"), "a", "elsewhere"), "the same photo was moved"
+        assert not journal.is_of_another(Path("a.png"), "x", ""), "another photo is in its place"
 
 
 def test_damage_before_a_new_beginning_does_not_matter(tmp_path: Path) -> None:
@@ -278,9 +281,20 @@ def test_damage_before_a_new_beginning_does_not_matter(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("output", ["/etc/passwd", "../a.png", "a/../../b.png", 5, None])
 def test_outputs_outside_of_the_folder_are_no_lines_of_a_journal(tmp_path: Path, output: object) -> None:
-    """They are what is removed when a photo has no portrait any more."""
+    """The outputs of a journal are removed when their photos have no portrait any more."""
     write(tmp_path, "a")
     with (tmp_path / NAME).open("a") as file:
         file.write(json.dumps(ok("b") | {"output": output}) + "\n")
     with pytest.raises(UsageError, match="line 3"):
         Journal(tmp_path, COMMON, SECRET)
+
+
+def test_notes_of_an_actor_are_kept_for_the_journal(tmp_path: Path) -> None:
+    notes = Notes(tmp_path, {})
+    (tmp_path / "a.png").write_bytes(b"image")
+    failed = {"id": "b", "status": "error", "reason": "no face"}
+    for entry in (ok("a"), failed):
+        notes.add(entry)
+    assert notes.has("a", Path("a.png"))
+    assert notes.lists(Path("a.png"))
+    assert notes.entries == [ok("a"), failed]

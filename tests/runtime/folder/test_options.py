@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -19,13 +21,14 @@ from anon_runtime.folder.options import RunOptions
         {"no_face": "maybe"},
     ],
 )
-def test_values_without_meaning_are_refused(bad: dict[str, object]) -> None:
+def test_values_without_meaning_are_refused(bad: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        RunOptions(**bad)  # type: ignore[arg-type]
+        RunOptions(**bad)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    options = RunOptions(seed=np.int64(7), batch_size=np.uint8(3))  # type: ignore[arg-type]
+    numbers: dict[str, Any] = {"seed": np.int64(7), "batch_size": np.uint8(3)}
+    options = RunOptions(**numbers)
     assert (type(options.seed), type(options.batch_size)) == (int, int)
 
 

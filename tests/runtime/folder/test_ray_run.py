@@ -1,10 +1,9 @@
-"""Folder runs on a Ray of two actors: the same bytes and the same journal as in one process, whatever breaks."""
+"""Folder runs on a Ray cluster of two actors: the portraits and the journal are those of one process."""
 
 import json
 import logging
 import os
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from anon_runtime import Anonymizer, Settings
+from anon_runtime import Anonymizer
 from anon_runtime.cli import main
 from anon_runtime.commands import run_photos
 from anon_runtime.errors import BackendError, BundleError, UsageError
@@ -31,10 +30,9 @@ from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect, find_room
 from anon_runtime.folder.ray_run import DEATHS, Actor, Result
 from anon_runtime.folder.writer import Output
-from tests.runtime.folder.test_pipeline import QUIET, corrupt_files, entries, images, run, start, wait_for
+from tests.runtime.runs import QUICK, QUIET, corrupt_files, entries, images, run, start, wait_for
 
 pytestmark = pytest.mark.ray
-QUICK = Settings(steps=1, guidance_scale=1)
 TWO = RunOptions(batch_size=2)
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -43,44 +41,39 @@ pytest.importorskip("ray.data")
 
 @pytest.fixture(scope="module")
 def cluster(demo_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Ray of this machine alone, started once; two actors of it."""
+    """A private Ray cluster on this machine with two actors; it is started once."""
     before = set(Path(tempfile.gettempdir()).glob("anon-ray-*"))
     load = partial(Anonymizer.load, demo_bundle, QUICK, threads=1, checksum=False)
     with connect(LOCAL, load, device="cpu", threads=1) as found:
         if found.actors < 2:
             pytest.skip("two actors need two cores")
         yield replace(found, actors=2)
-    assert set(Path(tempfile.gettempdir()).glob("anon-ray-*")) <= before, "Ray's files are gone"
-
-
-@pytest.fixture
-def photos(originals: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(originals, tmp_path / "photos"))
+    assert set(Path(tempfile.gettempdir()).glob("anon-ray-*")) <= before, "Ray's files were removed"
 
 
 @pytest.fixture(scope="module")
 def undisturbed(demo_bundle: Path, originals: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Portraits from one process."""
+    """Digests of the portraits of a run in one process, by name."""
     out = tmp_path_factory.mktemp("one process")
     assert run(Anonymizer.load(demo_bundle, QUICK, threads=1), originals, out, batch_size=2) == 0
     return images(out)
 
 
 def facts(out: Path) -> list[str]:
-    """The journal but for order and seconds, its first line in front."""
+    """The lines of the journal without seconds: the first line, and then the others, sorted."""
     lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
     return [json.dumps(lines[0]["run"]), *sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])]
 
 
 def actors() -> list[int]:
-    """Processes that hold engines."""
+    """The process ids of the actors."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if b"ray::MapWorker(MapBatches(Actor))" in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
         except OSError:
-            continue  # it is gone
+            continue  # the process has ended
     return found
 
 
@@ -115,9 +108,7 @@ def test_the_same_bytes_journal_and_exit_code(
         run(Anonymizer.load(demo_bundle, QUICK, threads=2), photos, many, batch_size=2)
 
 
-def test_an_actor_that_is_killed(
-    cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
-) -> None:  # fmt: skip
+def test_an_actor_that_is_killed(cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     out, killed = tmp_path / "out", []
 
     def kill() -> None:
@@ -130,7 +121,7 @@ def test_an_actor_that_is_killed(
     assert run(cluster.load(), photos, out, connected=nullcontext(cluster), batch_size=2) == 0
     thread.join()
     assert len(killed) == 2
-    assert killed[1] < 14, "in mid-run"
+    assert killed[1] < 14, "the actor was killed during the run"
     assert images(out) == undisturbed
     assert not (out / PRIVATE).exists()
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
@@ -139,7 +130,7 @@ def test_an_actor_that_is_killed(
 def test_a_killed_run_goes_on_and_reads_urls(
     cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    """Begun by one process, killed on the cluster by its address, resumed from URLs, and found done by one process."""
+    """One process begins the run, the cluster continues it and is killed, and the last runs read URLs and files."""
     out, address = tmp_path / "out", ray.get_runtime_context().gcs_address
     assert run_photos(cluster.load(), list(find_photos([photos])), Output.parse(out), TWO, QUIET) == 0
     first = entries(out)
@@ -155,10 +146,10 @@ def test_a_killed_run_goes_on_and_reads_urls(
     assert run_photos(cluster.load(), found, Output.parse(out), TWO, QUIET, connected=nullcontext(cluster)) == 0
     assert images(out) == undisturbed
     assert Counter(entry["output"] for entry in entries(out)) == dict.fromkeys(undisturbed, 1)
-    assert entries(out)[: len(first)] == first, "what was done is not done again"
+    assert entries(out)[: len(first)] == first, "photos that are done are not processed again"
     before = facts(out)
     assert run(cluster.load(), photos, out, batch_size=2) == 0
-    assert facts(out) == before, "nothing to do"
+    assert facts(out) == before, "all photos are done"
 
 
 def test_ctrl_c_ends_after_the_images_in_flight(
@@ -205,13 +196,13 @@ def test_names_are_in_no_file_of_rays(cluster: Cluster, demo_bundle: Path, photo
     assert session.parents[1].stat().st_mode & 0o777 == 0o700
     files = [path for path in session.rglob("*") if path.is_file()]
     logs = {path: path.read_bytes() for path in files}
-    assert any(b"MapWorker" in content for content in logs.values()), "this is where Ray writes"
+    assert any(b"MapWorker" in content for content in logs.values()), "Ray writes its logs here"
     assert not [path for path, content in logs.items() if b"john_smith" in content or b"jane_doe" in content]
 
 
 @pytest.fixture
 def actor(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Actor]]:
-    """Makes actors that are no processes of their own."""
+    """Create actors in this process."""
     logger = logging.getLogger("anon_runtime")
     before, level = list(logger.handlers), logger.level
     (tmp_path / "out" / PRIVATE).mkdir(parents=True)
@@ -234,7 +225,7 @@ def generate(actor: Actor, photos: Path) -> Result:
 def test_what_ends_a_run_is_told_not_raised(
     cluster: Cluster, actor: Callable[..., Actor], photos: Path, tmp_path: Path
 ) -> None:
-    """Ray would write a traceback with names into its log, and try again."""
+    """If an actor raised an error, Ray would write names of photos into its log, and try again."""
 
     def damaged() -> Anonymizer:
         raise BundleError("unet", "damaged", "build again")
@@ -284,9 +275,7 @@ def test_no_cluster_of_that_name(demo_bundle: Path, photos: Path, tmp_path: Path
     assert not (tmp_path / "out").exists()
 
 
-def test_without_the_extra(
-    demo_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+def test_without_the_extra(demo_bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"Ray is not installed; pip install 'anon-engines\[ray\]'"):
         connect(LOCAL, partial(Anonymizer.load, demo_bundle), device="cpu").__enter__()
@@ -303,7 +292,9 @@ def test_room_for_actors(demo_bundle: Path) -> None:
     nodes = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}, {"memory": 1e9}]
     load = partial(Anonymizer.load, demo_bundle)
     room = find_room(load, nodes, device="cpu", threads=None)
-    assert (room.actors, room.resources) == (3, {"num_cpus": 8.0}), "one for as many cores as the smallest machine has"
+    assert (room.actors, room.resources) == (3, {"num_cpus": 8.0}), (
+        "each actor has as many cores as the smallest machine"
+    )
     room = find_room(load, nodes, device="cpu", threads=3)
     assert (room.actors, room.resources) == (5 + 2, {"num_cpus": 3.0})
     room = find_room(load, nodes, device="cuda", threads=None)
@@ -338,7 +329,7 @@ def test_a_bundle_is_opened_once_by_the_process_that_was_started(
 def test_the_folder_is_held_while_an_actor_generates(
     actor: Callable[..., Actor], cluster: Cluster, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also after the process that held the journal was killed."""
+    """The lock stays after the process that held the journal was killed."""
     monkeypatch.setattr("anon_runtime.folder.journal.SOON", 0.1)
     tried: list[str] = []
 
@@ -355,9 +346,7 @@ def test_the_folder_is_held_while_an_actor_generates(
     Journal(tmp_path / "out", {}, b"").close()
 
 
-def test_the_cluster_is_gone_before_the_journal_is_closed(
-    cluster: Cluster, photos: Path, tmp_path: Path
-) -> None:  # fmt: skip
+def test_the_cluster_is_gone_before_the_journal_is_closed(cluster: Cluster, photos: Path, tmp_path: Path) -> None:
     @contextmanager
     def connected() -> Iterator[Cluster]:
         yield cluster

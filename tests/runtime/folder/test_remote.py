@@ -1,4 +1,4 @@
-"""Photos behind URLs, on file systems that need no network."""
+"""Photos at URLs, on file systems that need no network."""
 
 import logging
 import shutil
@@ -20,7 +20,7 @@ fs = pytest.importorskip("pyarrow.fs", reason="the extra `ray` is not installed"
 
 @pytest.fixture
 def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that stands for a bucket: s3://people is in it."""
+    """A folder in place of a bucket; it holds s3://people/photos."""
     system = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     real = remote.open_file_system
     monkeypatch.setattr(remote, "open_file_system", lambda root: (system, "people") if "s3" in root else real(root))
@@ -33,9 +33,8 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_folder_of_a_bucket(bucket: Path) -> None:
     found = list(find_photos(["s3://people/photos/"]))
-    assert [(str(p.path), p.name) for p in found] == [
-        ("s3://people/photos/a b.JPG", Path("a b.JPG")), ("s3://people/photos/b.jpg", Path("b.jpg"))
-    ]  # fmt: skip
+    assert [str(p.path) for p in found] == ["s3://people/photos/a b.JPG", "s3://people/photos/b.jpg"]
+    assert [p.name for p in found] == [Path("a b.JPG"), Path("b.jpg")]
     found = list(find_photos(["s3://people/photos?region=eu-west-1"], recursive=True))
     assert {p.name for p in found} == {Path("a b.JPG"), Path("b.jpg"), Path("deep/c.png")}
     assert [p.read() for p in found if p.name == Path("b.jpg")] == [b"b.jpg"]
@@ -67,7 +66,7 @@ def test_secrets_of_a_url_that_is_wrong_are_not_shown(url: str) -> None:
 
 
 class Refusing:
-    """A bucket to which access is denied; what pyarrow says of it names the object."""
+    """A bucket to which access is denied; the messages of pyarrow contain the name of the object."""
 
     def __getattr__(self, name: str) -> Callable[..., object]:
         def refuse(*_: object, **__: object) -> None:
@@ -82,8 +81,8 @@ def test_a_bucket_that_refuses(monkeypatch: pytest.MonkeyPatch, caplog: pytest.L
         list(find_photos(["s3://people/photos"]))
     with caplog.at_level(logging.WARNING), pytest.raises(PhotoError) as caught:
         Remote("s3://people/", "people/photos/jane.jpg").read()
-    assert "jane" not in caught.value.why, "a reason goes into the journal"
-    assert "ACCESS_DENIED" in caplog.text, "and the whole of it to whoever runs this"
+    assert "jane" not in caught.value.why, "the reason is written into the journal"
+    assert "ACCESS_DENIED" in caplog.text, "the log has the whole message"
 
 
 def test_an_object_larger_than_any_photo(bucket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +94,7 @@ def test_an_object_larger_than_any_photo(bucket: Path, monkeypatch: pytest.Monke
 
 
 def test_a_file_url_is_a_path(tmp_path: Path) -> None:
-    """So that a portrait cannot take the photo's place by another name of it."""
+    """Otherwise a portrait could replace a photo that is named by a URL."""
     assert parse(f"file://{tmp_path}/a%20b.jpg") == tmp_path / "a b.jpg"
 
 

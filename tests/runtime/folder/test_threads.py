@@ -50,7 +50,7 @@ def test_errors_come_through_once_what_was_before_them_is_through() -> None:
         next(stage)
 
     class Panic(BaseException):
-        """What a native extension raises when it panics."""
+        """An exception that is no `Exception`, as a native extension raises when it panics."""
 
     def panicking() -> Generator[int, None, None]:
         yield 1
