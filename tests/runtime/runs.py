@@ -30,12 +30,17 @@ SECRET = 9_876_543_210_123
 
 
 def run(anonymizer: Anonymizer, photos: Path, out: Path, **options: Any) -> int:
-    """Run over a folder of photos and return the exit code; options are those of `RunOptions` and `Output.parse`."""
+    """Run over a folder of photos and return the exit code.
+
+    Options are those of `RunOptions` and `Output.parse`, and ``connected`` of `run_photos`.
+    """
+    connected = options.pop("connected", None)
     naming = {key: options.pop(key) for key in ("format", "suffix", "rename") if key in options}
     found = list(find_photos([photos], recursive=True, avoid=out))
     output = Output.parse(out, **naming)
     output.check(found)
-    return run_photos(anonymizer, found, output, RunOptions(**{"batch_size": 4} | options), QUIET)
+    chosen = RunOptions(**{"batch_size": 4} | options)
+    return run_photos(anonymizer, found, output, chosen, QUIET, connected=connected)
 
 
 def images(out: Path) -> dict[str, str]:
