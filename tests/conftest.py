@@ -59,9 +59,8 @@ def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Fourteen different photos of one face in two folders; no test may change them."""
     folder = tmp_path_factory.mktemp("originals")
     (folder / "deep").mkdir()
-    face = (
-        Image.open(astronaut).convert("RGB").crop((150, 30, 300, 250))
-    )  # narrow, so that the detector takes less time
+    # A narrow photo takes the detector less time.
+    face = Image.open(astronaut).convert("RGB").crop((150, 30, 300, 250))
     for i in range(14):
         face.rotate(i - 7).save(folder / ("deep" if i % 3 == 0 else "") / f"{i}.jpg", quality=90)
     return folder
@@ -69,7 +68,7 @@ def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def export_packages(request: pytest.FixtureRequest) -> None:
-    """Skip a test with `--bundle`, since torch, onnx and OpenCV (the extras `export` and `demo`) may be missing then."""
+    """Skip a test with `--bundle`, because torch, onnx and OpenCV (extras `export` and `demo`) may be missing then."""
     if request.config.getoption("--bundle") is not None:
         pytest.skip("needs more packages than the runtime: `make test` runs it")
 
