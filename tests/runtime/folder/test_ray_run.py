@@ -134,10 +134,9 @@ def test_a_killed_run_goes_on_and_reads_urls(
     out, address = tmp_path / "out", ray.get_runtime_context().gcs_address
     assert run_photos(cluster.load(), list(find_photos([photos])), Output.parse(out), TWO, QUIET) == 0
     first = entries(out)
-    process = start(demo_bundle, photos, out, "--threads", "1", "--ray", address)
-    wait_for(out, len(first) + 1)
-    process.kill()
-    process.wait()
+    with start(demo_bundle, photos, out, "--threads", "1", "--ray", address) as process:
+        wait_for(out, len(first) + 1)
+        process.kill()
     done = {name: digest for name, digest in images(out).items() if not name.startswith(PRIVATE)}
     assert done.items() <= undisturbed.items()
     assert len(entries(out)) <= len(done)
