@@ -119,9 +119,13 @@ def test_an_image_of_a_prompt(quick: Anonymizer, tmp_path: Path, capsys: pytest.
     assert (tmp_path / "a.png").read_bytes() != first
 
 
-def test_an_image_of_attributes_is_named_like_their_file(quick: Anonymizer, tmp_path: Path) -> None:
+def test_an_image_of_attributes_is_named_like_their_file(
+    quick: Anonymizer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = quick.using(replace(QUICK, attributes=PERSON))
-    assert run_request(given, None, Output.parse(tmp_path), "person.json", RunOptions(seed=7), QUIET) == 0
+    reporter = Reporter(as_json=True, quiet=True, flags={})
+    assert run_request(given, None, Output.parse(tmp_path), "person.json", RunOptions(seed=7), reporter) == 0
+    assert json.loads(capsys.readouterr().out)["attributes"] == PERSON
     prompt = given.reader.describe_attributes().request(7)
     assert run_request(quick, prompt, Output.parse(tmp_path / "b.png"), "", RunOptions(), QUIET) == 0
     assert (tmp_path / "person.png").read_bytes() == (tmp_path / "b.png").read_bytes()
