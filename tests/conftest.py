@@ -68,7 +68,7 @@ def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture(scope="session")
 def export_packages(request: pytest.FixtureRequest) -> None:
-    """Skip a test with `--bundle`, because torch, onnx and OpenCV (extras `export` and `demo`) may be missing then."""
+    """Skip a test with `--bundle`: torch, onnx and OpenCV (the extras `export` and `demo`) may be missing then."""
     if request.config.getoption("--bundle") is not None:
         pytest.skip("needs more packages than the runtime: `make test` runs it")
 

@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ from anon_runtime.console import Reporter
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.journal import NAME
 from anon_runtime.folder.options import RunOptions
-from anon_runtime.folder.ray_cluster import Cluster
 from anon_runtime.folder.writer import Output
 from tests.runtime.image_files import bomb, jpeg, jpeg_header, webp_header
 
@@ -31,21 +29,18 @@ QUIET = Reporter(as_json=False, quiet=True, flags={})
 SECRET = 9_876_543_210_123
 
 
-def run(
-    anonymizer: Anonymizer,
-    photos: Path,
-    out: Path,
-    *,
-    connected: AbstractContextManager[Cluster] | None = None,
-    **options: Any,
-) -> int:
-    """Run over a folder of photos and return the exit code; options are those of `RunOptions` and `Output.parse`."""
+def run(anonymizer: Anonymizer, photos: Path, out: Path, **options: Any) -> int:
+    """Run over a folder of photos and return the exit code.
+
+    Options are those of `RunOptions` and `Output.parse`, and ``connected`` of `run_photos`.
+    """
+    connected = options.pop("connected", None)
     naming = {key: options.pop(key) for key in ("format", "suffix", "rename") if key in options}
     found = list(find_photos([photos], recursive=True, avoid=out))
     output = Output.parse(out, **naming)
     output.check(found)
-    policy = RunOptions(**{"batch_size": 4} | options)
-    return run_photos(anonymizer, found, output, policy, QUIET, connected=connected)
+    chosen = RunOptions(**{"batch_size": 4} | options)
+    return run_photos(anonymizer, found, output, chosen, QUIET, connected=connected)
 
 
 def images(out: Path) -> dict[str, str]:

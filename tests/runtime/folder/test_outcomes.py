@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -91,8 +90,7 @@ def test_a_file_where_a_folder_should_be_is_the_fault_of_some_photos(
 def test_a_photo_that_lost_its_face_loses_its_portrait(
     quick: Anonymizer, photos: Path, tmp_path: Path, no_face: str, rename: str
 ) -> None:
-    out = tmp_path / "out"
-    options: dict[str, Any] = {"no_face": no_face, "seed": SECRET, "rename": rename}
+    out, options = tmp_path / "out", {"no_face": no_face, "seed": SECRET, "rename": rename}
     assert run(quick, photos, out, **options) == 0
     assert len(images(out)) == 14
     without_a_face(photos / "1.jpg")
@@ -140,8 +138,7 @@ def test_done_means_that_the_output_is_this_photos_portrait(
 
 @pytest.mark.parametrize("format", ["jpeg", "webp"])
 def test_hidden_names(quick: Anonymizer, photos: Path, tmp_path: Path, format: str) -> None:
-    out = tmp_path / "out"
-    options: dict[str, Any] = {"rename": "hash", "format": format, "seed": SECRET}
+    out, options = tmp_path / "out", {"rename": "hash", "format": format, "seed": SECRET}
     photo = next(photos.glob("*.jpg"))
     photo.rename(photos / "john_smith.jpg")
     (photos / "jane_doe.jpg").write_bytes(b"broken")

@@ -45,8 +45,9 @@ def test_a_single_object_and_one_that_is_missing(bucket: Path) -> None:
     assert photo.name == Path("a b.JPG")
     assert photo.read() == b"a b.JPG"
     (missing,) = find_photos(["s3://people/photos/none.jpg"])
-    with pytest.raises(PhotoError, match="the photo: there is no such file"):
+    with pytest.raises(PhotoError, match="there is no such file"):
         missing.read()
+    assert str(missing.path) == "s3://people/photos/none.jpg"
     shutil.rmtree(bucket / "deep")
     (bucket / "deep").mkdir()
     with pytest.raises(UsageError, match="s3://people/photos/deep: there is no photo in it"):
