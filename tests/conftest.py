@@ -88,9 +88,8 @@ def originals(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """Fourteen different photos of one face in two folders; no test may change them."""
     folder = tmp_path_factory.mktemp("originals")
     (folder / "deep").mkdir()
-    face = (
-        Image.open(astronaut).convert("RGB").crop((150, 30, 300, 250))
-    )  # narrow, so that the detector takes less time
+    # A narrow photo takes the detector less time.
+    face = Image.open(astronaut).convert("RGB").crop((150, 30, 300, 250))
     for i in range(14):
         face.rotate(i - 7).save(folder / ("deep" if i % 3 == 0 else "") / f"{i}.jpg", quality=90)
     return folder
