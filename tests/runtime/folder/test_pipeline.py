@@ -388,19 +388,19 @@ def kill_and_resume(bundle: Path, photos: Path, out: Path, kills: int, expected:
     for turn in range(kills):
         with start(bundle, photos, out) as process:
             if turn % 4 == 3:
-                time.sleep(rng.uniform(0.1, 2))  # while it starts
+                time.sleep(rng.uniform(0.1, 2))  # the process is still starting
             else:
                 wait_for(out, min(turn + 1, len(expected)))
                 time.sleep(rng.uniform(0, 0.1))
             process.kill()
         done = {name: digest for name, digest in images(out).items() if not name.startswith(PRIVATE)}
-        assert done.items() <= expected.items(), "no half image, no other image"
+        assert done.items() <= expected.items(), "all portraits are complete and are the expected ones"
         if (out / NAME).exists():
             text = (out / NAME).read_text()
             for line in text[: text.rfind("\n") + 1].splitlines()[1:]:
-                assert json.loads(line)["output"] in done, "the journal knows no more than is there"
+                assert json.loads(line)["output"] in done, "the journal lists only portraits that exist"
         survived += len(done) < len(expected)
-    assert survived, "killed before the end at least once"
+    assert survived, "at least one run was killed before its end"
     with start(bundle, photos, out) as final:
         messages = final.communicate()[1]
         assert final.returncode == 0, messages
