@@ -7,7 +7,7 @@ from typing import Self
 from .backends.engines import Engines
 from .diffusion.generator import Generator
 from .faces.reader import FaceReader
-from .settings import Settings, find_detector
+from .settings import Settings
 from .types import Description, PhotoSource, Portrait, Progress, Request
 
 
@@ -61,14 +61,14 @@ class Anonymizer:
             BundleError: this runtime does not know the bundle's face detector, or a file of the bundle is damaged.
             UsageError: the bundle cannot do what the settings ask for.
         """
-        manifest = engines.bundle.manifest
-        resolved = (settings or Settings()).resolve(manifest)
-        reader = FaceReader(engines, find_detector(manifest), resolved.reading)
+        resolved = (settings or Settings()).resolve(engines.bundle.manifest)
+        reader = FaceReader(engines, resolved.detector, resolved.reading)
         return cls(engines, reader, Generator.load(engines, resolved.sampling))
 
     def using(self, settings: Settings) -> Self:
         """Return an anonymizer with the same engines and other settings; see `load`."""
-        return self.of(self.engines, settings)
+        resolved = settings.resolve(self.engines.bundle.manifest)
+        return type(self)(self.engines, self.reader.using(resolved.reading), self.generator.using(resolved.sampling))
 
     def anonymize(self, photo: PhotoSource, *, seed: int = 0, progress: Progress | None = None) -> Portrait:
         """Generate a new portrait with the attributes of the biggest face in a photo.

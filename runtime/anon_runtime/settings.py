@@ -96,6 +96,7 @@ class Settings:
         defaults = manifest.defaults
         detector = find_detector(manifest)
         return ResolvedSettings(
+            detector,
             ReadingOptions(
                 detector.threshold if self.detection_threshold is None else self.detection_threshold,
                 self.min_face,
@@ -119,10 +120,12 @@ class ResolvedSettings:
     """The settings for one bundle, with a value for each of them.
 
     Attributes:
+        detector: the pre- and post-processing of the bundle's face detector.
         reading: the settings for reading photos.
         sampling: the settings for generating images.
     """
 
+    detector: Detector
     reading: ReadingOptions
     sampling: SamplingOptions
 

@@ -53,6 +53,7 @@ def test_other_settings_share_the_engines(demo_bundle: Path) -> None:
         unet = anonymizer.engines["unet"]
         other = anonymizer.using(Settings(steps=1, guidance_scale=1.0))
         assert other.engines["unet"] is unet
+        assert other.generator.tokenizer is anonymizer.generator.tokenizer, "its file is read once"
         assert other.generator.schedule.steps == 1 != anonymizer.generator.schedule.steps
     with pytest.raises(BackendError, match="the engines were closed"):
         other.generate([Request("a")])

@@ -100,7 +100,8 @@ class Engines:
             BackendError: see `device`.
         """
         for role in roles:
-            self.bundle.spec(role)
+            if role not in self._replaced:
+                self.bundle.spec(role)
         _ = self.device
 
     def __getitem__(self, role: str) -> Engine:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
@@ -25,6 +25,7 @@ from .schedule import Schedule, load_schedule
 from .text_encoder import ClipTokenizer, cut_phrases, encode_windows, split_windows
 
 log = logging.getLogger(__name__)
+ScheduleSource = Callable[[Sampler, int], Schedule]
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Generator:
         engines: ``text_encoder``, ``unet``, ``vae_decoder`` and, for DeepCache, ``unet_cached``.
         spec: sizes and factors of the model.
         tokenizer: the tokenizer of the text encoder.
-        schedule: the tables of the options' sampler and number of steps.
+        schedules: a function that returns the tables of a sampler and a number of steps.
         options: the settings for generating images.
         one_batch: whether the positive and the negative prompt go through the UNet in one call.
     """
@@ -88,14 +89,15 @@ class Generator:
         engines: EngineSource,
         spec: GeneratorSpec,
         tokenizer: ClipTokenizer,
-        schedule: Schedule,
+        schedules: ScheduleSource,
         options: SamplingOptions,
         *,
         one_batch: bool = True,
     ) -> None:
-        self._engines, self._spec, self._one_batch = engines, spec, one_batch
-        self.tokenizer, self.schedule, self.options = tokenizer, schedule, options
-        self.evaluations = choose_evaluations(schedule, options.acceleration, guidance=options.guided)
+        self._engines, self._spec, self._schedules, self._one_batch = engines, spec, schedules, one_batch
+        self.tokenizer, self.options = tokenizer, options
+        self.schedule = schedules(options.sampler, options.steps)
+        self.evaluations = choose_evaluations(self.schedule, options.acceleration, guidance=options.guided)
 
     @classmethod
     def load(cls, engines: Engines, options: SamplingOptions) -> Self:
@@ -110,10 +112,23 @@ class Generator:
             BundleError: one of its files is damaged.
         """
         path, manifest = engines.bundle.path, engines.bundle.manifest
-        schedule = load_schedule(path / manifest.tables.path, options.sampler, options.steps)
+        schedules = partial(load_schedule, path / manifest.tables.path)
         tokenizer = ClipTokenizer.load(path / manifest.tokenizer)
         one_batch = manifest.defaults.guidance_batch
-        return cls(engines, manifest.generator, tokenizer, schedule, options, one_batch=one_batch)
+        return cls(engines, manifest.generator, tokenizer, schedules, options, one_batch=one_batch)
+
+    def using(self, options: SamplingOptions) -> Self:
+        """Return a generator with the same engines and tokenizer, and other settings.
+
+        Args:
+            options: the settings for generating images.
+
+        Raises:
+            UsageError: there are no tables for the options.
+        """
+        return type(self)(
+            self._engines, self._spec, self.tokenizer, self._schedules, options, one_batch=self._one_batch
+        )
 
     def check(self) -> None:
         """Check that there are all engines that images need.
@@ -139,14 +154,14 @@ class Generator:
         """
         prompts = [request.prompt, request.negative_prompt][: 1 + self.options.guided]
         windows = [split_windows(self.tokenizer, prompt) for prompt in prompts]
-        count = max(map(len, windows))
         if self.options.prompt_truncate:
-            count = 1
+            windows = [some[:1] for some in windows]
             for prompt in prompts:
                 if cut := cut_phrases(self.tokenizer, prompt):
                     log.warning("`prompt_truncate` cuts what does not fit into 77 tokens: %s", ", ".join(cut))
-        filled = [split_windows(self.tokenizer, prompt, count)[:count] for prompt in prompts]
-        return TokenizedRequest(request, filled[0], filled[1] if self.options.guided else None)
+        count = max(map(len, windows))
+        padded = [np.concatenate([some, split_windows(self.tokenizer, "", count - len(some))]) for some in windows]
+        return TokenizedRequest(request, padded[0], padded[1] if self.options.guided else None)
 
     def generate(
         self, requests: Sequence[Request | TokenizedRequest], *, progress: Progress | None = None

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 from ..errors import NoFaceError, PhotoError, UsageError
 from ..timing import StageTimer
@@ -47,6 +48,14 @@ class FaceReader:
 
     def __init__(self, engines: EngineSource, detector: Detector, options: ReadingOptions) -> None:
         self._engines, self._detector, self.options = engines, detector, options
+
+    def using(self, options: ReadingOptions) -> Self:
+        """Return a reader with the same engines and other settings.
+
+        Args:
+            options: the settings for reading photos.
+        """
+        return type(self)(self._engines, self._detector, options)
 
     def check(self) -> None:
         """Check that there are all engines that photos need.

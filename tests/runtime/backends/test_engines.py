@@ -1,10 +1,13 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from anon_runtime.backends.base import physical_cores
 from anon_runtime.backends.engines import Engines
+from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import BackendError, BundleError, UsageError
+from anon_runtime.types import Array, Arrays
 
 
 def test_engines_are_loaded_once_and_shared_by_roles_of_one_file(demo_bundle: Path) -> None:
@@ -40,3 +43,14 @@ def test_what_is_missing_is_told_before_anything_is_loaded(demo_bundle: Path) ->
         engines.require("unet", "unet_cached")
     with pytest.raises(BackendError, match="engines for onnxruntime run on"):
         Engines.load(demo_bundle, device="tpu", checksum=False).require("unet")
+
+
+def test_an_engine_that_is_replaced_need_not_be_in_the_bundle(demo_bundle: Path) -> None:
+    def nothing(_inputs: Mapping[str, Array], /) -> Arrays:
+        return {}
+
+    engines = Engines(Bundle.read(demo_bundle), replaced={"unet_cached": nothing})
+    engines.require("unet", "unet_cached")
+    assert engines["unet_cached"] is nothing
+    with pytest.raises(BundleError, match="no identity engine"):
+        engines.require("identity")
