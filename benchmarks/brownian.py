@@ -43,12 +43,12 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # torchsde warns where a query lies beyond the ends of the path
     schedule = load_schedule(TABLES, "dpmpp_sde", options.steps)
-    plan, values = build_tree(schedule), 4 * (options.size // 8) ** 2
+    tree, values = build_tree(schedule), 4 * (options.size // 8) ** 2
     times: dict[str, list[float]] = {"anon-engines": [], "torchsde": []}
     for seed in range(options.repeats + 1):
-        times["anon-engines"].append(seconds(partial(sample_tree, plan, seed, values)))
+        times["anon-engines"].append(seconds(partial(sample_tree, tree, seed, values)))
         times["torchsde"].append(seconds(partial(brownian_noise, schedule, seed, values)))
-    print(f"{1 + len(plan.keys)} vectors of {values} normal numbers")
+    print(f"{1 + len(tree.keys)} vectors of {values} normal numbers")
     medians = []
     for name, found in times.items():
         measured = [1e3 * value for value in found[1:]]  # the first run fills caches

@@ -152,10 +152,10 @@ def test_all_noise_is_bit_equal(table_files: dict[str, Path], seed: int, steps: 
 
 def test_one_wrong_node_is_noticed(table_files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = load_schedule(table_files["linspace"], "dpmpp_sde", 15)
-    plan = brownian.build_tree(schedule)
-    keys = plan.keys.copy()
+    tree = brownian.build_tree(schedule)
+    keys = tree.keys.copy()
     keys[len(keys) // 2, 0] ^= 1
-    monkeypatch.setattr(brownian, "build_tree", lambda _: replace(plan, keys=keys))
+    monkeypatch.setattr(brownian, "build_tree", lambda _: replace(tree, keys=keys))
     assert exactness.tree(schedule, 5, 32) > 1e-3
 
 
@@ -305,5 +305,5 @@ def test_no_state_is_left_between_images(wide: tuple[Anonymizer, Diffusers]) -> 
 
 
 def test_one_step_needs_no_tree(table_files: dict[str, Path]) -> None:
-    plan = brownian.specify_noise(load_schedule(table_files["linspace"], "dpmpp_sde", 1))
-    assert brownian.draw_noise(plan, 3, (4, 2, 2)).shape == (0, 4, 2, 2)
+    spec = brownian.specify_noise(load_schedule(table_files["linspace"], "dpmpp_sde", 1))
+    assert brownian.draw_noise(spec, 3, (4, 2, 2)).shape == (0, 4, 2, 2)
