@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar, get_args, get_origin, get_type_h
 
 from ..errors import BundleError
 from ..types import Sampler
+from .identity import Calibration, IdentitySpec, Tail
 from .integrity import REBUILD, FileRecord
 
 MANIFEST = "bundle.json"
@@ -191,6 +192,7 @@ class Manifest:
         gpu: the GPU architecture that the engines were built for, such as ``sm_89``; None if they run on any processor.
         defaults: the values that a run uses where the user has chosen none.
         verification: what was measured when the bundle was built; None if that machine could not run the engines.
+        identity: the face-recognition network that the guard uses; None if the bundle has none.
         schema_version: the version of the manifest's layout.
     """
 
@@ -207,6 +209,7 @@ class Manifest:
     gpu: str | None = None
     defaults: Defaults = field(default_factory=Defaults)
     verification: Verification | None = None
+    identity: IdentitySpec | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -250,6 +253,7 @@ class Manifest:
                 gpu=_typed(data["gpu"], str | None),
                 defaults=_make(Defaults, data["defaults"]),
                 verification=_verification(data["verification"]),
+                identity=_identity(data.get("identity")),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(where, f"the manifest lacks or garbles a field ({error})", REBUILD) from None
@@ -290,6 +294,22 @@ def _verification(data: dict[str, Any] | None) -> Verification | None:
         return None
     engines = {role: _make(EngineError, error) for role, error in data["engines"].items()}
     return Verification(engines, _typed(data["image_psnr"], float))
+
+
+def _identity(data: dict[str, Any] | None) -> IdentitySpec | None:
+    """Return the entry of the face-recognition network; bundles of anon-engines 0.3 have none."""
+    if data is None:
+        return None
+    template = tuple((float(x), float(y)) for x, y in data["template"])
+    return _make(IdentitySpec, {**data, "template": template, "calibration": _calibration(data["calibration"])})
+
+
+def _calibration(data: dict[str, Any] | None) -> Calibration | None:
+    if data is None:
+        return None
+    numbers = {name: tuple(data[name]) for name in ("rates", "thresholds", "histogram")}
+    tails = {"tail": _make(Tail, data["tail"]), "resampled": tuple(_make(Tail, tail) for tail in data["resampled"])}
+    return _make(Calibration, {**data, **numbers, **tails})
 
 
 def _make(kind: type[T], fields: dict[str, Any]) -> T:

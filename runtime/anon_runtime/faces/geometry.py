@@ -75,11 +75,35 @@ def align(pixels: Pixels, points: Reals, target: Reals, size: int) -> Reals:
     Returns:
         float32 (size, size, channels) in the units of the pixels; 0 outside the image.
     """
-    matrix = similarity(points.astype(np.float64), target.astype(np.float64))
+    return warp(pixels, similarity(points.astype(np.float64), target.astype(np.float64)), size, centre=0.5)
+
+
+def warp(pixels: Pixels, matrix: Reals, size: int, *, centre: float) -> Reals:
+    """Move an image by an affine map, and cut a square from the result.
+
+    Args:
+        pixels: (height, width, channels).
+        matrix: (2, 3), from coordinates of the image to those of the result.
+        size: the side of the result in pixels.
+        centre: the coordinate of the centre of the first pixel: 0.5 as in PyTorch, or 0 as in OpenCV.
+
+    Returns:
+        float32 (size, size, channels) in the units of the pixels; 0 outside the image.
+    """
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
-    ys, xs = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5, indexing="ij")
+    ys, xs = np.meshgrid(np.arange(size) + centre, np.arange(size) + centre, indexing="ij")
     at = np.stack([xs, ys, np.ones_like(xs)], axis=-1) @ inverse.T
-    return sample_bilinear(pixels, at[..., 0] - 0.5, at[..., 1] - 0.5, outside="zero")
+    return sample_bilinear(pixels, at[..., 0] - centre, at[..., 1] - centre, outside="zero")
+
+
+def reduce(pixels: Pixels, factor: int) -> Pixels:
+    """Return an image whose sides are divided by a whole number, by averaging over blocks of pixels.
+
+    Args:
+        pixels: uint8 (height, width, 3), RGB.
+        factor: the side of a block in pixels.
+    """
+    return np.asarray(Image.fromarray(pixels).reduce(factor))
 
 
 def letterbox(pixels: Pixels, size: int) -> Reals:
