@@ -1,0 +1,1 @@
+"""The guard: every portrait is checked before it is released."""
