@@ -15,11 +15,11 @@ from torch.nn import functional
 from anon_runtime.errors import UsageError
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
+from ... import near_copies
+
 SIDE = 256
 HELD_OUT = 0.2
 SPLIT_SEED = 6
-# Photos whose thumbnails correlate more than this count as images of one face, even if the colours differ.
-ALIKE = 0.88
 _POINTS = ("right_eye", "left_eye", "nose", "right_mouth", "left_mouth")
 
 
@@ -119,15 +119,8 @@ def _read(path: Path) -> NDArray[np.uint8]:
 
 def groups_of_copies(photos: Photos) -> NDArray[np.int64]:
     """The number of each photo's group (n,). Photos are in one group if a chain of near copies connects them."""
-    thumbnails = functional.adaptive_avg_pool2d(photos.pixels.float(), 24).flatten(1)
-    thumbnails = functional.normalize(thumbnails - thumbnails.mean(dim=0), dim=1)
-    alike = (thumbnails @ thumbnails.T > ALIKE).numpy()
-    group = np.arange(len(photos))
-    while True:
-        merged = np.where(alike, group, len(photos)).min(axis=1)
-        if (merged == group).all():
-            return group
-        group = merged
+    thumbnails = functional.adaptive_avg_pool2d(photos.pixels.float(), near_copies.SIDE).flatten(1)
+    return near_copies.group_copies(thumbnails.numpy())
 
 
 def split(photos: Photos) -> tuple[Photos, Photos]:
