@@ -15,7 +15,7 @@ from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import AnonError, in_flags
 
 from .build.options import BuildOptions, FaceNetworks, TimestepSpacing
-from .console import Progress, show_build, show_bundle, show_plan, show_verification
+from .console import Progress, photo_bar, show_build, show_bundle, show_calibration, show_plan, show_verification
 from .extras import explain_import_error
 from .graphs.options import Precision
 from .targets import TargetName
@@ -32,6 +32,8 @@ Examples:
   anon-export build demo --dry-run              what would be built, and how large it is
   anon-export verify engines/demo               compare a bundle with PyTorch's outputs
   anon-export inspect engines/demo              what a bundle holds
+  anon-export calibrate-guard engines/demo faces/
+                                                find the guard's thresholds on your own faces
 
 \b
 Exit codes:
@@ -246,6 +248,26 @@ def verify_command(bundle: Path, device: Device | None, as_json: bool) -> None:
 def inspect_command(bundle: Path, as_json: bool) -> None:
     """Check BUNDLE's files and show what it holds."""
     show_bundle(Bundle.open(bundle).manifest, as_json=as_json)
+
+
+@command.command("calibrate-guard")
+@click.argument("bundle", type=PATH)
+@click.argument("folder", type=PATH)
+@click.option("--name", help="Name of the set of faces, for reports.  [default: the folder's]")
+def calibrate_guard_command(bundle: Path, folder: Path, name: str | None) -> None:
+    """Find the thresholds of BUNDLE's guard on the faces in FOLDER.
+
+    The biggest face of each photo is compared with those of all other people. Near copies of a photo count as one
+    person, and so do the photos of a folder inside FOLDER. At least 100 people are needed. The result replaces the
+    calibration in the bundle's manifest; a build that changes the bundle puts the original calibration back.
+    """
+    from .calibrate_guard import measure, store
+
+    with Engines(Bundle.open(bundle)) as engines:
+        with photo_bar() as report:
+            measured = measure(engines, folder, name, report)
+        store(engines.bundle, measured.calibration)
+    show_calibration(measured.calibration, measured.left_out)
 
 
 # How messages of the library, which name settings, show them to users of the command.

@@ -3,7 +3,10 @@
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,7 +14,9 @@ import click
 from tqdm import tqdm
 
 from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.identity import Calibration
 from anon_runtime.bundle.manifest import Manifest, Verification
+from anon_runtime.guard.thresholds import find_threshold, lowest_carried_rate
 
 from .build.plan import BuildPlan
 from .disk import free_space, gigabytes
@@ -62,6 +67,31 @@ class Progress:
                 self._bar.update(3 - self._bar.n)
             self._bar.close()
             self._bar = None
+
+
+@contextmanager
+def photo_bar() -> Iterator[Callable[[int, int], None]]:
+    """Show a bar of photos on a terminal; the block gets a function of the photos that are done and of all."""
+    with tqdm(unit="photo", disable=None, dynamic_ncols=True) as bar:
+
+        def report(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield report
+
+
+def show_calibration(calibration: Calibration, left_out: Mapping[Path, str]) -> None:
+    """Show the thresholds that follow from a calibration, and on standard error the photos that were left out."""
+    for name, why in left_out.items():
+        click.echo(f"anon-export: {name} was left out: {why}", err=True)
+    click.echo(f"{calibration.data}: {calibration.people:,} people, {calibration.pairs:,} pairs of different people")
+    click.echo(f"{'false match rate':<18}{'threshold':>10}   95 % interval")
+    for power in range(2, 6):
+        found = find_threshold(calibration, 10.0**-power)
+        note = "" if found.carried else "   too far from the data"
+        click.echo(f"{f'1e-{power}':<18}{found.value:>10.3f}   {found.low:.3f} to {found.high:.3f}{note}")
+    click.echo(f"the lowest rate that these faces can carry is {lowest_carried_rate(calibration):.1e}")
 
 
 def show_plan(plan: BuildPlan, *, as_json: bool) -> None:

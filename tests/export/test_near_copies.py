@@ -23,7 +23,7 @@ def test_copies_with_noise_or_other_brightness_are_grouped() -> None:
 
 def test_a_chain_of_near_copies_is_one_group() -> None:
     photos, (other,) = thumbnails(9), np.random.default_rng(2).uniform(0, 255, (1, SIDE * SIDE * 3))
-    photos, other = photos - 127.5, other - 127.5
+    photos, other = photos - np.float32(127.5), other.astype(np.float32) - np.float32(127.5)
     for i in range(3):  # correlations of about cos(18 degrees) with the next one, and of cos(36 degrees) at the ends
         photos[i] = np.cos(i * np.pi / 10) * photos[0] + np.sin(i * np.pi / 10) * other
     different = (photos - photos.mean(axis=0))[:3]
