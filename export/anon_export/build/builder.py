@@ -88,6 +88,7 @@ def _write_bundle(plan: BuildPlan, folder: Path, report: Report) -> Manifest:
         key=plan.key,
         gpu=plan.gpu,
         defaults=_defaults(plan, folder, engines["unet"], report),
+        identity=plan.identity,
     )
 
 

@@ -1,9 +1,11 @@
 """The user's choices for a build, one field for each option of ``anon-export build``."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from anon_runtime.bundle.identity import Point
 from anon_runtime.errors import UsageError
 
 from ..graphs.options import GraphOptions, Precision
@@ -38,6 +40,10 @@ class BuildOptions:
         deepcache: build what the runtime needs for DeepCache, see `anon_runtime.diffusion.acceleration`.
         batch_size, text_windows: the ranges that TensorRT's engines are built for.
         gpu: the architecture that TensorRT's engines are built for, such as ``sm_89``.
+        identity: an ONNX file of a face-recognition network; None is SFace.
+        identity_size: the side of its input, in pixels.
+        identity_mean, identity_std: what it expects is (RGB 0..255 - mean) / std.
+        identity_template: the five points of an aligned face in its input; None is ArcFace's, scaled to the size.
     """
 
     model: str
@@ -59,6 +65,11 @@ class BuildOptions:
     batch_size: Range = BATCH_SIZE
     text_windows: Range = TEXT_WINDOWS
     gpu: str | None = None
+    identity: Path | None = None
+    identity_size: int = 112
+    identity_mean: float = 0.0
+    identity_std: float = 1.0
+    identity_template: tuple[Point, ...] | None = None
 
     @property
     def bundle_name(self) -> str:
@@ -110,6 +121,7 @@ class BuildOptions:
         """
         self._check_name()
         self._check_revision()
+        self._check_identity()
         for_gpu = self.target in ("tensorrt", "tensorrt-rtx")
         if self.gpu is not None and not for_gpu:
             why, fix = f"engines for {self.target} are for no particular GPU", "tensorrt or tensorrt-rtx"
@@ -119,6 +131,30 @@ class BuildOptions:
         if self.winograd and not any(options.winograd for options in self.graph_options.values()):
             why, fix = "it is for arithmetic in fp32", "leave it out, or leave one of the precisions at fp32"
             raise UsageError("`winograd`", why, fix)
+
+    def _check_identity(self) -> None:
+        if self.identity is None:
+            own = (self.identity_size, self.identity_mean, self.identity_std, self.identity_template)
+            if own != (112, 0.0, 1.0, None):
+                why = "they describe the file that `identity` names, and there is none"
+                raise UsageError("`identity_size` and its like", why, "name the file, or leave them out")
+            return
+        what = f"`identity` {self.identity}"
+        if self.face_networks == "none":
+            raise UsageError(what, "this build reads no faces", "choose other `faces`, or leave it out")
+        if not self.identity.is_file():
+            raise UsageError(what, "there is no such file", "check the path")
+        if self.identity_size < 1 or self.identity_std == 0:
+            why = "its size is at least 1 pixel, and its standard deviation is not 0"
+            raise UsageError(what, why, "correct `identity_size` or `identity_std`")
+        template = self.identity_template or ()
+        if self.identity_template is not None and len(template) != 5:
+            why = f"its template has {len(template)} points"
+            raise UsageError(what, why, "give five: both eyes, the nose, both corners of the mouth")
+        numbers = (self.identity_mean, self.identity_std, *(number for point in template for number in point))
+        if not all(math.isfinite(number) for number in numbers):
+            why = "its mean, its standard deviation or its template is not finite"
+            raise UsageError(what, why, "correct `identity_mean`, `identity_std` or `identity_template`")
 
     def _check_name(self) -> None:
         name = self.bundle_name

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.identity import IdentitySpec
 from anon_runtime.bundle.integrity import find_damages, sha256_all
 from anon_runtime.bundle.manifest import GeneratorSpec, Source
 from anon_runtime.errors import BundleError
 
 from ..component import Component
 from ..generator import generator_components, generator_spec
+from ..identity import Encoder, find_sface, identity_component
 from ..models.model import Model
 from ..models.sources import find_model
 from ..targets import TARGETS, TargetName
@@ -54,6 +56,7 @@ class BuildPlan:
         folder: where the bundle goes.
         model, source: the model on this disk, and its record for the manifest.
         generator: facts about the model that the runtime needs.
+        identity: facts about the face-recognition network; None if there is none.
         steps: one for each component.
         tools: names and versions of the packages that take part.
         key: of the whole bundle.
@@ -69,6 +72,7 @@ class BuildPlan:
     model: Model
     source: Source
     generator: GeneratorSpec
+    identity: IdentitySpec | None
     steps: tuple[BuildStep, ...]
     tools: dict[str, str]
     key: str
@@ -116,7 +120,8 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     check_place(options.folder)
     target = TARGETS[options.target]
     gpu = target.architecture(options.gpu)
-    faces = _face_components(options.face_networks)  # what they lack is noticed before the model is downloaded
+    # What they lack is noticed before the model is downloaded.
+    faces, encoder = _face_components(options.face_networks), find_encoder(options)
     model = _find_model(options, scratch)
     source, generator = model.source(), generator_spec(model, options.height, options.width)
     tools = {tool: version(tool) for tool in TOOLS} | target.tools()
@@ -124,6 +129,7 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     components = [
         *generator_components(model, source, pipeline, generator.latent_shape, options.graph_options),
         *faces,
+        *([identity_component(encoder)] if encoder else []),
     ]
     ranges = str(options.shapes) if gpu else ""
     common = {"target": options.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": engine_code()}
@@ -131,13 +137,16 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     damaged = find_damages(old.path, old.manifest.files) if old is not None else {}
     steps = tuple(_step(component, component_key(component, common), old, damaged) for component in components)
     copied = digest(sorted(sha256_all(model.copied).values()))
-    rest = [options.bundle_name, options.timestep_spacing, copied, vars(generator), vars(source), bundle_code()]
+    identity = None if encoder is None else encoder.spec
+    named = [options.bundle_name, options.timestep_spacing]
+    rest = [*named, copied, vars(generator), vars(source), repr(identity), bundle_code()]
     return BuildPlan(
         options=options,
         folder=options.folder,
         model=model,
         source=source,
         generator=generator,
+        identity=identity,
         steps=steps,
         tools=tools,
         key=digest([*(step.key for step in steps), *rest]),
@@ -178,6 +187,26 @@ def _face_components(networks: FaceNetworks) -> list[Component]:
     else:
         from ..faces import face_components
     return face_components()
+
+
+def find_encoder(options: BuildOptions) -> Encoder | None:
+    """The face-recognition network of a build; None if it reads no faces.
+
+    Raises:
+        AnonError: the network's file is missing.
+    """
+    if options.face_networks == "none":
+        return None
+    if options.identity is None:
+        return find_sface()
+    return Encoder(
+        options.identity,
+        options.identity.stem,
+        options.identity_size,
+        options.identity_mean,
+        options.identity_std,
+        options.identity_template,
+    )
 
 
 def _read_bundle(folder: Path) -> Bundle | None:

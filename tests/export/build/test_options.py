@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,43 @@ def test_graph_options_follow_the_target_and_the_precisions() -> None:
         "vae_decoder": GraphOptions("fp16", fused_attention=True),
     }
     assert set(BuildOptions("demo", target="tensorrt").graph_options.values()) == {GraphOptions(static=True)}
+
+
+TEMPLATE = ((1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (9.0, 10.0))
+
+
+@pytest.mark.parametrize(
+    ("choices", "why"),
+    [
+        ({"identity": None}, "there is none"),
+        ({"identity": Path("missing.onnx")}, "there is no such file"),
+        ({"faces": "none"}, "this build reads no faces"),
+        ({"identity_size": 0}, "at least 1 pixel"),
+        ({"identity_std": 0.0}, "not 0"),
+        ({"identity_std": math.nan}, "not finite"),
+        ({"identity_mean": math.inf}, "not finite"),
+        ({"identity_template": TEMPLATE[:4]}, "its template has 4 points"),
+        ({"identity_template": ()}, "its template has 0 points"),
+        ({"identity_template": ((math.nan, 0.0), *TEMPLATE[1:])}, "not finite"),
+    ],
+)
+def test_a_face_recognition_network_without_its_input_is_refused(choices: dict[str, Any], why: str) -> None:
+    own = BuildOptions(
+        "demo",
+        identity=Path(__file__),
+        identity_size=56,
+        identity_mean=127.5,
+        identity_std=128.0,
+        identity_template=TEMPLATE,
+    )
+    own.check()
+    with pytest.raises(UsageError, match=f"`identity.*{why}"):
+        replace(own, **choices).check()
+
+
+@pytest.mark.parametrize(
+    "choices", [{"identity_size": 56}, {"identity_mean": 1.0}, {"identity_std": 2.0}, {"identity_template": TEMPLATE}]
+)
+def test_the_input_of_no_network_is_refused(choices: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="they describe the file that `identity` names"):
+        replace(BuildOptions("demo"), **choices).check()
