@@ -152,7 +152,7 @@ def compare_with_ray(engines: Path, photos: Sequence[Photo], out: Path, steps: i
 
 def command(engines: Path, photos: Path, out: Path, *more: str) -> list[str]:
     """``anon-run`` over a folder, with one step per image."""
-    quick = ("-r", "--quiet", "--steps", "1", "--guidance-scale", "1", "--batch-size", "8", *more)
+    quick = ("-r", "--quiet", "--steps", "1", "--guidance-scale", "1", "--batch-size", "8", "--guard", "off", *more)
     return [sys.executable, "-c", COMMAND, str(photos), "-o", str(out), "--engines", str(engines), *quick]
 
 

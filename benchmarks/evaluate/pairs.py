@@ -161,11 +161,14 @@ class Links:
             outputs: dict[str, str] = {}
             reasons: dict[str, str] = {}
             for line in lines[begun + 1 :]:
+                if "summary" in line:
+                    continue
                 keys = [key for key in (_stem(line.get("input")), line["id"]) if key]
                 if line["status"] == "ok":
                     outputs |= dict.fromkeys(keys, _stem(line["output"]))
                 else:
-                    reasons |= dict.fromkeys(keys, f"{line['status']} in the run: {line['reason'].split(';')[0]}")
+                    why = line.get("cause") or line["reason"].split(";")[0]
+                    reasons |= dict.fromkeys(keys, f"{line['status']} in the run: {why}")
         except (ValueError, KeyError, TypeError, AttributeError):
             fix = "restore the file, or delete it to pair by name"
             raise UsageError(str(path), "it is not a journal of anon-run", fix) from None

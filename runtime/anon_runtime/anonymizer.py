@@ -4,10 +4,16 @@ import os
 from collections.abc import Sequence
 from typing import Self
 
+import numpy as np
+
 from .backends.engines import Engines
 from .diffusion.generator import Generator
 from .faces.reader import FaceReader
-from .settings import Settings
+from .guard.inspector import Case, Inspector
+from .guard.reference import make_reference
+from .guard.trial import Trial
+from .guard.words import coarsen
+from .settings import ResolvedSettings, Settings
 from .types import Description, PhotoSource, Portrait, Progress, Request
 
 
@@ -25,10 +31,13 @@ class Anonymizer:
         engines: the engines of a bundle.
         reader: the face reader, which makes descriptions from photos.
         generator: the generator, which makes portraits from requests.
+        inspector: the guard's inspector, which checks portraits before they are released; None if the guard is off.
     """
 
-    def __init__(self, engines: Engines, reader: FaceReader, generator: Generator) -> None:
-        self.engines, self.reader, self.generator = engines, reader, generator
+    def __init__(
+        self, engines: Engines, reader: FaceReader, generator: Generator, inspector: Inspector | None = None
+    ) -> None:
+        self.engines, self.reader, self.generator, self.inspector = engines, reader, generator, inspector
 
     @classmethod
     def load(
@@ -58,20 +67,28 @@ class Anonymizer:
         """Return an anonymizer for engines that are open already; see `load`.
 
         Raises:
-            BundleError: this runtime does not know the bundle's face detector, or a file of the bundle is damaged.
+            BundleError: this runtime does not know the bundle's face detector, a file of the bundle is damaged, or its
+                face-recognition network is not calibrated.
             UsageError: the bundle cannot do what the settings ask for.
         """
         resolved = (settings or Settings()).resolve(engines.bundle.manifest)
-        reader = FaceReader(engines, resolved.detector, resolved.reading)
-        return cls(engines, reader, Generator.load(engines, resolved.sampling))
+        inspector = _inspector(engines, resolved)
+        encoder = None if inspector is None else inspector.encoder
+        reader = FaceReader(engines, resolved.detector, resolved.reading, encoder)
+        return cls(engines, reader, Generator.load(engines, resolved.sampling), inspector)
 
     def using(self, settings: Settings) -> Self:
         """Return an anonymizer with the same engines and other settings; see `load`."""
         resolved = settings.resolve(self.engines.bundle.manifest)
-        return type(self)(self.engines, self.reader.using(resolved.reading), self.generator.using(resolved.sampling))
+        inspector = _inspector(self.engines, resolved)
+        encoder = None if inspector is None else inspector.encoder
+        reader = self.reader.using(resolved.reading, encoder)
+        return type(self)(self.engines, reader, self.generator.using(resolved.sampling), inspector)
 
     def anonymize(self, photo: PhotoSource, *, seed: int = 0, progress: Progress | None = None) -> Portrait:
         """Generate a new portrait with the attributes of the biggest face in a photo.
+
+        The guard compares the portrait with the photo. It knows no other people here, unlike in a folder run.
 
         Args:
             photo: the path of a file, a PIL image, or a uint8 array (height, width, 3), RGB.
@@ -80,12 +97,22 @@ class Anonymizer:
 
         Raises:
             PhotoError: the photo cannot be read or shows no face.
+            RefusedError: no attempt gave a portrait that passes the guard.
             BackendError: an engine cannot be loaded or run, or returned NaN or infinity.
             BundleError: an engine is missing, or is not the one that was built.
         """
         self.check()
         description = self.describe(photo)
-        return self.generate([description.request(seed)], progress=progress)[0].of(description)
+        if self.inspector is None or description.embedding is None:
+            return self.generate([description.request(seed)], progress=progress)[0].of(description)
+        trial, crowd = Trial(self.inspector.options), self.inspector.gather(make_reference(description.embedding[None]))
+        while (attempt := trial.attempt) is not None:
+            words = coarsen(description.attributes, attempt.coarsening)
+            request = self.reader.write(words).request(attempt.seed(seed))
+            portrait = self.generate([request], progress=progress)[0].of(description)
+            case = Case(attempt, portrait, np.asarray(portrait.image), words, description.embedding)
+            trial.add(self.inspector.examine([case], crowd)[0])
+        return trial.result().portrait
 
     def check(self) -> None:
         """Check that there is everything that photos and portraits need.
@@ -96,6 +123,8 @@ class Anonymizer:
         """
         self.reader.check()
         self.generator.check()
+        if self.inspector is not None:
+            self.inspector.check()
 
     def describe(self, photo: PhotoSource) -> Description:
         """Return the description of a photo's biggest face; see `FaceReader.describe`."""
@@ -114,3 +143,11 @@ class Anonymizer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _inspector(engines: Engines, resolved: ResolvedSettings) -> Inspector | None:
+    spec = engines.bundle.manifest.identity
+    if resolved.guard.mode == "off" or spec is None:
+        return None
+    threshold = resolved.reading.detection_threshold
+    return Inspector(engines, resolved.detector, threshold, spec, resolved.guard)

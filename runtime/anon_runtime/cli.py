@@ -1,5 +1,6 @@
 """The command ``anon-run``: its options, and the conversion of errors into messages and exit codes."""
 
+import json
 import logging
 import sys
 import traceback
@@ -22,7 +23,9 @@ from .folder.discovery import find_photos
 from .folder.identity import read_seed
 from .folder.ray_cluster import LOCAL, connect
 from .folder.remote import is_url
+from .folder.report import REPORT_HTML, write_report
 from .folder.writer import ENDINGS
+from .guard.options import MODES, GuardOptions
 from .types import MAX_SEED, SAMPLERS, Request
 
 EPILOG = """\b
@@ -35,6 +38,7 @@ Examples:
   anon-run s3://bucket/photos -r -o /mnt/out --ray 10.0.0.1:6379
                                                 on all machines of a Ray cluster
   anon-run photo.jpg --prompt-only              only the attributes and the prompt
+  anon-run report out/                          the report of a folder, made again
   anon-run --prompt "portrait of a woman" --seed 7 -o out.png
                                                 an image from a prompt, without a photo
 
@@ -43,10 +47,11 @@ Exit codes:
   0  no photo failed (with --no-face skip, some may have been skipped)
   1  the run could not continue (engines, output folder, --max-failures)
   2  wrong usage
-  3  one or more photos failed; the others are done
+  3  one or more photos failed or were refused; the others are done
   130  interrupted; what was generated is kept
 """
 PATH: Any = click.Path(path_type=Path)
+REPORT = "report"  # the first argument that stands for the report of a folder
 log = logging.getLogger(__name__)
 
 
@@ -140,6 +145,27 @@ class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
               help="Ignore faces whose shorter side has fewer pixels.")
 @click.option("--detection-threshold", type=float,
               help="The lowest score of a face, between 0 and 1.  [default: the detector's]")
+@click.option("--guard", type=click.Choice(MODES),
+              help="Compare each portrait with all photos of the run, by face recognition. strict: paint a portrait "
+                   "again that resembles somebody, with coarser words, and refuse the photo if no attempt passes. "
+                   "report: only measure. off: do nothing.  [default: strict if the bundle can recognize faces]")
+@click.option("--fmr", type=float, default=GuardOptions.fmr, show_default=True, metavar="RATE",
+              help="The false match rate of the guard's threshold: how often two different people may count as the "
+                   "same person. A higher rate refuses more portraits.")
+@click.option("--min-rank", type=click.IntRange(0), default=GuardOptions.min_rank, show_default=True, metavar="K",
+              help="Refuse a portrait if its own photo is among the K photos that resemble it most. It takes 20 "
+                   "photos for each unit of K.")
+@click.option("--attempts", type=click.IntRange(1), default=GuardOptions.attempts, show_default=True, metavar="N",
+              help="The largest number of portraits that are painted for a photo.")
+@click.option("--best-of", type=click.IntRange(1), default=GuardOptions.best_of, show_default=True, metavar="N",
+              help="Keep the best of N portraits that pass the guard: the one whose attributes agree best with its "
+                   "words. It takes N times as long.")
+@click.option("--gallery", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER",
+              help="Photos of people whom no portrait may resemble either, for example those of a training set, or "
+                   "the whole folder of which this run is a part.")
+@click.option("--report/--no-report", default=True,
+              help="Write OUT/report.html and OUT/report.json at the end: how similar the portraits are to their "
+                   "photos, what was refused, and what that means for privacy. `anon-run report OUT` does it again.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each photo on standard output.")
 @click.option("-q", "--quiet", is_flag=True, help="Show only errors: no progress bar and no notes.")
 @click.version_option(package_name="anon-engines", prog_name="anon-run")
@@ -159,6 +185,18 @@ def command(**options: Any) -> None:
 
 # The options by the Python names of the settings, because errors of the library name settings.
 FLAGS: Mapping[str, str] = {str(param.name): max(param.opts, key=len) for param in command.params if param.opts}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("out", type=PATH)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON on standard output as well.")
+def report_command(out: Path, as_json: bool) -> None:
+    """Write the report of an output folder again, from its journal: OUT/report.html and OUT/report.json.
+
+    To anonymize a folder of photos that is called report, write ./report.
+    """
+    report = write_report(out)
+    click.echo(json.dumps(report.to_dict(), allow_nan=False) if as_json else out / REPORT_HTML)
 
 
 def execute(chosen: CommandLine, reporter: Reporter) -> int:
@@ -195,11 +233,12 @@ def execute(chosen: CommandLine, reporter: Reporter) -> int:
             request = None if chosen.prompt is None else Request(chosen.prompt, chosen.negative_prompt or "", seed)
             name = chosen.attributes.name if chosen.attributes else "portrait"
             return run_request(anonymizer, request, output, name, options, reporter)
+        gallery = list(find_photos([chosen.gallery], recursive=True)) if chosen.gallery else []
         connected = None
         if chosen.ray is not None:
             device = anonymizer.engines.device
             connected = connect(chosen.ray, load, device=device, threads=chosen.threads)
-        return run_photos(anonymizer, photos, output, options, reporter, connected=connected)
+        return run_photos(anonymizer, photos, output, options, reporter, connected=connected, gallery=gallery)
 
 
 def _choose_seed(chosen: CommandLine) -> int:
@@ -224,7 +263,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     warnings.filterwarnings("ignore", module="PIL")  # about slightly damaged photos, which are decoded nevertheless
     try:
-        sys.exit(command(arguments, standalone_mode=False))
+        given = sys.argv[1:] if arguments is None else list(arguments)
+        if given[:1] == [REPORT]:
+            sys.exit(report_command(given[1:], prog_name=f"anon-run {REPORT}", standalone_mode=False))
+        sys.exit(command(given, prog_name="anon-run", standalone_mode=False))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -16,6 +16,7 @@ from .faces.prompt import PromptStyle
 from .folder.discovery import Photo
 from .folder.options import RunOptions
 from .folder.writer import ImageFormat, Output, Rename
+from .guard.options import Mode
 from .settings import Settings
 from .types import Sampler
 
@@ -57,6 +58,13 @@ class CommandLine:
     no_face: Literal["error", "skip"]
     min_face: int
     detection_threshold: float | None
+    guard: Mode | None
+    fmr: float
+    attempts: int
+    min_rank: int
+    best_of: int
+    gallery: Path | None
+    report: bool
     as_json: bool
     quiet: bool
 
@@ -76,6 +84,8 @@ class CommandLine:
             raise click.UsageError("give --output, or --prompt-only to generate nothing, and not both")
         if self.ray is not None and not (self.inputs and self.output):
             raise click.UsageError("--ray spreads photos over machines: name photos and --output, and put --ray last")
+        if (self.gallery or self.guard in ("strict", "report")) and not (self.inputs and self.output):
+            raise click.UsageError("--guard and --gallery are for portraits of photos: name photos and --output")
         if isinstance(self.output, str):
             raise UsageError(
                 f"output {self.output}", "it has to be a folder or a file", "name a path, or mount the bucket"
@@ -105,6 +115,11 @@ class CommandLine:
             detection_threshold=self.detection_threshold,
             min_face=self.min_face,
             more_formats=self.more_formats,
+            guard=self.guard if self.inputs and self.output else "off",
+            fmr=self.fmr,
+            attempts=self.attempts,
+            min_rank=self.min_rank,
+            best_of=self.best_of,
         )
 
     def options(self, seed: int, defaults: Defaults) -> RunOptions:
@@ -121,6 +136,7 @@ class CommandLine:
             overwrite=self.overwrite,
             max_failures=self.max_failures,
             log_attributes=self.log_attributes,
+            report=self.report,
         )
 
     def place(self, folder: Path, photos: Sequence[Photo]) -> Output:

@@ -22,7 +22,7 @@ from .folder.writer import Output
 from .types import Request
 
 log = logging.getLogger(__name__)
-FAILED = 3  # the exit code if some photos failed
+FAILED = 3  # the exit code if some photos failed or were refused
 INTERRUPTED = 130  # the exit code of a process that was ended by Ctrl-C
 
 
@@ -34,6 +34,7 @@ def run_photos(
     reporter: Reporter,
     *,
     connected: AbstractContextManager[Cluster | None] | None = None,
+    gallery: Sequence[Photo] = (),
 ) -> int:
     """Anonymize photos until all are done, or until Ctrl-C or a termination signal ends the run; see `run_folder`.
 
@@ -44,6 +45,7 @@ def run_photos(
         options: the options of the run.
         reporter: reports the progress and the records.
         connected: a context that gives the cluster to run on; None means this machine.
+        gallery: photos of people who must never appear.
 
     Returns:
         The exit code.
@@ -51,7 +53,16 @@ def run_photos(
     Raises:
         AnonError: the run cannot continue, or more than ``max_failures`` photos failed.
     """
-    summary = run_folder(anonymizer, photos, output, options, reporter, stopping=_stopping(), connected=connected)
+    summary = run_folder(
+        anonymizer,
+        photos,
+        output,
+        options,
+        reporter,
+        stopping=_stopping(),
+        connected=connected,
+        gallery=gallery,
+    )
     if summary.ended == "failures":
         why = f"{summary.counts['error']} photos failed, and `max_failures` is {options.max_failures}"
         raise AnonError("the run was ended", why, "look at the reasons; the same command goes on where it ended")
@@ -60,7 +71,7 @@ def run_photos(
             "interrupted; the same command%s goes on where it ended", " without `overwrite`" * options.overwrite
         )
         return INTERRUPTED
-    return FAILED if summary.counts["error"] else 0
+    return FAILED if summary.counts["error"] or summary.counts["refused"] else 0
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class Reporter:
     def __init__(self, *, as_json: bool, quiet: bool, flags: Mapping[str, str]) -> None:
         self._as_json, self._quiet, self._flags, self._stdout = as_json, quiet, flags, sys.stdout
         self._bar: tqdm[Any] | None = None
-        self._done = self._total = self._failed = 0
+        self._done = self._total = self._failed = self._refused = 0
         self._start = self._told = time.monotonic()
 
     @contextmanager
@@ -49,6 +49,19 @@ class Reporter:
             yield
         self._bar = None
 
+    def survey(self, done: int) -> None:
+        """Show the number of photos whose people are known."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"looked at {done}")
+            self._tell(f"looked at {done} of {self._total} photos", done, self._total)
+
+    def gallery(self, done: int, total: int) -> None:
+        """Show the number of photos of the gallery that were read."""
+        if done == total:
+            log.info("read the %d photos of the gallery", total)
+        else:
+            self._tell(f"read {done} of {total} photos of the gallery", done, total)
+
     def evaluation(self, done: int, total: int) -> None:
         """Show the evaluations of the current images that are done; this is a progress callback."""
         if self._bar is not None:
@@ -58,23 +71,27 @@ class Reporter:
         """Report the record of a photo."""
         self._done += 1
         self._failed += record.status == "error"
+        self._refused += record.status == "refused"
         self._log_failure(record)
         if self._as_json:
             self._print_json(record)
         if self._bar is None:
             return
         self._bar.update(1)
+        counts = f"{self._done} of {self._total} photos, {self._failed} failed"
+        self._tell(counts + f", {self._refused} refused" * bool(self._refused), self._done, self._total)
+
+    def _tell(self, text: str, done: int, total: int) -> None:
+        """Log a line about the progress if there is no bar and the last line is old."""
         now = time.monotonic()
-        if self._bar.disable and now - self._told > LOG_EVERY:
-            self._told, rate = now, self._done / (now - self._start)
-            left = tqdm.format_interval((self._total - self._done) / rate)
-            counts = f"{self._done} of {self._total} photos, {self._failed} failed"
-            log.info("%s, %.2f a second, %s left", counts, rate, left)
+        if (self._bar is None or self._bar.disable) and now - self._told > LOG_EVERY:
+            self._told, rate = now, done / (now - self._start)
+            log.info("%s, %.2f a second, %s left", text, rate, tqdm.format_interval((total - done) / rate))
 
     def summary(self, summary: Summary, out: Path) -> None:
         """Log the number of photos by status and the time by stage."""
         counts, seconds = summary.counts, summary.seconds
-        titles = {"ok": "ok", "done": "done before", "skipped": "skipped", "error": "failed"}
+        titles = {"ok": "ok", "done": "done before", "refused": "refused", "skipped": "skipped", "error": "failed"}
         told = ", ".join(f"{counts[status]} {title}" for status, title in titles.items() if counts[status])
         log.info("%s, in %s", told or "nothing to do", out)
         if counts["ok"]:
@@ -93,6 +110,8 @@ class Reporter:
         reason = _printable(in_flags(record.reason or "", self._flags))
         if record.status == "skipped":
             log.info("skipped %s", reason)
+        elif record.status == "refused":
+            log.warning("refused %s", reason)
         elif record.status == "error":
             log.error("%s", reason)
 

@@ -67,6 +67,10 @@ class NoFaceError(PhotoError):
     """No face was found in a photo."""
 
 
+class RefusedError(PhotoError):
+    """No portrait of a photo passed the guard, so that none is released."""
+
+
 class BundleError(AnonError):
     """A bundle is missing, is damaged, or does not have what is needed."""
 

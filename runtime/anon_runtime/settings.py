@@ -9,8 +9,10 @@ from .diffusion.generator import SamplingOptions
 from .errors import BundleError, UsageError
 from .faces.attributes import CELEBA, check_attributes
 from .faces.detection import DETECTORS, Detector
+from .faces.identity import IDENTITY_ROLE
 from .faces.prompt import STYLES, PromptStyle
 from .faces.reader import ReadingOptions
+from .guard.options import GuardOptions, Mode
 from .types import SAMPLERS, Attributes, Sampler, check_choice, check_float, check_integer
 
 
@@ -31,6 +33,9 @@ class Settings:
         detection_threshold: the lowest score of a face, between 0 and 1; None means the default of the detector.
         min_face: faces whose shorter side has fewer pixels than this are ignored.
         more_formats: whether to read BMP, GIF, PPM and TIFF as well; see `anon_runtime.faces.decoding`.
+        guard: what to do with portraits that resemble somebody: ``strict``, ``report`` or ``off``; None means strict if
+            the bundle has a face-recognition network, and otherwise off.
+        fmr, attempts, min_rank, best_of: see `anon_runtime.guard.options.GuardOptions`.
 
     Raises:
         UsageError: a value is out of range.
@@ -47,6 +52,11 @@ class Settings:
     detection_threshold: float | None = None
     min_face: int = 0
     more_formats: bool = False
+    guard: Mode | None = None
+    fmr: float = GuardOptions.fmr
+    attempts: int = GuardOptions.attempts
+    min_rank: int = GuardOptions.min_rank
+    best_of: int = GuardOptions.best_of
 
     def __post_init__(self) -> None:
         # Numbers of any library become Python's own numbers. Collections are copied, because their owner may change
@@ -64,6 +74,7 @@ class Settings:
             object.__setattr__(self, name, value)
         self._check_generation()
         self._check_reading()
+        self._guard(self.guard or "strict")
 
     def _check_generation(self) -> None:
         if self.steps is not None and self.steps < 1:
@@ -84,6 +95,9 @@ class Settings:
             why = "a score lies between 0 and 1"
             raise UsageError(f"detection threshold {self.detection_threshold}", why, "use a value such as 0.5")
 
+    def _guard(self, mode: Mode) -> GuardOptions:
+        return GuardOptions(mode, self.fmr, self.attempts, self.min_rank, self.best_of)
+
     def resolve(self, manifest: Manifest) -> "ResolvedSettings":
         """Return these settings with the defaults of a bundle and of its face detector for all values that are None.
 
@@ -92,7 +106,12 @@ class Settings:
 
         Raises:
             BundleError: this runtime does not know the bundle's face detector.
+            UsageError: portraits are to be checked, and the bundle has no face-recognition network.
         """
+        recognizes = manifest.identity is not None and IDENTITY_ROLE in manifest.engines
+        if self.guard in ("strict", "report") and not recognizes:
+            why = f"bundle {manifest.name} has no face-recognition network"
+            raise UsageError(f"`guard` {self.guard}", why, "build the bundle with one, or use off")
         defaults = manifest.defaults
         detector = find_detector(manifest)
         return ResolvedSettings(
@@ -112,6 +131,7 @@ class Settings:
                 self.acceleration,
                 self.prompt_truncate,
             ),
+            self._guard(self.guard or ("strict" if recognizes else "off")),
         )
 
 
@@ -123,11 +143,13 @@ class ResolvedSettings:
         detector: the pre- and post-processing of the bundle's face detector.
         reading: the settings for reading photos.
         sampling: the settings for generating images.
+        guard: the options of the guard.
     """
 
     detector: Detector
     reading: ReadingOptions
     sampling: SamplingOptions
+    guard: GuardOptions
 
 
 def find_detector(manifest: Manifest) -> Detector:

@@ -97,7 +97,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Description:
-    """The description of a photo's biggest face, the only information about a photo that the generator receives.
+    """The description of a photo's biggest face; its prompts are all that the generator receives about a photo.
 
     Attributes:
         prompt: the prompt.
@@ -105,6 +105,8 @@ class Description:
         attributes: ``Ethnic``, ``Age`` and the 40 CelebA scores of the biggest face.
         face: x, y, width and height of its box, in pixels of the upright photo; None if there was no photo.
         seconds: the time by stage.
+        embedding: float32 (d,), the embedding of the face for the guard; None if the guard is off. It is biometric
+            data, and is neither printed nor written.
     """
 
     prompt: str
@@ -112,6 +114,7 @@ class Description:
     attributes: Attributes
     face: Box | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    embedding: Floats | None = field(default=None, repr=False, compare=False)
 
     def request(self, seed: int = 0) -> Request:
         """Return the request to generate a portrait from this description.
@@ -134,6 +137,9 @@ class Portrait:
         attributes: see `Description`; None if there was no photo.
         face: see `Description`; None if there was no photo.
         seconds: the time by stage; for a batch, this image's share of the time.
+        attempt: the number of the attempt that it was painted in, from 0.
+        coarsening: the level of its words; see `anon_runtime.guard.words.coarsen`.
+        similarity: its similarity to its own original, -1..1; None if the guard has not checked it.
     """
 
     image: Image.Image
@@ -143,6 +149,9 @@ class Portrait:
     attributes: Attributes | None = None
     face: Box | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    attempt: int = 0
+    coarsening: int = 0
+    similarity: float | None = None
 
     def of(self, description: Description) -> "Portrait":
         """Return the same portrait with the attributes, the face and the times of a description."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from anon_runtime import Anonymizer
-from anon_runtime.types import Array, Arrays, Engine
+from anon_runtime import Anonymizer, Settings
+from anon_runtime.types import Array, Arrays, Engine, Request
 from tests.runtime.runs import QUICK, images, run
 from tests.runtime.stand_ins import StandInEngines
 
@@ -36,6 +37,19 @@ def engines(anonymizer: Anonymizer) -> dict[str, Engine]:
     engines, bundle = anonymizer.engines, anonymizer.engines.bundle
     by_path = {bundle.engine_path(role): CachingEngine(engines[role]) for role in bundle.manifest.engines}
     return {role: by_path[bundle.engine_path(role)] for role in bundle.manifest.engines}
+
+
+@pytest.fixture(scope="session")
+def people(anonymizer: Anonymizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of made-up people, painted by the demo; no test may change them."""
+    folder = tmp_path_factory.mktemp("people")
+    who, ages = ("white man", "asian woman", "black man"), range(20, 84, 8)
+    kinds = [f"a {one}, {age} years old" for one in who for age in ages]
+    requests = [Request(f"closeup portrait photo of {kind}", "", seed) for seed, kind in enumerate(kinds)]
+    anonymizer = anonymizer.using(Settings(steps=6))
+    for number, portrait in enumerate(anonymizer.generate(requests)):
+        portrait.image.resize((192, 192), Image.Resampling.BICUBIC).save(folder / f"{number:02}.png")
+    return folder
 
 
 @pytest.fixture

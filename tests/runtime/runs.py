@@ -1,14 +1,17 @@
 """Helpers for tests of folder runs: starting a run, and reading its portraits and its journal."""
 
+import base64
 import hashlib
 import json
 import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from anon_runtime import Anonymizer, Settings
@@ -17,16 +20,17 @@ from anon_runtime.console import Reporter
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.journal import NAME
 from anon_runtime.folder.options import RunOptions
+from anon_runtime.folder.report import REPORT_HTML, REPORT_JSON
 from anon_runtime.folder.writer import Output
 from tests.runtime.image_files import bomb, jpeg, jpeg_header, webp_header
 
-QUICK = Settings(steps=1, guidance_scale=1)
-
-
+# One step gives no face, so that a guard would refuse every portrait.
+QUICK = Settings(steps=1, guidance_scale=1, guard="off")
 QUIET = Reporter(as_json=False, quiet=True, flags={})
 
 
 SECRET = 9_876_543_210_123
+PEOPLE = 24  # made-up people; so many that the rank of the own original counts
 
 
 def run(anonymizer: Anonymizer, photos: Path, out: Path, **options: Any) -> int:
@@ -45,15 +49,27 @@ def run(anonymizer: Anonymizer, photos: Path, out: Path, **options: Any) -> int:
 
 def images(out: Path) -> dict[str, str]:
     """The sha256 of all portraits of a folder, by name."""
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != NAME]
+    others = {NAME, REPORT_JSON, REPORT_HTML}
+    files = [path for path in out.rglob("*") if path.is_file() and path.name not in others]
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def entries(out: Path) -> list[dict[str, Any]]:
-    """The entries of the journal since the last run with `overwrite`."""
+    """The entries of photos in the journal since the last run with `overwrite`."""
     lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
     begun = max(number for number, line in enumerate(lines) if "run" in line)
-    return lines[begun + 1 :]
+    return [line for line in lines[begun + 1 :] if "summary" not in line]
+
+
+def traces(embedding: np.ndarray[Any, Any]) -> Iterator[bytes]:
+    """Texts and bytes by which an embedding could be found in a file."""
+    for row in (embedding, np.rint(embedding * 2048).astype(np.int16), embedding.astype(np.float16)):
+        data = np.ascontiguousarray(row).tobytes()
+        yield data[:24]
+        yield base64.b64encode(data)[8:32]
+        yield data[:24].hex().encode()
+    values = [repr(abs(float(value))) for value in embedding]
+    yield from (value.encode() for value in values if len(value) > 11)  # others may be in a file by chance
 
 
 def without_a_face(path: Path) -> None:
@@ -74,7 +90,7 @@ def corrupt_files() -> dict[str, bytes]:
 
 def arguments(bundle: Path, photos: Path, out: Path) -> list[str]:
     """The arguments of `anon-run` for a quick run over a folder."""
-    quick = ["--steps", "1", "--guidance-scale", "1", "--batch-size", "2", "--no-checksum"]
+    quick = ["--steps", "1", "--guidance-scale", "1", "--batch-size", "2", "--no-checksum", "--guard", "off"]
     return [str(photos), "-r", "-o", str(out), "--engines", str(bundle), *quick]
 
 

@@ -18,7 +18,9 @@ from anon_runtime.folder.identity import identify
 from tests.conftest import pixels
 from tests.runtime.image_files import bomb, jpeg
 
-FIELDS = ["input", "output", "status", "reason", "seed", "prompt", "negative_prompt", "attributes", "face", "seconds"]
+PERSON = ["prompt", "negative_prompt", "attributes", "face"]
+WRITTEN = {"journal.jsonl", "report.html", "report.json"}
+FIELDS = ["input", "output", "status", "reason", "seed", *PERSON, "seconds", "attempt", "coarsening", "similarity"]
 
 
 def run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -34,7 +36,7 @@ def lines(result: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 
 
 def test_the_astronaut(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
-    common = [astronaut, "--engines", demo_bundle, "--json", "--steps", 3]
+    common = [astronaut, "--engines", demo_bundle, "--json", "--steps", 3, "--guard", "off"]
     results = [run(*common, "-o", tmp_path / name, "--seed", seed) for name, seed in (("a", 7), ("b", 7), ("c", 8))]
     assert [r.returncode for r in results] == [0, 0, 0]
     (line,) = lines(results[0])
@@ -63,7 +65,7 @@ def test_the_astronaut(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> No
 
 def test_a_secret_seed_comes_from_a_file_or_the_environment(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
     secret, out = tmp_path / "secret", tmp_path / "out"
-    common = [astronaut, "--engines", demo_bundle, "--json", "--steps", 1]
+    common = [astronaut, "--engines", demo_bundle, "--json", "--steps", 1, "--guard", "off"]
     first = run(*common, "--rename", "hash", "-o", out, "--seed-file", secret)
     assert first.returncode == 0
     assert f"made a secret seed in {secret}" in first.stderr
@@ -95,7 +97,7 @@ def test_ctrl_c_at_any_moment_is_130_and_one_line(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    common = ["--engines", str(demo_bundle), "--steps", "1"]
+    common = ["--engines", str(demo_bundle), "--steps", "1", "--guard", "off"]
     photo, out = str(astronaut), ["-o", str(tmp_path / "a")]
     special = {"describe_photos": [photo, "--prompt-only"], "run_request": ["--prompt", "a", *out]}
     arguments = special.get(moment, [photo, *out])
@@ -127,7 +129,19 @@ def test_a_surprise_is_one_line(
 
 def test_standard_output_that_is_full(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
     code = "from anon_runtime.cli import main; main()"
-    command = [sys.executable, "-c", code, str(astronaut), "--engines", str(demo_bundle), "--steps", "1", "--json"]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(astronaut),
+        "--engines",
+        str(demo_bundle),
+        "--steps",
+        "1",
+        "--guard",
+        "off",
+        "--json",
+    ]
     for more in (["-o", str(tmp_path / "out")], ["--prompt-only"]):
         with Path("/dev/full").open("w") as full:
             result = subprocess.run([*command, *more], stdout=full, stderr=subprocess.PIPE, text=True)
@@ -137,7 +151,7 @@ def test_standard_output_that_is_full(demo_bundle: Path, astronaut: Path, tmp_pa
 
 
 def test_a_file_is_not_replaced_without_a_word(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
-    common = ["--engines", demo_bundle, "--steps", 1]
+    common = ["--engines", demo_bundle, "--steps", 1, "--guard", "off"]
     (tmp_path / "out").mkdir()
     for name in ("b.jpg", "out/portrait.png", "out/person.v1.png"):
         (tmp_path / name).write_bytes(b"precious")
@@ -153,13 +167,15 @@ def test_a_file_is_not_replaced_without_a_word(demo_bundle: Path, astronaut: Pat
 
 
 def test_messages_go_to_stderr_and_quiet_is_quiet(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
-    result = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1)
+    result = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1, "--guard", "off")
     assert result.stdout == ""
     assert f"1 ok, in {tmp_path}" in result.stderr
     assert "generate" in result.stderr
-    again = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1)
+    again = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1, "--guard", "off")
     assert f"1 done before, in {tmp_path}" in again.stderr
-    quiet = run(astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1, "-q", "--overwrite")
+    quiet = run(
+        astronaut, "--engines", demo_bundle, "-o", tmp_path, "--steps", 1, "--guard", "off", "-q", "--overwrite"
+    )
     assert quiet.stdout == quiet.stderr == ""
 
 
@@ -168,7 +184,7 @@ def test_prompt_alone_needs_no_face_engines(own_bundle: Path, tmp_path: Path) ->
     manifest["engines"] = {k: v for k, v in manifest["engines"].items() if not k.startswith("face")}
     manifest["files"] = {k: v for k, v in manifest["files"].items() if not k.startswith("faces/")}
     (own_bundle / "bundle.json").write_text(json.dumps(manifest))
-    common = ["--engines", own_bundle, "--steps", 1, "--json"]
+    common = ["--engines", own_bundle, "--steps", 1, "--guard", "off", "--json"]
     result = run("--prompt", "a man", "--negative-prompt", "hat", "--seed", 7, "-o", tmp_path / "o.png", *common)
     assert result.returncode == 0
     (line,) = lines(result)
@@ -203,7 +219,9 @@ def test_bad_photos_fail_one_by_one_and_the_others_are_done(
 ) -> None:
     bad = bad_photos(tmp_path, coffee)
     out = tmp_path / "out"
-    result = run(*bad, astronaut, "--engines", demo_bundle, "-o", out, "--steps", 1, "--json", "--quiet")
+    result = run(
+        *bad, astronaut, "--engines", demo_bundle, "-o", out, "--steps", 1, "--guard", "off", "--json", "--quiet"
+    )
     assert result.returncode == 3
     records = lines(result)
     messages = result.stderr.splitlines()
@@ -217,7 +235,7 @@ def test_bad_photos_fail_one_by_one_and_the_others_are_done(
         assert f"anon-run: {record['reason']}" in messages
         assert record["reason"].count(";") >= 1, "the reason says what to do"
     assert found[str(astronaut)]["status"] == "ok"
-    assert {p.name for p in out.iterdir()} == {"astronaut.png", "journal.jsonl"}, "there is no other portrait"
+    assert {p.name for p in out.iterdir()} == {"astronaut.png", *WRITTEN}, "there is no other portrait"
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "16-bit", "L", "RGBA"])
@@ -231,7 +249,9 @@ def test_unusual_photos_come_out_without_an_original_pixel(
         photo = photo.convert(mode)
     path = tmp_path / "photo.tif"
     photo.save(path)
-    result = run(path, "--engines", demo_bundle, "-o", tmp_path / "out", "--steps", 1, "--more-formats")
+    result = run(
+        path, "--engines", demo_bundle, "-o", tmp_path / "out", "--steps", 1, "--guard", "off", "--more-formats"
+    )
     assert result.returncode == 0
     assert mode in ("L",) or "converted to 8-bit RGB" in result.stderr
     assert pixels(tmp_path / "out" / "photo.png").shape == (96, 96, 3)
@@ -242,7 +262,7 @@ def test_exif_is_applied_and_not_passed_on(demo_bundle: Path, astronaut: Path, t
     exif[0x0112], exif[0x010F] = 6, "SecretCamera"
     rotated = Image.open(astronaut).convert("RGB").transpose(Image.Transpose.ROTATE_90)
     rotated.save(tmp_path / "phone.jpg", exif=exif, quality=95)
-    arguments = ["--engines", demo_bundle, "--steps", 1, "--json", "-o", tmp_path / "out"]
+    arguments = ["--engines", demo_bundle, "--steps", 1, "--guard", "off", "--json", "-o", tmp_path / "out"]
     turned, upright = lines(run(tmp_path / "phone.jpg", *arguments)), lines(run(astronaut, *arguments))
     np.testing.assert_allclose(turned[0]["face"], upright[0]["face"], atol=4)
     assert b"SecretCamera" not in (tmp_path / "out" / "phone.png").read_bytes()
@@ -251,7 +271,7 @@ def test_exif_is_applied_and_not_passed_on(demo_bundle: Path, astronaut: Path, t
 def test_unwritable_output(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("here first")
     for out in (tmp_path / "file" / "out", tmp_path / "file", Path("/proc/nowhere")):
-        result = run(astronaut, "--engines", demo_bundle, "-o", out, "--steps", 1)
+        result = run(astronaut, "--engines", demo_bundle, "-o", out, "--steps", 1, "--guard", "off")
         assert result.returncode == 1
         assert result.stderr.count("\n") == 1
         assert "output folder" in result.stderr
@@ -363,7 +383,7 @@ def test_attributes_can_be_given(demo_bundle: Path, astronaut: Path, coffee: Pat
     own = {"Ethnic": "asian", "Age": 70, "Smiling": 0.9, "Male": 0.1, "Bald": 0.2}
     for name, attributes in {"read.json": line["attributes"], "own.json": own}.items():
         (tmp_path / name).write_text(json.dumps(attributes))
-    common = ["--engines", demo_bundle, "--steps", 1, "--json"]
+    common = ["--engines", demo_bundle, "--steps", 1, "--guard", "off", "--json"]
     (photo,) = lines(run(astronaut, *common, "-o", tmp_path / "photo"))
     seed = ["--seed", photo["seed"]]
     (again,) = lines(run("--attributes", tmp_path / "read.json", *common, *seed, "-o", tmp_path / "out"))
@@ -381,12 +401,12 @@ def test_attributes_can_be_given(demo_bundle: Path, astronaut: Path, coffee: Pat
 
 
 def test_photos_without_a_face_can_be_skipped(demo_bundle: Path, astronaut: Path, coffee: Path, tmp_path: Path) -> None:
-    common = ["--engines", demo_bundle, "--steps", 1, "--json", "-o", tmp_path, "--batch-size", 3]
+    common = ["--engines", demo_bundle, "--steps", 1, "--guard", "off", "--json", "-o", tmp_path, "--batch-size", 3]
     result = run(astronaut, coffee, *common, "--no-face", "skip")
     assert result.returncode == 0
     assert {line["input"]: line["status"] for line in lines(result)} == {str(astronaut): "ok", str(coffee): "skipped"}
     assert "1 ok, 1 skipped" in result.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {"astronaut.png", "journal.jsonl"}
+    assert {path.name for path in tmp_path.iterdir()} == {"astronaut.png", *WRITTEN}
     small = run(astronaut, *common, "--min-face", 200, "--overwrite")
     assert small.returncode == 3
     assert "200 pixels or more" in lines(small)[0]["reason"]
@@ -397,9 +417,46 @@ def test_a_batch_of_photos_gives_what_each_alone_gives(demo_bundle: Path, astron
     for turn in (0, 8, -8):
         photos.append(tmp_path / f"{turn}.png")
         Image.open(astronaut).convert("RGB").rotate(turn).save(photos[-1])
-    common = ["--engines", demo_bundle, "--steps", 2, "--quiet"]
+    common = ["--engines", demo_bundle, "--steps", 2, "--guard", "off", "--quiet"]
     assert run(*photos, *common, "-o", tmp_path / "together", "--batch-size", 3).returncode == 0
     assert run(*photos, *common, "-o", tmp_path / "pairs", "--batch-size", 2).returncode == 0
     for photo in photos:
         a, b = ((tmp_path / folder / photo.name).read_bytes() for folder in ("together", "pairs"))
         assert a == b
+
+
+def test_the_report_is_made_again(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    common = [astronaut, "--engines", demo_bundle, "-o", out, "--steps", 1, "--guard", "off"]
+    assert run(*common, "--no-report").returncode == 0
+    assert {path.name for path in out.iterdir()} == {"astronaut.png", "journal.jsonl"}
+    made = run("report", out)
+    assert made.stdout.strip() == str(out / "report.html")
+    first = (out / "report.json").read_bytes()
+    again = run("report", out, "--json")
+    assert json.loads(again.stdout) == json.loads(first)
+    assert (out / "report.json").read_bytes() == first, "the same journal gives the same report"
+    assert "report.html" in run("report", "--help").stdout
+    missing = run("report", tmp_path)
+    assert missing.returncode == 2
+    assert "it has no journal" in missing.stderr
+
+
+def test_a_portrait_is_checked_by_default(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    result = run(astronaut, "--engines", demo_bundle, "-o", tmp_path / "out", "--json", "--steps", 1, "--attempts", 2)
+    (line,) = lines(result)
+    assert result.returncode == 3
+    assert (line["status"], line["output"], line["attempt"]) == ("refused", None, 1)
+    assert "allow more --attempts" in line["reason"]
+    assert "1 refused" in result.stderr
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_a_gallery_needs_photos(demo_bundle: Path, astronaut: Path, tmp_path: Path) -> None:
+    common = ["--engines", demo_bundle, "--gallery", tmp_path]
+    prompt = run("--prompt", "a man", "-o", tmp_path / "out.png", *common)
+    assert prompt.returncode == 2
+    assert "--guard and --gallery are for portraits of photos" in prompt.stderr
+    empty = run(astronaut, "-o", tmp_path / "out", *common)
+    assert empty.returncode == 2
+    assert "there is no photo in it" in empty.stderr

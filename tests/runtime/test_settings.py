@@ -8,9 +8,12 @@ import pytest
 
 from anon_runtime import Settings
 from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import Manifest
 from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration
 from anon_runtime.errors import BundleError, UsageError
 from anon_runtime.faces.detection import DETECTORS
+from anon_runtime.faces.identity import IDENTITY_ROLE
+from anon_runtime.guard.options import GuardOptions, Mode
 from anon_runtime.types import Attributes
 
 
@@ -36,6 +39,13 @@ from anon_runtime.types import Attributes
         {"detection_threshold": 0.0},
         {"detection_threshold": 1.0},
         {"detection_threshold": math.nan},
+        {"guard": "lax"},
+        {"fmr": 0.0},
+        {"fmr": math.nan},
+        {"attempts": 0},
+        {"min_rank": -1},
+        {"best_of": 7},
+        {"guard": "off", "attempts": 1, "best_of": 2},
     ],
 )
 def test_values_without_meaning_are_refused(bad: dict[str, Any]) -> None:
@@ -92,3 +102,32 @@ def test_a_face_detector_that_is_not_known_is_told(demo_bundle: Path) -> None:
         Settings().resolve(replace(manifest, engines=manifest.engines | {"face_detector": newer}))
     without = {role: spec for role, spec in manifest.engines.items() if not role.startswith("face")}
     assert Settings().resolve(replace(manifest, engines=without)).sampling.steps == manifest.defaults.steps
+
+
+def without_recognition(manifest: Manifest) -> list[Manifest]:
+    """Manifests of bundles that lack the face-recognition network or its description."""
+    engines = {role: spec for role, spec in manifest.engines.items() if role != IDENTITY_ROLE}
+    assert len(engines) == len(manifest.engines) - 1
+    return [replace(manifest, engines=engines), replace(manifest, identity=None)]
+
+
+def test_the_guard_is_strict_where_the_bundle_recognizes_faces(demo_bundle: Path) -> None:
+    manifest = Bundle.read(demo_bundle).manifest
+    assert Settings().resolve(manifest).guard == GuardOptions("strict")
+    for bundle in without_recognition(manifest):
+        assert Settings().resolve(bundle).guard == GuardOptions("off")
+        assert Settings(guard="off").resolve(bundle).guard.mode == "off"
+
+
+@pytest.mark.parametrize("mode", ["strict", "report"])
+def test_a_check_that_the_bundle_cannot_make_is_refused(demo_bundle: Path, mode: Mode) -> None:
+    manifest = Bundle.read(demo_bundle).manifest
+    assert Settings(guard=mode).resolve(manifest).guard.mode == mode
+    for bundle in without_recognition(manifest):
+        with pytest.raises(UsageError, match=f"`guard` {mode}: bundle demo has no face-recognition network"):
+            Settings(guard=mode).resolve(bundle)
+
+
+def test_the_options_of_the_guard_are_the_users(demo_bundle: Path) -> None:
+    settings = Settings(guard="report", fmr=1e-3, attempts=4, min_rank=7, best_of=3)
+    assert settings.resolve(Bundle.read(demo_bundle).manifest).guard == GuardOptions("report", 1e-3, 4, 7, 3)

@@ -5,6 +5,7 @@ calibration says how often two different people reach a similarity, so that a th
 rate (ISO/IEC 19795-1).
 """
 
+import math
 from dataclasses import dataclass
 
 Point = tuple[float, float]  # x and y in pixels
@@ -50,6 +51,10 @@ class Calibration:
         resampled: the same model for samples of the people that were drawn with replacement (bootstrap). Intervals
             follow from them.
         histogram: the number of pairs by similarity, in bins of equal width over -1..1.
+
+    Raises:
+        ValueError: no threshold can be found with these numbers, because there are too few of them, or because a rate
+            is no share, a number is not finite, or the rates do not fall.
     """
 
     data: str
@@ -60,6 +65,18 @@ class Calibration:
     tail: Tail
     resampled: tuple[Tail, ...]
     histogram: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        tails = (self.tail, *self.resampled)
+        if self.pairs < 1 or not self.resampled or not 0 < len(self.rates) == len(self.thresholds):
+            raise ValueError("a calibration needs pairs of people, resampled tails, and a threshold for each rate")
+        if not all(0 < rate <= 1 for rate in (*self.rates, *(tail.rate for tail in tails))):
+            raise ValueError("the rates of a calibration are shares of pairs")
+        if list(self.rates) != sorted(set(self.rates), reverse=True):
+            raise ValueError("the rates of a calibration do not fall")
+        numbers = (*self.thresholds, *(number for tail in tails for number in (tail.start, tail.shape, tail.scale)))
+        if not all(math.isfinite(number) for number in numbers):
+            raise ValueError("a calibration has a number that is not finite")
 
 
 @dataclass(frozen=True)

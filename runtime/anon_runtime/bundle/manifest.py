@@ -301,13 +301,21 @@ def _identity(data: dict[str, Any] | None) -> IdentitySpec | None:
     if data is None:
         return None
     template = tuple((float(x), float(y)) for x, y in data["template"])
-    return _make(IdentitySpec, {**data, "template": template, "calibration": _calibration(data["calibration"])})
+    return _make(IdentitySpec, {**data, "template": template, "calibration": parse_calibration(data["calibration"])})
 
 
-def _calibration(data: dict[str, Any] | None) -> Calibration | None:
+def parse_calibration(data: dict[str, Any] | None) -> Calibration | None:
+    """Return the calibration of a face-recognition network from the fields of its JSON form; None stays None.
+
+    Raises:
+        KeyError: a field is missing.
+        TypeError: a field has a wrong type.
+        ValueError: no threshold can be found with its numbers.
+    """
     if data is None:
         return None
-    numbers = {name: tuple(data[name]) for name in ("rates", "thresholds", "histogram")}
+    kinds = (("rates", float), ("thresholds", float), ("histogram", int))
+    numbers = {name: tuple(_typed(number, kind) for number in data[name]) for name, kind in kinds}
     tails = {"tail": _make(Tail, data["tail"]), "resampled": tuple(_make(Tail, tail) for tail in data["resampled"])}
     return _make(Calibration, {**data, **numbers, **tails})
 

@@ -10,6 +10,8 @@ from ..backends.base import check_finite
 from ..types import Arrays, Box, Engine, Pixels
 from .geometry import Reals, fit
 
+SIDE = 640  # pixels
+
 
 @dataclass(frozen=True)
 class Face:
@@ -64,17 +66,21 @@ class Detector:
     decode: Callable[[Arrays, int, int, float], tuple[Reals, Reals, Reals]]
 
 
-def detect(engine: Engine, detector: Detector, photos: Sequence[Pixels], threshold: float) -> list[list[Face]]:
+def detect(
+    engine: Engine, detector: Detector, photos: Sequence[Pixels], threshold: float, *, side: int = SIDE
+) -> list[list[Face]]:
     """Find the faces of each photo.
 
-    The longer side of a photo is scaled to 640 pixels first. A close-up then fits the network's field of view, and the
-    time does not depend on the size of the photo. Photos of the same scaled size go through the network together.
+    The longer side of a photo is scaled to the same number of pixels first. A close-up then fits the network's field of
+    view, and the time does not depend on the size of the photo. Photos of the same scaled size go through the network
+    together.
 
     Args:
         engine: the engine of the detection network.
         detector: the pre- and post-processing of the engine.
         photos: uint8 arrays (height, width, 3), RGB.
         threshold: the lowest score of a face, 0..1.
+        side: the longer side of a photo after scaling, in pixels.
 
     Returns:
         The faces of each photo, best score first.
@@ -82,7 +88,7 @@ def detect(engine: Engine, detector: Detector, photos: Sequence[Pixels], thresho
     Raises:
         GenerationError: the engine returned NaN or infinity.
     """
-    scaled = [fit(photo, side=640, multiple=32) for photo in photos]
+    scaled = [fit(photo, side=side, multiple=32) for photo in photos]
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, (image, _) in enumerate(scaled):
         by_shape.setdefault(image.shape, []).append(index)

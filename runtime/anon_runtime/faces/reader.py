@@ -8,10 +8,11 @@ from typing import Self
 
 from ..errors import NoFaceError, PhotoError, UsageError
 from ..timing import StageTimer
-from ..types import Attributes, Description, EngineSource, PhotoSource, Pixels
+from ..types import Attributes, Description, EngineSource, Floats, PhotoSource, Pixels
 from .attributes import ATTRIBUTE_ROLES, read_attributes
 from .decoding import Decoded, load_photo
 from .detection import Detector, Face, biggest_face, detect
+from .identity import IdentityEncoder
 from .prompt import PromptStyle, write_prompts
 
 
@@ -44,18 +45,26 @@ class FaceReader:
             ``face_race``.
         detector: the pre- and post-processing of the detection network.
         options: the settings for reading photos.
+        encoder: the encoder that adds embeddings to descriptions; None to leave them out.
     """
 
-    def __init__(self, engines: EngineSource, detector: Detector, options: ReadingOptions) -> None:
-        self._engines, self._detector, self.options = engines, detector, options
+    def __init__(
+        self,
+        engines: EngineSource,
+        detector: Detector,
+        options: ReadingOptions,
+        encoder: IdentityEncoder | None = None,
+    ) -> None:
+        self._engines, self._detector, self.options, self._encoder = engines, detector, options, encoder
 
-    def using(self, options: ReadingOptions) -> Self:
+    def using(self, options: ReadingOptions, encoder: IdentityEncoder | None = None) -> Self:
         """Return a reader with the same engines and other settings.
 
         Args:
             options: the settings for reading photos.
+            encoder: see the class.
         """
-        return type(self)(self._engines, self._detector, options)
+        return type(self)(self._engines, self._detector, options, encoder)
 
     def check(self) -> None:
         """Check that there are all engines that photos need.
@@ -135,11 +144,40 @@ class FaceReader:
                 results[i] = self._no_face(faces)
         with timer("attributes"):
             attributes = self._read_attributes([photos[i].pixels for i in chosen], list(chosen.values()))
+        embedded = {i: self._embed(photos[i].pixels, face, timer) for i, face in chosen.items()}
         self._engines.verify()
         for (i, face), own in zip(chosen.items(), attributes, strict=True):
             x, y, w, h = (side * photos[i].reduction for side in face.box)
-            results[i] = replace(self._write(own), face=(x, y, w, h), seconds=timer.share(len(photos)))
+            described = replace(self.write(own), face=(x, y, w, h), seconds=timer.share(len(photos)))
+            embedding = embedded[i]
+            if isinstance(embedding, PhotoError):
+                results[i] = embedding
+            else:
+                results[i] = replace(described, embedding=embedding)
         return [results[i] for i in range(len(photos))]
+
+    def describe_faces(self, photo: Decoded) -> list[Description]:
+        """Describe all faces of a photo; those that cannot be aligned are left out, as they cannot be recognized.
+
+        Args:
+            photo: the photo.
+
+        Raises:
+            GenerationError: an engine returned NaN or infinity.
+            BackendError: an engine cannot be loaded or run.
+            BundleError: an engine is missing, or is not the one that was built.
+        """
+        self.check()
+        timer = StageTimer()
+        faces = self.detect([photo.pixels])[0]
+        attributes = self._read_attributes([photo.pixels] * len(faces), faces)
+        embeddings = [self._embed(photo.pixels, face, timer) for face in faces]
+        self._engines.verify()
+        return [
+            replace(self.write(own), face=face.box, embedding=embedding)
+            for own, face, embedding in zip(attributes, faces, embeddings, strict=True)
+            if not isinstance(embedding, PhotoError)
+        ]
 
     def describe_attributes(self) -> Description:
         """Return the description that follows from the options' attributes, without a photo.
@@ -149,11 +187,25 @@ class FaceReader:
         """
         if self.options.attributes is None:
             raise UsageError("nothing to describe", "there is neither a photo nor attributes", "give one of them")
-        return self._write(dict(self.options.attributes))
+        return self.write(dict(self.options.attributes))
 
-    def _write(self, attributes: Attributes) -> Description:
+    def write(self, attributes: Attributes) -> Description:
+        """Return the description that follows from attributes.
+
+        Args:
+            attributes: the attributes; those that are left out reach no prompt.
+        """
         prompts = write_prompts(attributes, self.options.prompt_style, self.options.ignore)
         return Description(*prompts, attributes)
+
+    def _embed(self, photo: Pixels, face: Face, timer: StageTimer) -> Floats | PhotoError | None:
+        if self._encoder is None:
+            return None
+        try:
+            with timer("embed"):
+                return self._encoder.embed(photo, face)
+        except PhotoError as error:
+            return error
 
     def _read_attributes(self, photos: Sequence[Pixels], faces: Sequence[Face]) -> list[Attributes]:
         if not photos or self.options.attributes is not None:

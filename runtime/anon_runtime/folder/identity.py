@@ -61,6 +61,15 @@ def identify_source(source: str, base_seed: int) -> str:
     return hmac.digest(slow_hash(_bytes(base_seed), SALT), b"source" + os.fsencode(source), "sha256")[:8].hex()
 
 
+def key(base_seed: int) -> bytes:
+    """Return a secret that is made from a run's seed, for marks that only the seed's owner can compare.
+
+    Args:
+        base_seed: the run's seed, 0 .. 2**64 - 1.
+    """
+    return hmac.digest(slow_hash(_bytes(base_seed), SALT), b"key", "sha256")
+
+
 def mark(secret: bytes) -> dict[str, str]:
     """Return a mark of a secret: `is_marked` recognizes the secret by it, but the mark does not reveal the secret."""
     salt = secrets.token_bytes(16)

@@ -23,7 +23,7 @@ from .identity import is_marked, mark
 
 NAME = "journal.jsonl"
 ACTORS = "actors"  # a file in the private folder, locked by every process that works for the journal's holder
-OURS = (".anon-run-*", "attempts-*", "stop", ACTORS)  # the names of all files in the private folder
+OURS = (".anon-run-*", "attempts-*", "people-*", "stop", ACTORS)  # the names of all files in the private folder
 SOON = 30.0  # seconds within which such a process ends after a request to stop, or after its run was killed
 BEGINNING = b'{"run": '
 
@@ -35,11 +35,31 @@ class Known(NamedTuple):
         identity: the pseudonym of its photo; empty if the journal was started anew after the output was written.
         sha256: the sha256 of the file; empty in the same case.
         source: the result of `identify_source` for its photo; empty if names are hidden.
+        attempt: the number of the attempt that it was painted in.
+        coarsening: the level of its words; see `anon_runtime.guard.words.coarsen`.
     """
 
     identity: str
     sha256: str
     source: str
+    attempt: int = 0
+    coarsening: int = 0
+
+
+class Refusal(NamedTuple):
+    """The journal's knowledge of a photo of which no portrait passed the guard.
+
+    Attributes:
+        people: the digest of the people with whom the portraits were compared.
+        reason: why no portrait passed.
+        attempt: the number of the last attempt.
+        similarity: the similarity of the last portrait to its original, -1..1; None if it has none.
+    """
+
+    people: str
+    reason: str
+    attempt: int
+    similarity: float | None
 
 
 class Notes:
@@ -48,11 +68,15 @@ class Notes:
     Args:
         out: the output folder.
         known: its outputs by name.
+        refused: the photos that were refused, by pseudonym.
         overwrite: whether files that no run wrote may be replaced.
     """
 
-    def __init__(self, out: Path, known: dict[str, Known], *, overwrite: bool = False) -> None:
-        self.out, self.scratch, self.known, self.overwrite = out, out / PRIVATE, known, overwrite
+    def __init__(
+        self, out: Path, known: dict[str, Known], refused: dict[str, Refusal], *, overwrite: bool = False
+    ) -> None:
+        self.out, self.scratch, self.known, self.refused = out, out / PRIVATE, known, refused
+        self.overwrite = overwrite
         self.entries: list[Mapping[str, Any]] = []
 
     def has(self, identity: str, output: Path) -> bool:
@@ -109,9 +133,29 @@ class Notes:
         self._know(entry)
         self.entries.append(entry)
 
+    def forget(self, output: Path) -> None:
+        """Let an output no longer count as done; it is still a file that a run wrote.
+
+        Args:
+            output: the name of the output, relative to the output folder.
+        """
+        if known := self.known.get(str(output)):
+            self.known[str(output)] = Known("", "", known.source)
+
     def _know(self, entry: Mapping[str, Any]) -> None:
-        if entry["status"] == "ok":
-            self.known[entry["output"]] = Known(entry["id"], entry["sha256"], entry.get("source", ""))
+        if entry.get("status") == "ok":
+            self.known[entry["output"]] = _known(entry)
+        elif entry.get("status") == "refused":
+            self.refused[entry["id"]] = _refusal(entry)
+
+
+def _known(entry: Mapping[str, Any]) -> Known:
+    sha, source = entry.get("sha256", ""), entry.get("source", "")
+    return Known(entry["id"], sha, source, int(entry.get("attempt", 0)), int(entry.get("coarsening", 0)))
+
+
+def _refusal(entry: Mapping[str, Any]) -> Refusal:
+    return Refusal(entry["people"], entry["reason"], entry["attempt"], entry.get("similarity"))
 
 
 class Journal(Notes):
@@ -132,7 +176,7 @@ class Journal(Notes):
                 valid.
             OutputError: the folder cannot be written.
         """
-        super().__init__(out, {}, overwrite=overwrite)
+        super().__init__(out, {}, {}, overwrite=overwrite)
         self._turn = threading.Lock()
         with ExitStack() as unless_it_is_open:
             try:
@@ -210,6 +254,7 @@ class Journal(Notes):
     def _begin_anew(self) -> None:
         """Keep the known outputs as files that a run wrote, but let none of their photos count as done."""
         self.known.update({output: Known("", "", old.source) for output, old in self.known.items()})
+        self.refused.clear()
 
     def _compare(self, line: bytes, common: Mapping[str, Any], secret: bytes) -> str:
         """Return how new images would differ from those in the folder; empty if they would not."""
@@ -231,8 +276,12 @@ class Journal(Notes):
         """Add the outcome in a line of the journal to the known outputs."""
         try:
             entry = json.loads(line)
+            if "summary" in entry:
+                return
+            if entry["status"] == "refused":
+                self.refused[entry["id"]] = _refusal(entry)
             if entry["status"] == "ok":
-                known = Known(entry["id"], entry.get("sha256", ""), entry.get("source", ""))
+                known = _known(entry)
                 output = PurePath(entry["output"])
                 if (
                     not (isinstance(known.identity, str) and known.identity)

@@ -24,6 +24,7 @@ class RunOptions:
         max_failures: the run ends when more photos than this have failed; None means that it never ends for this
             reason.
         log_attributes: whether to write the attributes and the prompt of each photo into the journal.
+        report: whether to write the report of the output folder at the end.
 
     Raises:
         UsageError: a value is out of range.
@@ -35,6 +36,7 @@ class RunOptions:
     overwrite: bool = False
     max_failures: int | None = None
     log_attributes: bool = False
+    report: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", check_seed(self.seed))

@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import AnonError, NoFaceError, PhotoError
+from ..errors import AnonError, NoFaceError, PhotoError, RefusedError
+from ..guard.trial import Attempt, Judged
 from ..types import Portrait
 from .discovery import Photo
 from .identity import Identity, identify_source
-from .journal import Notes
+from .journal import Notes, Refusal
 from .options import RunOptions
 from .records import Record
 from .writer import Output
@@ -46,6 +47,41 @@ class Outcomes:
             raise PhotoError(why, "run them into different folders, or replace it with `overwrite`")
         return None
 
+    def recall(self, identity: Identity, people: str) -> Refusal | None:
+        """Return the refusal of a photo by an earlier run with the same people, or None if there was none.
+
+        Args:
+            identity: the identity of the photo.
+            people: the digest of the people of this run.
+        """
+        refusal = self._journal.refused.get(identity.pseudonym) if self._journal else None
+        return refusal if refusal is not None and refusal.people == people else None
+
+    def attempt(self, photo: Photo, identity: Identity) -> Attempt:
+        """Return the attempt in which an earlier run painted the portrait of a photo.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
+        """
+        known = self._journal.known.get(str(self._output.name(photo, identity))) if self._journal else None
+        return Attempt(known.attempt, known.coarsening) if known else Attempt(0, 0)
+
+    def withdraw(self, photo: Photo, identity: Identity) -> None:
+        """Remove the portrait that an earlier run wrote for a photo.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
+
+        Raises:
+            OutputError: the portrait cannot be removed.
+        """
+        name = self._output.name(photo, identity)
+        if self._journal is not None and self._journal.lists(name) and not self._is_of_another(photo, identity, name):
+            self._output.remove(name)
+            self._journal.forget(name)
+
     def write(self, photo: Photo, identity: Identity, portrait: Portrait) -> tuple[Path, str]:
         """Write a portrait.
 
@@ -67,7 +103,14 @@ class Outcomes:
         return name, self._output.write(name, portrait.image, scratch, replace=replace)
 
     def succeed(
-        self, photo: Photo, identity: Identity, portrait: Portrait, name: Path, sha256: str, seconds: dict[str, float]
+        self,
+        photo: Photo,
+        identity: Identity,
+        portrait: Portrait,
+        name: Path,
+        sha256: str,
+        seconds: dict[str, float],
+        judged: Judged | None = None,
     ) -> Record:
         """Add a portrait that was written to the journal, and return its record.
 
@@ -78,12 +121,35 @@ class Outcomes:
             name: the name of the portrait, relative to the output folder.
             sha256: the sha256 of its file.
             seconds: the time of further stages, which is added to the portrait's own time.
+            judged: the guard's finding about it; None if the guard is off.
 
         Raises:
             OutputError: the journal cannot be written.
         """
         record = Record.of(portrait, str(photo.path), self._output.root / name, seconds)
-        self._note(photo, identity, record, output=str(name), sha256=sha256)
+        facts = {} if judged is None else _facts(judged)
+        self._note(photo, identity, record, output=str(name), sha256=sha256, **facts)
+        return record
+
+    def refuse(self, photo: Photo, identity: Identity, judged: Judged, error: RefusedError, people: str) -> Record:
+        """Add a photo of which no portrait passed the guard to the journal, and return its record.
+
+        An earlier portrait of the photo is removed.
+
+        Args:
+            photo: the photo.
+            identity: the identity of the photo.
+            judged: the last portrait and the guard's finding.
+            error: the reason.
+            people: the digest of the people of this run.
+
+        Raises:
+            OutputError: the journal cannot be written, or the earlier portrait cannot be removed.
+        """
+        self.withdraw(photo, identity)
+        record = Record.refused(judged, str(photo.path), str(error.of(str(photo.path))), identity.seed)
+        facts = _facts(judged) | {"cause": judged.finding.cause, "people": people}
+        self._note(photo, identity, record, reason=f"{error.why}; {error.fix}", **facts)
         return record
 
     def fail(self, photo: Photo, identity: Identity | None, error: Exception) -> Record:
@@ -144,7 +210,7 @@ class Outcomes:
         place = os.path.abspath(photo.path) if isinstance(photo.path, Path) else str(photo.path)  # noqa: PTH100
         return identify_source(place, self._options.seed)
 
-    def _note(self, photo: Photo, identity: Identity | None, record: Record, **facts: str) -> None:
+    def _note(self, photo: Photo, identity: Identity | None, record: Record, **facts: Any) -> None:
         """Add the line of a record to the journal.
 
         The line has attributes only if the options ask for them, and has no names of photos if names are hidden.
@@ -161,3 +227,12 @@ class Outcomes:
             if self._options.log_attributes:
                 entry |= {"attributes": record.attributes, "prompt": record.prompt}
         self._journal.add(entry)
+
+
+def _facts(judged: Judged) -> dict[str, Any]:
+    """Return the guard's finding for the journal, which holds similarities and no embedding."""
+    facts: dict[str, Any] = {"attempt": judged.attempt.number, "coarsening": judged.attempt.coarsening}
+    if (found := judged.finding.resemblance) is None:
+        return facts
+    nearest = None if found.nearest is None else round(found.nearest, 4)
+    return facts | {"similarity": round(found.own, 4), "rank": found.rank, "nearest": nearest}

@@ -22,14 +22,19 @@ from uuid import uuid4
 
 from ..anonymizer import Anonymizer
 from ..errors import AnonError, BackendError, OutputError
+from ..guard.inspector import Crowd, Inspector
 from ..timing import StageTimer
+from ..types import Floats
 from .discovery import Photo
+from .exchange import Exchange
 from .journal import Journal, Notes
 from .options import RunOptions
 from .pipeline import FolderRun, Stop
 from .ray_cluster import Cluster
 from .records import Record
+from .survey import Survey
 from .threads import PATIENCE
+from .watch import gather
 from .writer import Output
 
 log = logging.getLogger(__name__)
@@ -48,6 +53,7 @@ class Result:
         records: the records of the photos.
         entries: the entries for the journal.
         seconds: the time by stage.
+        surveyed: the number of photos whose people are known.
         messages: levels and texts for the log. They may hold names of photos, so they must not get into Ray's own logs.
         error: the reason why the run cannot continue; None if it can.
         ended: whether the actor was asked to stop.
@@ -58,6 +64,7 @@ class Result:
     records: list[Record] = field(default_factory=list)
     entries: list[Any] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    surveyed: int = 0
     messages: list[tuple[int, str]] = field(default_factory=list)
     error: AnonError | None = None
     ended: bool = False
@@ -99,8 +106,8 @@ class Actor:
         with suppress(OSError):  # another machine does not need this folder if all paths are absolute
             os.chdir(folder)
         self._load, self._output, self._options = load, output, options
-        self._notes = Notes(output.root, dict(ray.get(known)), overwrite=options.overwrite)
-        self._stop = Flag(self._notes.scratch / STOP)
+        self._notes = Notes(output.root, *map(dict, ray.get(known)), overwrite=options.overwrite)
+        self._stop, self._exchange = Flag(self._notes.scratch / STOP), Exchange(self._notes.scratch)
         self._name, self._calls = uuid4().hex, 0
         self._run: FolderRun | None = None
 
@@ -108,14 +115,15 @@ class Actor:
         """Process one row of photos, and return one row with a pickled `Result`.
 
         Args:
-            batch: a batch of one row: ``number``, the number of the row, and ``photos``, the pickled photos.
+            batch: a batch of one row: ``number``, the number of the row, and ``photos``, the pickled photos; with a
+                guard, the photos come once to be surveyed, and then None to release the portraits of the row.
         """
         self._calls += 1
         result = Result(self._name, self._calls)
         if not self._stop.is_set():
             try:
                 with _attempt(self._notes, batch["number"][0]):
-                    self._generate(pickle.loads(batch["photos"][0]), result)
+                    self._work(int(batch["number"][0]), pickle.loads(batch["photos"][0]), result)
             except AnonError as error:
                 result.error = error
         result.entries, self._notes.entries = self._notes.entries, []
@@ -123,12 +131,31 @@ class Actor:
         result.ended = self._stop.is_set()
         return {"result": [pickle.dumps(result)]}
 
-    def _generate(self, photos: Sequence[Photo], result: Result) -> None:
+    def _work(self, number: int, photos: Sequence[Photo] | None, result: Result) -> None:
         if self._run is None:
             self._run = FolderRun(self._load(), self._output, self._options, self._notes, stop=self._stop)
         self._run.timer.seconds = result.seconds
-        for record in self._run.records(photos):
+        if (inspector := self._run.anonymizer.inspector) is None:
+            records = self._run.records(photos or ())
+        elif photos is not None:
+            records = self._survey(self._run, number, photos, result)
+        else:
+            records = self._release(self._run, number, inspector)
+        for record in records:
             result.records.append(record)
+
+    def _survey(self, run: FolderRun, number: int, photos: Sequence[Photo], result: Result) -> Iterator[Record]:
+        survey = Survey(run.anonymizer.reader.options.attributes)
+        yield from run.survey(photos, survey)
+        if not self._stop.is_set():
+            self._exchange.put_survey(number, survey)
+            result.surveyed = len(photos)
+
+    def _release(self, run: FolderRun, number: int, inspector: Inspector) -> Iterator[Record]:
+        watch = run.watch or run.post(inspector, self._exchange.crowd(inspector))
+        yield from run.release(self._exchange.survey(number))
+        self._exchange.put_released(number, watch.released)
+        watch.released.clear()
 
 
 @contextmanager
@@ -179,22 +206,55 @@ class RayRun:
         options: the options of the run.
         journal: the journal of the folder.
         stop: when its ``is_set`` returns True, the run ends after the images that are being generated.
+        inspector: the inspector; None without a guard.
+        gallery: the people who must never appear.
+        surveyed: a function that is called with the number of photos whose people are known.
 
     Attributes:
         timer: the time by stage.
+        crowd: all people of the run; None if they are not known, or without a guard.
+        released: the embeddings of the released portraits, by the pseudonyms of their photos; empty without a guard.
     """
 
-    def __init__(self, cluster: Cluster, output: Output, options: RunOptions, journal: Journal, *, stop: Stop) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        output: Output,
+        options: RunOptions,
+        journal: Journal,
+        *,
+        stop: Stop,
+        inspector: Inspector | None = None,
+        gallery: Survey | None = None,
+        surveyed: Callable[[int], object] = lambda done: None,
+    ) -> None:
         self._cluster, self._output, self._options, self._journal = cluster, output, options, journal
-        self._stop = stop
+        self._stop, self._inspector, self._gallery, self._surveyed = stop, inspector, gallery, surveyed
+        self.crowd: Crowd | None = None
+        self.released: dict[str, Floats] = {}
         self.timer = StageTimer()
 
     def records(self, photos: Sequence[Photo]) -> Iterator[Record]:
         """Anonymize photos, and yield the record of each photo as soon as it is known; see `FolderRun.records`."""
         size = self._options.batch_size * BATCHES
         parts = [photos[i : i + size] for i in range(0, len(photos), size)]
-        actors = min(self._cluster.actors, len(parts))
-        log.info("actors on the cluster: %d, each with %s", actors, self._cluster.share)
+        log.info("actors on the cluster: %d, each with %s", self._actors(parts), self._cluster.share)
+        yield from self._pass(parts)
+        if self._inspector is None or self._stop.is_set():
+            return
+        exchange = Exchange(self._journal.scratch)
+        surveys = [exchange.survey(number) for number in range(len(parts))]
+        self.crowd = gather([*surveys, *([self._gallery] if self._gallery else [])], self._inspector)
+        exchange.put_crowd(self.crowd)
+        yield from self._pass([None] * len(parts))
+        self.released = exchange.released()
+
+    def _actors(self, parts: Sequence[Any]) -> int:
+        return min(self._cluster.actors, len(parts))
+
+    def _pass(self, parts: Sequence[Sequence[Photo] | None]) -> Iterator[Record]:
+        """Let the actors work on each part once, and yield the records of its photos."""
+        actors, surveyed = self._actors(parts), 0
         heard: Counter[str] = Counter()
         ended: Counter[str] = Counter()  # the number of the latest call of each actor that was asked to stop
         with _passed_on(self._stop, self._journal.scratch / STOP):
@@ -205,6 +265,9 @@ class RayRun:
                     self._journal.add(entry)
                 for stage, seconds in result.seconds.items():
                     self.timer.seconds[stage] = self.timer.seconds.get(stage, 0.0) + seconds
+                if result.surveyed:
+                    surveyed += result.surveyed
+                    self._surveyed(surveyed)
                 yield from result.records
                 if result.error is not None:
                     raise result.error
@@ -217,10 +280,10 @@ class RayRun:
                 if len(ended) == actors and heard >= ended:
                     return
 
-    def _results(self, parts: Sequence[Sequence[Photo]], actors: int) -> Iterator[Result]:
+    def _results(self, parts: Sequence[Sequence[Photo] | None], actors: int) -> Iterator[Result]:
         import ray
 
-        known = ray.put(self._journal.known)
+        known = ray.put((self._journal.known, self._journal.refused))
         arguments = (self._cluster.load, self._output, self._options, known, Path.cwd())
         rows = [{"number": i, "photos": pickle.dumps(part)} for i, part in enumerate(parts)]
         resources: dict[str, Any] = {**self._cluster.resources}

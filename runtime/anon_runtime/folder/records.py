@@ -4,9 +4,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from ..guard.trial import Judged
 from ..types import Attributes, Box, Description, Portrait
 
-Status = Literal["ok", "done", "skipped", "error"]
+Status = Literal["ok", "done", "refused", "skipped", "error"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Record:
     Attributes:
         input: the path or URL of the photo; None without a photo.
         output: the path of the portrait; only records with the status ``ok`` or ``done`` have one.
-        status: ``ok``, ``skipped``, ``error``, or ``done`` if an earlier run wrote the portrait.
+        status: ``ok``, ``done`` if an earlier run wrote the portrait, ``refused`` if no attempt passed the guard,
+            ``skipped`` or ``error``.
         reason: why there is no portrait; None if there is one.
         seed: the seed of the portrait; None if the photo could not be read.
         prompt: the prompt of the portrait.
@@ -24,6 +26,9 @@ class Record:
         attributes: the attributes of the biggest face.
         face: x, y, width and height of its box, in pixels of the upright photo.
         seconds: the time by stage, and their sum as ``total``.
+        attempt: the number of the attempt that it was painted in, from 0; for a refused photo, of the last attempt.
+        coarsening: the level of its words; see `anon_runtime.guard.words.coarsen`.
+        similarity: the similarity of the portrait to its own original, -1..1; None if the guard has not checked it.
     """
 
     input: str | None
@@ -36,6 +41,9 @@ class Record:
     attributes: Attributes | None = None
     face: Box | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    attempt: int | None = None
+    coarsening: int | None = None
+    similarity: float | None = None
 
     @classmethod
     def of(cls, p: Portrait, source: str | None, output: Path, seconds: dict[str, float]) -> Self:
@@ -49,7 +57,47 @@ class Record:
         """
         seconds = p.seconds | seconds
         seconds["total"] = sum(seconds.values())
-        return cls(source, str(output), "ok", None, p.seed, p.prompt, p.negative_prompt, p.attributes, p.face, seconds)
+        return cls(
+            source,
+            str(output),
+            "ok",
+            None,
+            p.seed,
+            p.prompt,
+            p.negative_prompt,
+            p.attributes,
+            p.face,
+            seconds,
+            p.attempt,
+            p.coarsening,
+            p.similarity,
+        )
+
+    @classmethod
+    def refused(cls, judged: Judged, source: str, reason: str, seed: int) -> Self:
+        """Return the record of a photo of which no portrait passed the guard.
+
+        Args:
+            judged: the last portrait.
+            source: the path or URL of the photo.
+            reason: why it was refused.
+            seed: the seed of the photo.
+        """
+        p, found = judged.portrait, judged.finding.resemblance
+        return cls(
+            source,
+            None,
+            "refused",
+            reason,
+            seed,
+            p.prompt,
+            p.negative_prompt,
+            p.attributes,
+            p.face,
+            attempt=judged.attempt.number,
+            coarsening=judged.attempt.coarsening,
+            similarity=None if found is None else found.own,
+        )
 
     @classmethod
     def described(cls, d: Description, source: str | None, seed: int) -> Self:

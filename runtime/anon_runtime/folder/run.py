@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import platform
 import secrets
 import threading
@@ -12,21 +13,25 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from ..anonymizer import Anonymizer
 from ..bundle.manifest import MANIFEST
 from ..errors import BundleError, UsageError
+from ..guard.summary import Ending
+from .census import Census, Met
 from .discovery import Photo
+from .gallery import Gallery, read_gallery
 from .journal import Journal
 from .options import RunOptions
 from .pipeline import FolderRun, Stop
 from .ray_cluster import Cluster
 from .ray_run import RayRun
 from .records import Record
+from .report import write_report
 from .writer import Output
 
-Ending = Literal["finished", "stopped", "failures"]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,14 @@ class Listener(Protocol):
 
     def bar(self, total: int) -> AbstractContextManager[None]:
         """Return a context in which ``total`` photos are processed."""
+        ...
+
+    def survey(self, done: int) -> None:
+        """Show that the people of ``done`` photos are known, which the guard needs before the first portrait."""
+        ...
+
+    def gallery(self, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` photos of the gallery were read."""
         ...
 
     def evaluation(self, done: int, total: int) -> None:
@@ -93,6 +106,7 @@ def run_folder(
     *,
     stopping: AbstractContextManager[Stop],
     connected: AbstractContextManager[Cluster | None] | None = None,
+    gallery: Sequence[Photo] = (),
 ) -> Summary:
     """Anonymize photos and return a summary of the run.
 
@@ -105,11 +119,14 @@ def run_folder(
         stopping: a context that gives a request to stop. When its ``is_set`` returns True, the run ends after the
             images that are being generated.
         connected: a context that gives the cluster to run on; None means this machine.
+        gallery: photos of people who must never appear.
 
     Raises:
         AnonError: the run cannot continue.
     """
     check_run(anonymizer, output, options, elsewhere=connected is not None)
+    if anonymizer.engines.bundle.manifest.identity is None:
+        log.warning("no portrait is checked, because the bundle has no face-recognition network; build it again")
     if output.rename == "hash":  # otherwise the order of lines and files would be that of the photos' names
         photos = secrets.SystemRandom().sample(photos, len(photos))
     counts: Counter[str] = Counter()
@@ -119,11 +136,13 @@ def run_folder(
         # The cluster is shut down before the journal is closed, so that no actor writes into a folder that is not
         # locked.
         with _journal(anonymizer, output, options) as journal, stopping as stop, stack.pop_all():
-            run = _start(anonymizer, output, options, journal, Either(stop, enough), listener, cluster)
-            start = time.perf_counter()
+            people = _read_gallery(anonymizer, gallery, listener)
+            run = _start(anonymizer, output, options, journal, Either(stop, enough), listener, cluster, people)
+            start, census = time.perf_counter(), Census(anonymizer, len(photos))
             with listener.bar(len(photos)):
                 for record in run.records(photos):
                     counts[record.status] += 1
+                    census.add(record, run.crowd)
                     listener.record(record)
                     if options.max_failures is not None and counts["error"] > options.max_failures:
                         enough.set()
@@ -131,6 +150,11 @@ def run_folder(
             stopped = stop.is_set() and counts.total() < len(photos)
             ended: Ending = "failures" if enough.is_set() else "stopped" if stopped else "finished"
             summary = Summary(counts, seconds, run.timer.seconds, ended)
+            if journal is not None:
+                met = Met(run.crowd, run.released, people.counts if people else None)
+                journal.add({"summary": census.summarize(ended, run.timer.seconds, met).to_dict()})
+                if options.report:
+                    write_report(output.root)
             # A Ctrl-C at this point is still a request to stop, and ends nothing that is being written.
             listener.summary(summary, output.root)
     return summary
@@ -166,13 +190,47 @@ def _start(
     stop: Stop,
     listener: Listener,
     cluster: Cluster | None,
+    gallery: Gallery | None,
 ) -> FolderRun | RayRun:
+    people = gallery.people if gallery else None
     if cluster is None:
-        return FolderRun(anonymizer, output, options, journal, stop=stop, progress=listener.evaluation)
+        return FolderRun(
+            anonymizer,
+            output,
+            options,
+            journal,
+            stop=stop,
+            progress=listener.evaluation,
+            gallery=people,
+            surveyed=listener.survey,
+        )
     if journal is None:
         raise UsageError("`ray`", "a single portrait is no work for a cluster", "name a folder for the output")
     load = partial(_load_same, cluster.load, output, options, describe_run(anonymizer, output, options))
-    return RayRun(replace(cluster, load=load), output, options, journal, stop=stop)
+    return RayRun(
+        replace(cluster, load=load),
+        output,
+        options,
+        journal,
+        stop=stop,
+        inspector=anonymizer.inspector,
+        gallery=people,
+        surveyed=listener.survey,
+    )
+
+
+def _read_gallery(anonymizer: Anonymizer, photos: Sequence[Photo], listener: Listener) -> Gallery | None:
+    """Read the gallery.
+
+    Raises:
+        UsageError: nobody would compare portraits with it, or it cannot protect its people; see `read_gallery`.
+    """
+    if not photos:
+        return None
+    if anonymizer.inspector is None:
+        raise UsageError("`gallery`", "the guard is off, so that nothing is compared with it", "use `guard` strict")
+    strict = anonymizer.inspector.options.mode == "strict"
+    return read_gallery(anonymizer.reader, photos, strict=strict, progress=listener.gallery)
 
 
 def _load_same(
@@ -224,6 +282,8 @@ def describe_run(anonymizer: Anonymizer, output: Output, options: RunOptions) ->
     # machine if the user has not chosen them.
     engines = anonymizer.engines
     settings |= {"device": engines.device, "threads": engines.threads}
+    guard = asdict(anonymizer.inspector.options) if anonymizer.inspector else {"mode": "off"}
+    settings |= {"guard": guard.pop("mode")} | guard
     manifest = hashlib.sha256((engines.bundle.path / MANIFEST).read_bytes()).hexdigest()[:16]
     naming = {"format": output.format, "quality": output.quality, "suffix": output.suffix, "rename": output.rename}
     common = {"anon-run": __version__, "engines": manifest} | settings | naming

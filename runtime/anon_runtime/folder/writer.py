@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import OutputError, PhotoError, UsageError
+from ..types import Pixels
 from .discovery import Photo
 from .identity import Identity
 from .remote import Remote
@@ -168,6 +169,35 @@ class Output:
             raise PhotoError("a file that no run wrote lies under that name", fix, f"cannot write {path}")
         write_file(path, data, scratch)
         return hashlib.sha256(data).hexdigest()
+
+    def shown(self, image: Image.Image) -> Pixels:
+        """Return a portrait as readers of its file see it: JPEG and WebP change pixels.
+
+        Args:
+            image: the portrait.
+
+        Returns:
+            uint8 (height, width, 3), RGB.
+        """
+        if self.format == "png":
+            return np.asarray(image)
+        with Image.open(io.BytesIO(encode(image, self.format, self.quality))) as written:
+            return np.asarray(written.convert("RGB"))
+
+    def read(self, name: Path) -> Pixels | None:
+        """Return a portrait that an earlier run wrote, or None if it cannot be read.
+
+        Args:
+            name: the name, relative to the output folder.
+
+        Returns:
+            uint8 (height, width, 3), RGB.
+        """
+        try:
+            with Image.open(self.root / name) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError):
+            return None
 
     def remove(self, name: Path) -> bool:
         """Remove a file from the output folder.

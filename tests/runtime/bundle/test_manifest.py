@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anon_runtime.bundle.bundle import Bundle
-from anon_runtime.bundle.manifest import MANIFEST, Manifest
+from anon_runtime.bundle.identity import ARCFACE_TEMPLATE, IdentitySpec
+from anon_runtime.bundle.manifest import MANIFEST, Manifest, parse_calibration
 from anon_runtime.errors import BundleError
+from tests.runtime.guard.calibrations import calibration
 from tests.runtime.strategies import JSON, ODD_JSON
 
 
@@ -102,3 +105,59 @@ def test_no_path_of_a_manifest_leads_out(demo_bundle: Path, field: tuple[str, ..
     good = json.loads((demo_bundle / MANIFEST).read_text())
     with pytest.raises(BundleError, match="leads out of the bundle"):
         Manifest.from_json(json.dumps(replaced(good, field, path)), "x")
+
+
+def test_a_calibration_survives_a_round_trip(demo_bundle: Path) -> None:
+    spec = IdentitySpec("blocks", 112, ARCFACE_TEMPLATE, calibration())
+    assert parse_calibration(json.loads(json.dumps(asdict(calibration())))) == calibration()
+    assert parse_calibration(None) is None
+    for identity in (spec, replace(spec, calibration=None), None):
+        manifest = replace(Bundle.read(demo_bundle).manifest, identity=identity)
+        assert Manifest.from_json(manifest.to_json(), "here").identity == identity
+
+
+def test_a_bundle_of_0_3_recognizes_nobody(demo_bundle: Path) -> None:
+    data = json.loads((demo_bundle / MANIFEST).read_text())
+    del data["identity"]
+    assert Manifest.from_json(json.dumps(data), "here").identity is None
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        {"rates": "abc"},
+        {"rates": []},
+        {"rates": [None, 0.1, 0.01, 0.001]},
+        {"rates": [0.1, 0.5, 0.01, 0.001]},
+        {"rates": [0.5, 0.5, 0.01, 0.001]},
+        {"rates": [1.5, 0.1, 0.01, 0.001]},
+        {"rates": [0.5, 0.1, 0.01, 0]},
+        {"rates": [float("nan"), 0.1, 0.01, 0.001]},
+        {"thresholds": [0.2, 0.4, 0.6]},
+        {"thresholds": [0.2, 0.4, 0.6, float("inf")]},
+        {"thresholds": [True, 0.4, 0.6, 0.7]},
+        {"histogram": [1.5]},
+        {"pairs": 0},
+        {"people": "many"},
+        {"resampled": []},
+        {"resampled": [{}]},
+        {"tail": None},
+        {"tail": {"start": 0.4, "rate": 0.0, "shape": 0.1, "scale": 0.1}},
+        {"tail": {"start": 0.4, "rate": 0.1, "shape": float("nan"), "scale": 0.1}},
+    ],
+)
+def test_a_calibration_without_thresholds_is_refused(demo_bundle: Path, garbled: dict[str, Any]) -> None:
+    spec = IdentitySpec("blocks", 112, ARCFACE_TEMPLATE, calibration())
+    manifest = asdict(replace(Bundle.read(demo_bundle).manifest, identity=spec))
+    manifest["identity"]["calibration"] |= garbled
+    with pytest.raises(BundleError, match="lacks or garbles a field"):
+        Manifest.from_json(json.dumps(manifest), "here")
+
+
+@pytest.mark.parametrize("garbled", [{"size": 0}, {"template": [[0, 0]] * 4}, {"template": [[0]] * 5}, {"name": None}])
+def test_a_face_recognition_network_without_its_input_is_refused(demo_bundle: Path, garbled: dict[str, Any]) -> None:
+    spec = IdentitySpec("blocks", 112, ARCFACE_TEMPLATE)
+    manifest = asdict(replace(Bundle.read(demo_bundle).manifest, identity=spec))
+    manifest["identity"] |= garbled
+    with pytest.raises(BundleError, match="lacks or garbles a field"):
+        Manifest.from_json(json.dumps(manifest), "here")

@@ -228,7 +228,7 @@ def test_a_folder_in_which_an_actor_still_writes(tmp_path: Path, monkeypatch: py
     write(tmp_path, "a")
     (tmp_path / PRIVATE).mkdir()
     stack = ExitStack()
-    stack.enter_context(Notes(tmp_path, {}).writing())
+    stack.enter_context(Notes(tmp_path, {}, {}).writing())
     (tmp_path / PRIVATE / ".anon-run-x").write_bytes(b"half an image")
     with stack:
         if ends:
@@ -244,7 +244,7 @@ def test_a_folder_in_which_an_actor_still_writes(tmp_path: Path, monkeypatch: py
 def test_a_journal_is_held_until_the_last_actor_is_done(tmp_path: Path) -> None:
     journal = Journal(tmp_path, COMMON, SECRET)
     stack = ExitStack()
-    stack.enter_context(Notes(tmp_path, {}).writing())
+    stack.enter_context(Notes(tmp_path, {}, {}).writing())
     closing = threading.Thread(target=journal.close)
     closing.start()
     with stack, pytest.raises(UsageError, match="another run is writing"):
@@ -290,7 +290,7 @@ def test_outputs_outside_of_the_folder_are_no_lines_of_a_journal(tmp_path: Path,
 
 
 def test_notes_of_an_actor_are_kept_for_the_journal(tmp_path: Path) -> None:
-    notes = Notes(tmp_path, {})
+    notes = Notes(tmp_path, {}, {})
     (tmp_path / "a.png").write_bytes(b"image")
     failed = {"id": "b", "status": "error", "reason": "no face"}
     for entry in (ok("a"), failed):

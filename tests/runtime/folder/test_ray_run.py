@@ -20,17 +20,20 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from anon_runtime import Anonymizer
+from anon_runtime import Anonymizer, Settings
 from anon_runtime.cli import main
 from anon_runtime.commands import run_photos
 from anon_runtime.errors import BackendError, BundleError, UsageError
 from anon_runtime.folder.discovery import PRIVATE, Photo, find_photos
+from anon_runtime.folder.exchange import Exchange
 from anon_runtime.folder.journal import ACTORS, NAME, Journal
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect, find_room
 from anon_runtime.folder.ray_run import DEATHS, Actor, Result
+from anon_runtime.folder.report import REPORT_JSON
+from anon_runtime.folder.watch import gather
 from anon_runtime.folder.writer import Output
-from tests.runtime.runs import QUICK, QUIET, corrupt_files, entries, images, run, start, wait_for
+from tests.runtime.runs import QUICK, QUIET, corrupt_files, entries, images, run, start, traces, wait_for
 
 pytestmark = pytest.mark.ray
 TWO = RunOptions(batch_size=2)
@@ -60,8 +63,8 @@ def undisturbed(demo_bundle: Path, originals: Path, tmp_path_factory: pytest.Tem
 
 
 def facts(out: Path) -> list[str]:
-    """The lines of the journal without seconds: the first line, and then the others, sorted."""
-    lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
+    """The lines of the journal without seconds and summaries: the first line, and then the others, sorted."""
+    lines = [line for text in (out / NAME).read_text().splitlines() if "summary" not in (line := json.loads(text))]
     return [json.dumps(lines[0]["run"]), *sorted(json.dumps({**line, "seconds": 0}) for line in lines[1:])]
 
 
@@ -151,6 +154,37 @@ def test_a_killed_run_goes_on_and_reads_urls(
     assert facts(out) == before, "all photos are done"
 
 
+def test_the_guard_decides_as_in_one_process(cluster: Cluster, demo_bundle: Path, people: Path, tmp_path: Path) -> None:
+    """The same portraits are released, in the same attempts, and the people's embeddings are not left behind."""
+    load = partial(Anonymizer.load, demo_bundle, Settings(steps=6), threads=1, checksum=False)
+    one, many = tmp_path / "one", tmp_path / "many"
+    code = run(load(), people, one, batch_size=2)
+    assert run(load(), people, many, connected=nullcontext(replace(cluster, load=load)), batch_size=2) == code
+    assert images(many) == images(one)
+    assert facts(many) == facts(one)
+    assert len({entry["attempt"] for entry in entries(many)}) > 1
+    assert not (many / PRIVATE).exists()
+    shown = [json.loads((out / REPORT_JSON).read_text())["summary"] for out in (one, many)]
+    for part in ("counts", "originals", "own", "others", "alike", "words", "uncoarsened", "groups"):
+        assert shown[0][part] == shown[1][part]
+
+
+def test_ray_gets_no_embeddings(demo_bundle: Path, people: Path, actor: Callable[..., Actor], tmp_path: Path) -> None:
+    anonymizer = Anonymizer.load(demo_bundle, replace(QUICK, guard="report"), threads=1, checksum=False)
+    assert anonymizer.inspector is not None
+    worker, photos = actor(lambda: anonymizer), list(find_photos([people]))[:3]
+    exchange = Exchange(tmp_path / "out" / PRIVATE)
+    surveyed = worker({"number": [7], "photos": [pickle.dumps(photos)]})["result"][0]
+    survey = exchange.survey(7)
+    assert len(survey) == pickle.loads(surveyed).surveyed == 3
+    exchange.put_crowd(gather([survey], anonymizer.inspector))
+    released = worker({"number": [7], "photos": [pickle.dumps(None)]})["result"][0]
+    assert [record.status for record in pickle.loads(released).records] == ["ok"] * 3
+    for embedding in survey.embeddings:
+        assert not [trace for trace in traces(embedding) if trace in surveyed + released]
+        assert [trace for trace in traces(embedding) if trace in pickle.dumps(survey)], "the search works"
+
+
 def test_ctrl_c_ends_after_the_images_in_flight(
     cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
@@ -207,7 +241,7 @@ def actor(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Actor]]:
     (tmp_path / "out" / PRIVATE).mkdir(parents=True)
 
     def make(load: Callable[[], Anonymizer]) -> Actor:
-        return Actor(load, Output(tmp_path / "out"), TWO, ray.put({}), Path.cwd())
+        return Actor(load, Output(tmp_path / "out"), TWO, ray.put(({}, {})), Path.cwd())
 
     yield make
     logger.handlers[:], logger.propagate = before, True
