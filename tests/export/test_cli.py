@@ -94,7 +94,7 @@ def test_a_dry_run_builds_nothing(
         return capsys.readouterr().out
 
     fresh = run(tmp_path / "new")
-    assert fresh.count("  build ") == 6
+    assert fresh.count("  build ") == 7
     assert "to write" in fresh
     assert "free" in fresh
     assert not (tmp_path / "new").exists()

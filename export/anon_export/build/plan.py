@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import IdentitySpec
@@ -15,7 +15,6 @@ from anon_runtime.errors import BundleError
 
 from ..component import Component
 from ..generator import generator_components, generator_spec
-from ..identity import Encoder, find_sface, identity_component
 from ..models.model import Model
 from ..models.sources import find_model
 from ..targets import TARGETS, TargetName
@@ -24,6 +23,9 @@ from .options import BuildOptions, FaceNetworks
 from .requirements import check_requirements
 from .staging import check_place
 from .verify import REFERENCE_IMAGE, REQUEST, SETTINGS, read_image_key
+
+if TYPE_CHECKING:
+    from ..identity import Encoder  # it imports onnx, which may be missing until `check_requirements` has said so
 
 TOOLS = ("anon-engines", "diffusers", "onnx", "onnxscript", "torch", "torchsde", "transformers")
 
@@ -129,7 +131,7 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     components = [
         *generator_components(model, source, pipeline, generator.latent_shape, options.graph_options),
         *faces,
-        *([identity_component(encoder)] if encoder else []),
+        *_identity_components(encoder),
     ]
     ranges = str(options.shapes) if gpu else ""
     common = {"target": options.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": engine_code()}
@@ -189,7 +191,15 @@ def _face_components(networks: FaceNetworks) -> list[Component]:
     return face_components()
 
 
-def find_encoder(options: BuildOptions) -> Encoder | None:
+def _identity_components(encoder: "Encoder | None") -> list[Component]:
+    if encoder is None:
+        return []
+    from ..identity import identity_component
+
+    return [identity_component(encoder)]
+
+
+def find_encoder(options: BuildOptions) -> "Encoder | None":
     """The face-recognition network of a build; None if it reads no faces.
 
     Raises:
@@ -197,6 +207,8 @@ def find_encoder(options: BuildOptions) -> Encoder | None:
     """
     if options.face_networks == "none":
         return None
+    from ..identity import Encoder, find_sface
+
     if options.identity is None:
         return find_sface()
     return Encoder(

@@ -92,6 +92,7 @@ def test_only_what_changed_is_built(cached: BuildOptions, forbid: Callable[..., 
         "faces/detector",
         "faces/attributes",
         "faces/demography",
+        "faces/identity",
     }
     fresh = Bundle.open(bundle.path).manifest
     assert fresh.engines["unet"] == old.engines["unet"]

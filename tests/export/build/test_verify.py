@@ -18,7 +18,9 @@ from tests.runtime.stand_ins import StandInEngines
 
 def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:
     recorded = Bundle.open(demo_bundle).manifest.verification
-    roles = {"text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race"}
+    roles = {"text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race"} | {
+        "face_identity"
+    }
     assert recorded is not None
     assert set(recorded.engines) == roles
     assert recorded.image_psnr >= 60

@@ -1,6 +1,7 @@
 """Folder runs with the guard: what a stub painter paints is refused or released, and no trace of a face is left."""
 
 import json
+import shutil
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -24,7 +25,7 @@ from anon_runtime.folder.run import Summary, run_folder
 from anon_runtime.folder.writer import Output
 from anon_runtime.guard.trial import Attempt
 from anon_runtime.types import Portrait
-from tests.runtime.runs import PEOPLE, QUIET, entries, images, traces
+from tests.runtime.runs import PEOPLE, QUIET, entries, images, start, traces, wait_for
 from tests.runtime.stand_ins import StandInEngines
 
 GUARDED = Settings(steps=1, guidance_scale=1, guard="strict")
@@ -196,6 +197,20 @@ def test_a_gallery_that_cannot_protect(
     assert counted == {"photos": 3, "faces": 1, "unreadable": 1, "without_face": 1}
 
 
+def test_a_gallery_is_read_once(guarded: Anonymizer, people: Path, paints: Any, photo: Any, tmp_path: Path) -> None:
+    gallery = tmp_path / "gallery"
+    gallery.mkdir()
+    photo("16.png").save(gallery / "16.png")
+    face: Image.Image = photo("16.png")
+
+    def paint(name: str, attempt: int) -> Image.Image:
+        (gallery / "16.png").unlink(missing_ok=True)
+        return face
+
+    paints(guarded, paint)
+    assert run(guarded, [people / "00.png"], tmp_path / "out", gallery=gallery).counts == {"refused": 1}
+
+
 def test_an_earlier_portrait_is_withdrawn_when_somebody_comes_who_resembles_it(
     guarded: Anonymizer, people: Path, paints: Any, photo: Any, tmp_path: Path
 ) -> None:
@@ -258,6 +273,28 @@ def test_bytes_do_not_depend_on_order_splits_restarts_and_batches(
     run(fresh(), files, tmp_path / "again")
     assert images(tmp_path / "again") == expected
     assert {line["input"]: (line["status"], line["attempt"]) for line in entries(tmp_path / "again")} == known
+
+
+def test_a_killed_run_goes_on(demo_bundle: Path, people: Path, tmp_path: Path) -> None:
+    photos, whole, out = (tmp_path / name for name in ("photos", "whole", "out"))
+    photos.mkdir()
+    for path in sorted(people.iterdir())[::3]:
+        shutil.copy(path, photos)
+    more = ("--guard", "strict", "--steps", "6", "--guidance-scale", "7.5")
+    with start(demo_bundle, photos, whole, *more) as undisturbed:
+        undisturbed.communicate()
+    expected = images(whole)
+    assert len(expected) > 3
+    with start(demo_bundle, photos, out, *more) as killed:
+        wait_for(out, 2)
+        killed.kill()
+    assert (out / PRIVATE).exists()
+    with start(demo_bundle, photos, out, *more) as again:
+        messages = again.communicate()[1]
+    assert "done before" in messages
+    assert again.returncode == undisturbed.returncode
+    assert images(out) == expected
+    assert not (out / PRIVATE).exists()
 
 
 def test_nothing_of_a_face_is_left_behind(
