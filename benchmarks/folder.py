@@ -113,7 +113,7 @@ def pipeline(anonymizer: Anonymizer, photos: Sequence[Photo], out: Path) -> tupl
 
 def compare(engines: Path, photos: Sequence[Photo], out: Path, steps: int, repeats: int) -> Comparison:
     """Compare a plain loop and a folder run alternately, each time on another part of the photos."""
-    anonymizer = Anonymizer.load(engines, Settings(steps=steps))
+    anonymizer = Anonymizer.load(engines, Settings(steps=steps, guard="off"))
     pipeline(anonymizer, photos[:4], out)  # this loads the engines
     part = len(photos) // repeats
     found = Comparison([], [], [])
@@ -138,7 +138,7 @@ def on_ray(cluster: Cluster, options: RunOptions, photos: Sequence[Photo], out: 
 
 def compare_with_ray(engines: Path, photos: Sequence[Photo], out: Path, steps: int, repeats: int) -> list[float]:
     """Speed of two actors of a local Ray relative to one process, each time on another part of the photos."""
-    half, settings = max(1, (os.cpu_count() or 2) // 2), Settings(steps=steps)
+    half, settings = max(1, (os.cpu_count() or 2) // 2), Settings(steps=steps, guard="off")
     anonymizer, part, speedups = Anonymizer.load(engines, settings), len(photos) // repeats, []
     pipeline(anonymizer, photos[:4], out / "one")
     load = partial(Anonymizer.load, engines.absolute(), settings, threads=half)
