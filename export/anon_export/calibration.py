@@ -33,7 +33,7 @@ def calibrate(embeddings: NDArray[np.float32], people: NDArray[np.int64], data: 
         data: the name of the set of faces.
 
     Raises:
-        UsageError: there are fewer people than `MIN_PEOPLE`.
+        UsageError: there are fewer people than `MIN_PEOPLE`, or all of them are equally similar.
     """
     members, person = np.unique(people, return_inverse=True)
     if len(members) < MIN_PEOPLE:
@@ -43,6 +43,10 @@ def calibrate(embeddings: NDArray[np.float32], people: NDArray[np.int64], data: 
     apart = person[first] != person[second]
     first, second = first[apart], second[apart]
     similarities = (embeddings @ embeddings.T)[first, second].astype(np.float64)
+    if not similarities.max() > similarities.min():
+        raise UsageError(
+            f"calibration on {data}", "the network finds all people equally similar", "use another network"
+        )
     counts = np.histogram(np.clip(similarities, -1, 1), BINS, (-1, 1))[0]
     order = np.argsort(-similarities, kind="stable")
     falling, first, second = similarities[order], person[first[order]], person[second[order]]

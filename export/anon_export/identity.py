@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from onnx import compose, helper, numpy_helper
+from onnx import compose, external_data_helper, helper, numpy_helper
 
 from anon_runtime.bundle.identity import ARCFACE_TEMPLATE, Calibration, IdentitySpec, Point
 from anon_runtime.bundle.integrity import sha256
@@ -108,7 +108,10 @@ def export_encoder(encoder: Encoder, path: Path) -> EngineSpec:
     """
     what = f"`identity` {encoder.path}"
     with loaded_by("onnx", what, "give an ONNX file"):
-        model = onnx.load(encoder.path)
+        model = onnx.load(encoder.path, load_external_data=False)
+    if any(external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):
+        # A build would not notice that the other file has changed.
+        raise AnonError(what, "its weights lie in another file", "save the network and its weights in one file")
     # The published file lists weights as inputs, those of the graph and those that it had before it was quantized.
     weights = {initializer.name for initializer in model.graph.initializer}
     used = {name for node in model.graph.node for name in node.input}

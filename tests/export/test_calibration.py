@@ -108,6 +108,11 @@ def test_too_few_people_are_refused() -> None:
         calibrate(people(200), np.arange(200) % 99, "few")
 
 
+def test_a_network_that_tells_nobody_apart_is_refused() -> None:
+    with pytest.raises(UsageError, match="finds all people equally similar"):
+        calibrate(np.tile(np.eye(1, 16, dtype=np.float32), (100, 1)), np.arange(100), "made up")
+
+
 def test_the_calibration_of_sface_is_small_and_complete() -> None:
     text = (files("anon_export") / "calibrations" / "sface.json").read_text(encoding="utf-8")
     data = json.loads(text)
