@@ -92,6 +92,9 @@ class Answers:
         count = len(inputs["image"])
         return {"age_probabilities": np.ones((count, 101)) / 101, "race_probabilities": np.ones((count, 6))}
 
+    def identity(self, inputs: Mapping[str, Any]) -> Arrays:
+        return {"embedding": np.ones((len(inputs["image"]), 128), np.float32)}
+
 
 class CheckedEngines(Engines):
     """Engines that check the shapes of their inputs and return made-up outputs."""
@@ -112,7 +115,8 @@ class CheckedEngines(Engines):
         return answer
 
 
-ROLES = ("text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race")
+FACES = ("face_detector", "face_attributes", "face_age", "face_race", "face_identity")
+ROLES = ("text_encoder", "unet", "vae_decoder", *FACES)
 
 
 @pytest.mark.packages
@@ -218,11 +222,12 @@ def test_folders(
     for k in range(count):
         Image.new("RGB", (60 + 40 * (k % 2), 80), (k, 0, 0)).save(folder / f"{k}.png")
     engines = CheckedEngines(rtx_bundle, Shapes(Range(1, size, size + larger), DEFAULT.windows))
-    anonymizer = Anonymizer.of(engines, Settings(steps=1))
+    anonymizer = Anonymizer.of(engines, Settings(steps=1, guard="report"))
     run = FolderRun(anonymizer, Output.parse(folder / "out"), RunOptions(batch_size=size))
     records = list(run.records(list(find_photos([folder]))))
     assert [record.status for record in records] == ["ok"] * count, records
-    assert engines.used == {"centerface", "attributes", "demography", "text_encoder", "unet", "vae_decoder"}
+    faces = {"centerface", "attributes", "demography", "identity"}
+    assert engines.used == faces | {"text_encoder", "unet", "vae_decoder"}
 
 
 @pytest.mark.parametrize(("text", "values"), [("4", (1, 4, 4)), ("1", (1, 1, 1)), ("1:2:8", (1, 2, 8))])
