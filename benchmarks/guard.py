@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.console import Reporter
+from anon_runtime.faces.identity import UNIT
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.gallery import read_gallery
 from anon_runtime.folder.options import RunOptions
@@ -36,7 +37,7 @@ from anon_runtime.folder.watch import gather
 from anon_runtime.folder.writer import Output
 from anon_runtime.guard.inspector import Crowd, Inspector
 from anon_runtime.guard.options import Mode
-from anon_runtime.guard.reference import UNIT, make_reference
+from anon_runtime.guard.reference import make_reference
 from anon_runtime.types import Floats, Pixels, Request
 
 from .command_line import one_line_errors
@@ -60,7 +61,8 @@ def random_people(count: int, seed: int) -> Floats:
     """Embeddings in random directions, float32 (count, 128)."""
     rows = np.random.default_rng(seed).standard_normal((count, 128), np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    return (np.rint(rows * UNIT) / UNIT).astype(np.float32)
+    rounded: Floats = (np.rint(rows * UNIT) / UNIT).astype(np.float32)
+    return rounded
 
 
 def measure_search(repeats: int) -> dict[str, Any]:

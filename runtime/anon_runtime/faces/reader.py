@@ -8,7 +8,7 @@ from typing import Self
 
 from ..errors import NoFaceError, PhotoError, UsageError
 from ..timing import StageTimer
-from ..types import Attributes, Description, EngineSource, Floats, PhotoSource, Pixels
+from ..types import Attributes, Box, Description, EngineSource, Floats, PhotoSource, Pixels
 from .attributes import ATTRIBUTE_ROLES, read_attributes
 from .decoding import Decoded, load_photo
 from .detection import Detector, Face, biggest_face, detect
@@ -147,8 +147,7 @@ class FaceReader:
         embedded = {i: self._embed(photos[i].pixels, face, timer) for i, face in chosen.items()}
         self._engines.verify()
         for (i, face), own in zip(chosen.items(), attributes, strict=True):
-            x, y, w, h = (side * photos[i].reduction for side in face.box)
-            described = replace(self.write(own), face=(x, y, w, h), seconds=timer.share(len(photos)))
+            described = replace(self.write(own), face=_full_box(face, photos[i]), seconds=timer.share(len(photos)))
             embedding = embedded[i]
             if isinstance(embedding, PhotoError):
                 results[i] = embedding
@@ -174,7 +173,7 @@ class FaceReader:
         embeddings = [self._embed(photo.pixels, face, timer) for face in faces]
         self._engines.verify()
         return [
-            replace(self.write(own), face=face.box, embedding=embedding)
+            replace(self.write(own), face=_full_box(face, photo), embedding=embedding)
             for own, face, embedding in zip(attributes, faces, embeddings, strict=True)
             if not isinstance(embedding, PhotoError)
         ]
@@ -217,6 +216,12 @@ class FaceReader:
             why = f"no face in it has {self.options.min_face} pixels or more"
             return NoFaceError(why, "use a larger photo, or allow smaller faces with `min_face`")
         return NoFaceError("no face was found in it", "use a photo that shows one, or lower `detection_threshold`")
+
+
+def _full_box(face: Face, photo: Decoded) -> Box:
+    """Return the box of a face in pixels of the photo as it was before it was reduced."""
+    x, y, w, h = (side * photo.reduction for side in face.box)
+    return x, y, w, h
 
 
 def _name(photo: PhotoSource) -> str:

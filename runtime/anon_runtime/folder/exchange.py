@@ -4,6 +4,7 @@ They lie in the private folder of the output folder, which only its owner can re
 run, or at the start of the next one after a crash. Ray's object store and Ray's logs get none of it.
 """
 
+import io
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,9 @@ class Exchange:
         Raises:
             OutputError: the folder cannot be written.
         """
-        np.save(self.folder / "people-all.npy", crowd.reference.rows)
+        rows = io.BytesIO()
+        np.save(rows, crowd.reference.rows)
+        self._put("people-all.npy", rows.getvalue())
         self._put("people-all", pickle.dumps(crowd.frequencies))
 
     def crowd(self, inspector: Inspector) -> Crowd:

@@ -278,18 +278,12 @@ class Journal(Notes):
             entry = json.loads(line)
             if "summary" in entry:
                 return
-            if entry["status"] == "refused":
-                self.refused[entry["id"]] = _refusal(entry)
             if entry["status"] == "ok":
-                known = _known(entry)
-                output = PurePath(entry["output"])
-                if (
-                    not (isinstance(known.identity, str) and known.identity)
-                    or output.is_absolute()
-                    or ".." in output.parts
-                ):
+                identity, output = entry["id"], PurePath(entry["output"])
+                if not (isinstance(identity, str) and identity) or output.is_absolute() or ".." in output.parts:
                     raise ValueError
-                self.known[str(output)] = known
+                entry["output"] = str(output)
+            self._know(entry)
         except (ValueError, KeyError, TypeError, AttributeError):
             what, why = f"{self.out / NAME}, line {number + 1}", "this is no line of a journal"
             raise UsageError(what, why, "restore the file, or begin anew with `overwrite`") from None

@@ -47,15 +47,21 @@ class Outcomes:
             raise PhotoError(why, "run them into different folders, or replace it with `overwrite`")
         return None
 
-    def recall(self, identity: Identity, people: str) -> Refusal | None:
+    def recall(self, photo: Photo, identity: Identity, people: str) -> Refusal | None:
         """Return the refusal of a photo by an earlier run with the same people, or None if there was none.
 
+        A refusal does not count if a file has the name of the photo's portrait: a run among other people, or of another
+        photo of this name, has released it, and it has to be looked at.
+
         Args:
+            photo: the photo.
             identity: the identity of the photo.
             people: the digest of the people of this run.
         """
         refusal = self._journal.refused.get(identity.pseudonym) if self._journal else None
-        return refusal if refusal is not None and refusal.people == people else None
+        if refusal is None or refusal.people != people:
+            return None
+        return None if os.path.lexists(self._output.root / self._output.name(photo, identity)) else refusal
 
     def attempt(self, photo: Photo, identity: Identity) -> Attempt:
         """Return the attempt in which an earlier run painted the portrait of a photo.

@@ -158,7 +158,7 @@ class FolderRun:
         survey = Survey(self.anonymizer.reader.options.attributes)
         yield from self.survey(photos, survey)
         if not self._stop.is_set():
-            self.post(inspector, gather([survey, *([self._gallery] if self._gallery else [])], inspector))
+            self.post(inspector, gather([survey, self._gallery], inspector))
             yield from self.release(survey)
 
     @property

@@ -244,7 +244,7 @@ class RayRun:
             return
         exchange = Exchange(self._journal.scratch)
         surveys = [exchange.survey(number) for number in range(len(parts))]
-        self.crowd = gather([*surveys, *([self._gallery] if self._gallery else [])], self._inspector)
+        self.crowd = gather([*surveys, self._gallery], self._inspector)
         exchange.put_crowd(self.crowd)
         yield from self._pass([None] * len(parts))
         self.released = exchange.released()

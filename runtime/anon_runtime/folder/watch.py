@@ -68,7 +68,7 @@ class Watch:
 
     def _recall(self, item: Described) -> Record | None:
         photo, identity, described = item.photo, item.identity, item.description
-        if (refusal := self._outcomes.recall(identity, self._digest)) is not None:
+        if (refusal := self._outcomes.recall(photo, identity, self._digest)) is not None:
             reason = f"{photo.path}: {refusal.reason}"
             return Record(
                 str(photo.path),
@@ -155,18 +155,18 @@ class Watch:
         return judged
 
 
-def gather(surveys: Sequence[Survey], inspector: Inspector) -> Crowd:
+def gather(surveys: Sequence[Survey | None], inspector: Inspector) -> Crowd:
     """Return all people of a run, with the limits that follow from their number.
 
     Args:
-        surveys: the originals and the gallery.
+        surveys: the originals and the gallery; None if there is no gallery.
         inspector: the inspector of the run.
     """
-    surveys = [survey for survey in surveys if len(survey)]
-    if not surveys:
+    some = [survey for survey in surveys if survey]
+    if not some:
         return inspector.gather(Reference(np.zeros((0, 1), np.float32)))
-    reference = make_reference(np.concatenate([survey.embeddings for survey in surveys]))
-    return inspector.gather(reference, count(surveys))
+    reference = make_reference(np.concatenate([survey.embeddings for survey in some]))
+    return inspector.gather(reference, count(some))
 
 
 def _embedding(item: Described) -> Floats:

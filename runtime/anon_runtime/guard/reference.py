@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..faces.identity import UNIT
 from ..types import Floats
-
-UNIT = 2048  # embeddings are whole multiples of 1 / 2048
 
 
 @dataclass(frozen=True)

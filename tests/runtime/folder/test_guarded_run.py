@@ -226,6 +226,9 @@ def test_an_earlier_portrait_is_withdrawn_when_somebody_comes_who_resembles_it(
     assert run(guarded, [people / "00.png", people / "16.png"], out).counts == {"refused": 2}
     assert len(calls) == painted, "among the same people, a photo stays refused"
     assert run(guarded, [people / "00.png"], out).counts == {"ok": 1}
+    assert run(guarded, [people / "00.png", people / "16.png"], out).counts == {"refused": 2}
+    assert images(out) == {}, "an earlier refusal among these people does not let the new portrait stay"
+    assert {line["input"]: line["status"] for line in entries(out)} == {"00.png": "refused", "16.png": "refused"}
 
 
 def varied(photo: Callable[[str], Image.Image]) -> Paint:

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anon_runtime.faces.identity import round_embedding
-from anon_runtime.guard.reference import UNIT, Resemblance, make_reference
+from anon_runtime.faces.identity import UNIT, round_embedding
+from anon_runtime.guard.reference import Resemblance, make_reference
 from anon_runtime.types import Floats
 
 WIDTH = 4
