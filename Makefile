@@ -77,7 +77,7 @@ $(VENV)/.installed-demo: EXTRAS := cpu,export,demo
 $(VENV)/.installed-test: EXTRAS := cpu,test
 $(VENV)/.installed-docs: EXTRAS := docs
 $(VENV)/.installed-dev: EXTRAS := dev
-$(VENV)/.installed-packages: EXTRAS := openvino,tensorrt-rtx,ray,reference,bench,evaluate
+$(VENV)/.installed-packages: EXTRAS := openvino,int8,tensorrt-rtx,ray,reference,bench,evaluate
 $(VENV)/.installed-packages: | $(VENV)/.installed-demo $(VENV)/.installed-test
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'

@@ -1,77 +1,90 @@
 """Time that ``anon-run --fast`` saves and quality that it costs, on the demo's trained networks.
 
-    python -m benchmarks.acceleration DATA [--bundle engines/demo] [--full-size BUNDLE] [--json FILE]
+    python -m benchmarks.acceleration DATA --bundle NAME FOLDER [--bundle NAME FOLDER]... [--json FILE] [--grid FILE]
 
-DATA is the folder that `benchmarks.demo_model` takes. Each acceleration, alone and with others, is compared with exact
-sampling: samples that the UNet works on, the UNet's time for them, PSNR to the exact image, AUC of the attributes, and
-the share of images with exactly one face. The prompts are those of the held-out photos. Both bundles have to be built
-with --deepcache.
+DATA is the folder that `benchmarks.demo_model` takes. The bundles are builds of the demo, and the first of them is
+exact. Each acceleration is run on every bundle that has what it needs, and compared with exact sampling on the first
+one: samples that the UNet works on, the UNet's time, PSNR to the exact image, AUC of the attributes, the share of
+images with exactly one face, and the distance of the two sets of images (FID's formula) in features of the demo's
+attribute network. The last row has exact images of other seeds, as a measure of these distances. The prompts are those
+of the held-out photos. Build the other bundles with ``--deepcache``, ``--cache-branch``, or ``--target openvino
+--precision int8``.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration, choose_evaluations
-from anon_runtime.types import Pixels, Sampler
+from anon_runtime.types import Sampler
 
 from .command_line import one_line_errors
 
 with one_line_errors(__name__, extras="export,demo"):
-    from anon_export.build.verify import psnr
+    from anon_export.comparison import psnr
     from anon_export.demo.training.captions import labelled
     from anon_export.demo.training.data import Photos, load_photos, split
 
-    from .demo_model import generate, score_images
+    from .demo_model import features, generate, score_images
 
 INTERVAL = (0.15, 6.0)
 TWO_M: Sampler = "dpmpp_2m_sde"
+EXACT = Settings(guard="off")
 VARIANTS = {
-    "exact": Settings(),
-    "guidance interval 0.15-6": Settings(acceleration=Acceleration(guidance_interval=INTERVAL)),
-    "DeepCache, interval 3": Settings(acceleration=Acceleration(cache_interval=3)),
-    "guidance interval 0.15-6, DeepCache, interval 3": Settings(
-        acceleration=Acceleration(guidance_interval=INTERVAL, cache_interval=3)
-    ),
-    "2M SDE": Settings(acceleration=Acceleration(TWO_M)),
-    "2M SDE, guidance interval 0.15-6": Settings(acceleration=Acceleration(TWO_M, INTERVAL)),
-    "2M SDE, guidance interval 0.15-4": Settings(acceleration=Acceleration(TWO_M, (0.15, 4.0))),
-    "2M SDE, guidance interval 0.3-6": Settings(acceleration=Acceleration(TWO_M, (0.3, 6.0))),
-    "2M SDE, guidance interval 0.15-6, DeepCache, interval 2": Settings(
-        acceleration=Acceleration(TWO_M, INTERVAL, cache_interval=2)
-    ),
+    name: replace(EXACT, acceleration=acceleration)
+    for name, acceleration in {
+        "exact": Acceleration(),
+        "guidance 0.15-6": Acceleration(guidance_interval=INTERVAL),
+        "guidance 0.5-6": Acceleration(guidance_interval=(0.5, 6.0)),
+        "reused once": Acceleration(cache_interval=2),
+        "reused twice": Acceleration(cache_interval=3),
+        "reused four times": Acceleration(cache_interval=5),
+        "guidance 0.15-6, reused once": Acceleration(guidance_interval=INTERVAL, cache_interval=2),
+        "guidance 0.15-6, reused twice": Acceleration(guidance_interval=INTERVAL, cache_interval=3),
+        "2M SDE": Acceleration(TWO_M),
+        "2M SDE, guidance 0.3-6": Acceleration(TWO_M, (0.3, 6.0)),
+        "2M SDE, guidance 0.15-6, reused once": Acceleration(TWO_M, INTERVAL, cache_interval=2),
+    }.items()
 }
+FIRST_SEED = 1000
+SHOWN = 8  # people in the grid
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Time and quality of a variant.
+    """Time and quality of a variant on a bundle.
 
     Attributes:
+        bundle: its name.
         name: of the variant.
         level: of ``--fast`` that uses the variant; None if there is none.
         samples: that the UNet works on for one image.
-        work: the UNet's time for one image relative to exact sampling, by bundle.
-        psnr: of the images relative to the exact images, in dB.
+        work: the UNet's time for one image, in samples of the whole UNet.
+        psnr: of the images relative to the exact images, the median in dB.
         auc: of the attributes that are read from the images, the mean over the attributes.
         one_face: share of images with exactly one face.
+        distance: of the features of the images and of the exact images, by FID's formula.
     """
 
+    bundle: str
     name: str
     level: int | None
     samples: int
-    work: list[float]
+    work: float
     psnr: float
     auc: float
     one_face: float
+    distance: float
 
 
 def count_samples(anonymizer: Anonymizer, settings: Settings, cached: float) -> tuple[int, float]:
@@ -110,55 +123,70 @@ def cached_share(anonymizer: Anonymizer, repeats: int = 9) -> float:
     return median(ratios[1:])
 
 
+def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """The distance of two sets of features (n, width), by FID's formula (Heusel et al., 2017)."""
+    covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    roots = np.sqrt(np.clip(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0, None))
+    means = float(((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum())
+    return means + float(np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * roots.sum())
+
+
 def measure(
-    anonymizer: Anonymizer, photos: Photos, variants: dict[str, Settings], shares: Sequence[float]
+    bundles: Mapping[str, Anonymizer], photos: Photos, variants: Mapping[str, Settings], grid: Path | None = None
 ) -> list[Cost]:
-    """Measure every variant and compare it with the first one.
+    """Measure every variant on every bundle that has what it needs, and compare it with the first one on the first.
 
     Args:
-        anonymizer: generates the images.
+        bundles: by name.
         photos: whose labels become prompts.
         variants: settings by name.
-        shares: see `cached_share`, one for each bundle.
+        grid: where to draw the images of a few people, a row for each variant that is a level; None for nowhere.
     """
-    costs: list[Cost] = []
-    exact: Sequence[Pixels] = ()
-    exact_work: list[float] = []
     people = [labelled(photos, i) for i in range(len(photos))]
-    for name, settings in tqdm(variants.items(), desc="variants"):
-        images = generate(anonymizer, people, settings, 1000)
-        exact = exact or images
+    exact = generate(next(iter(bundles.values())), people, EXACT, FIRST_SEED)
+    known, costs, rows = features(exact).numpy(), list[Cost](), list[NDArray[np.uint8]]()
+
+    def compare(bundle: str, name: str, settings: Settings, first_seed: int = FIRST_SEED) -> Cost:
+        anonymizer = bundles[bundle]
+        images = generate(anonymizer, people, settings, first_seed)
         aucs, one_face = score_images(anonymizer, photos, images)
-        counts = [count_samples(anonymizer, settings, share) for share in shares]
-        exact_work = exact_work or [work for _, work in counts]
-        level = next(
-            (k for k, acceleration in enumerate(FAST_LEVELS) if settings == Settings(acceleration=acceleration)), None
-        )
-        costs.append(
-            Cost(
-                name,
-                level,
-                counts[0][0],
-                [work / whole for (_, work), whole in zip(counts, exact_work, strict=True)],
-                float(np.mean([min(psnr(a, b), 99.0) for a, b in zip(images, exact, strict=True)])),
-                float(np.mean(list(aucs.values()))),
-                one_face,
-            )
-        )
+        samples, work = count_samples(anonymizer, settings, cached_share(anonymizer) if caches(anonymizer) else 1)
+        level = next((k for k, own in enumerate(FAST_LEVELS) if settings.acceleration == own), None)
+        if level is not None and first_seed == FIRST_SEED:
+            rows.append(np.concatenate(images[:SHOWN], axis=1))
+        ratio = median(min(psnr(a, b), 99.0) for a, b in zip(images, exact, strict=True))
+        mean = float(np.mean(list(aucs.values())))
+        distance = frechet_distance(features(images).numpy(), known)
+        return Cost(bundle, name, level, samples, work, ratio, mean, one_face, distance)
+
+    runs = [(b, n) for b, own in bundles.items() for n, s in variants.items() if caches(own) or not reuses(s)]
+    for bundle, name in tqdm(runs, desc="variants"):
+        costs.append(compare(bundle, name, variants[name]))
+    costs.append(compare(next(iter(bundles)), "exact, other seeds", EXACT, FIRST_SEED + 1000))
+    if grid is not None:
+        Image.fromarray(np.concatenate(rows)).save(grid, optimize=True)
     return costs
+
+
+def caches(anonymizer: Anonymizer) -> bool:
+    """Whether a bundle was built for DeepCache."""
+    return "unet_cached" in anonymizer.engines.bundle.manifest.engines
+
+
+def reuses(settings: Settings) -> bool:
+    """Whether settings need a bundle for DeepCache."""
+    return settings.acceleration.cache_interval > 1
 
 
 def table(costs: Sequence[Cost]) -> list[str]:
     """The lines of the table in Markdown."""
-    titles = ["UNet, demo", "UNet, full size"][: len(costs[0].work)]
-    lines = [f"| | `--fast` | samples | {' | '.join(titles)} | PSNR to exact | AUC | one face |"]
-    lines.append("|---" * (6 + len(titles)) + "|")
+    lines = ["| bundle | | `--fast` | samples | UNet | PSNR to exact | AUC | one face | distance |", "|---" * 9 + "|"]
     for cost in costs:
         level = "" if cost.level is None else str(cost.level)
-        near = "" if cost is costs[0] else f"{cost.psnr:.1f} dB"
-        faster = (f"{1 / work:.2f} x" for work in cost.work)
-        cells = (cost.name, level, str(cost.samples), *faster, near, f"{cost.auc:.3f}", f"{cost.one_face:.3f}")
-        lines.append(f"| {' | '.join(cells)} |")
+        near = "" if cost.psnr >= 99 else f"{cost.psnr:.1f} dB"
+        faster = f"{costs[0].samples / cost.work:.2f} x"
+        cells = (cost.bundle, cost.name, level, str(cost.samples), faster, near)
+        lines.append(f"| {' | '.join(cells)} | {cost.auc:.4f} | {cost.one_face:.3f} | {cost.distance:.4f} |")
     return lines
 
 
@@ -166,15 +194,15 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of the demo's training data")
-    parser.add_argument("--bundle", type=Path, default=Path("engines/demo"), help="default: %(default)s")
-    parser.add_argument("--full-size", type=Path, help="bundle of Stable Diffusion 1.5, whose time is measured as well")
+    parser.add_argument(
+        "--bundle", nargs=2, action="append", required=True, metavar=("NAME", "FOLDER"), help="a bundle"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--grid", type=Path, help="also draw images of each level into this PNG file")
     options = parser.parse_args()
     _, photos = split(load_photos(options.data))
-    bundles = [options.bundle] + [options.full_size] * bool(options.full_size)
-    shares = [cached_share(Anonymizer.load(bundle)) for bundle in bundles]
-    print(f"time of the cached UNet relative to the full one: {', '.join(f'{share:.3f}' for share in shares)}")
-    costs = measure(Anonymizer.load(options.bundle), photos, VARIANTS, shares)
+    bundles = {name: Anonymizer.load(folder, EXACT) for name, folder in options.bundle}
+    costs = measure(bundles, photos, VARIANTS, options.grid)
     print("\n".join(table(costs)))
     if options.json:
         options.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=2))

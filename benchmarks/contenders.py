@@ -1,8 +1,6 @@
 """The contenders of a speed comparison: the same networks on different runtimes, each in a process of its own."""
 
-import json
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +13,19 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from anon_runtime.backends.openvino import import_openvino
+from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.types import Arrays, Engine
 
 Floats = NDArray[np.float32]
 Call = Callable[[Arrays], "Floats | OwnTime"]
 Part = Literal["unet", "vae_decoder"]
 PARTS: tuple[Part, ...] = get_args(Part)
-BASELINE, OURS = "diffusers, eager", "anon-engines"
+BASELINE, OURS, INT8 = "diffusers, eager", "anon-engines", "anon-engines, int8"
 WINDOWS = 2  # windows of text; the paper's prompts fill two or three
+# A portrait of the paper's kind, whose prompts take two windows of text.
+PROMPT = "closeup portrait photo of a white 33 woman, Attractive , Smiling , Wavy_Hair , Young , "
+NEGATIVE = "".join(f" {name} ," for name in CELEBA if f" {name} ," not in PROMPT and name != "Male")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class Sizes:
         }
 
 
-def torch_eager(folder: Path, part: Part, channels_last: bool = False, compiled: bool = False) -> Call:
+def torch_eager(
+    folder: Path, part: Part, channels_last: bool = False, compiled: bool = False, half: bool = False
+) -> Call:
     """The networks of diffusers in PyTorch."""
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -62,6 +67,8 @@ def torch_eager(folder: Path, part: Part, channels_last: bool = False, compiled:
     net: Any = kind.from_pretrained(folder / "model" / name).eval()
     if channels_last:
         net.to(memory_format=torch.channels_last)
+    if half:
+        net.to(torch.bfloat16)
     forward: Any = net.forward if part == "unet" else net.decode
     if compiled:
         forward = torch.compile(forward)
@@ -70,25 +77,60 @@ def torch_eager(folder: Path, part: Part, channels_last: bool = False, compiled:
         tensors = [torch.from_numpy(array) for array in inputs.values()]
         if channels_last:
             tensors[0] = tensors[0].contiguous(memory_format=torch.channels_last)
+        if half:
+            tensors = [tensor.to(torch.bfloat16) if tensor.ndim else tensor for tensor in tensors]
         with torch.no_grad():
-            result: Floats = forward(*tensors, return_dict=False)[0].numpy()
+            result: Floats = forward(*tensors, return_dict=False)[0].float().numpy()
         return result
 
     return call
 
 
-def engine(folder: Path, part: Part) -> Call:
-    """An engine of this project's bundle."""
+def engine(folder: Path, part: Part, bundle: str = "ours") -> Call:
+    """An engine of a bundle of this project's."""
     from anon_runtime import Anonymizer
 
-    return _first(Anonymizer.load(folder / "engines" / "ours", checksum=False).engines[part])
+    return _first(Anonymizer.load(folder / "engines" / bundle, checksum=False).engines[part])
 
 
-def openvino(folder: Path, part: Part) -> Call:
-    """OpenVINO on the plain graph; see `PLAIN`."""
-    from anon_runtime.backends.base import load_engine
+def fast_loop(folder: Path, _part: Part, bundle: str, level: int) -> Call:
+    """A level of ``--fast``: the UNet's time for an image, for each evaluation that an exact image has."""
+    from anon_runtime import Anonymizer, Request, Settings
+    from anon_runtime.diffusion.acceleration import FAST_LEVELS
+    from anon_runtime.timing import StageTimer
 
-    return _first(load_engine("openvino", folder / "engines" / "plain" / part / "model.onnx"))
+    exact = Anonymizer.load(folder / "engines" / bundle, Settings(guard="off"), checksum=False)
+    generator = exact.using(Settings(guard="off", acceleration=FAST_LEVELS[level])).generator
+    request = generator.tokenize(Request(PROMPT, NEGATIVE, 7))
+    assert request.windows == WINDOWS
+
+    def call(_inputs: Arrays) -> OwnTime:
+        timer = StageTimer()
+        for _ in generator.denoise([request], timer=timer):
+            pass
+        return OwnTime(timer.seconds["unet"] / len(exact.generator.evaluations))
+
+    return call
+
+
+def openvino(folder: Path, part: Part, graph: str = "model.onnx", f32: bool = False, static: bool = False) -> Call:
+    """OpenVINO on the plain graph, see `PLAIN`, or on what NNCF made of it.
+
+    As it is installed, it computes in bfloat16 wherever the processor knows it, and has free shapes.
+    """
+    core = import_openvino().Core()
+    model = core.read_model(folder / "engines" / "plain" / part / graph)
+    compiled: list[Any] = []
+
+    def call(inputs: Arrays) -> Floats:
+        if not compiled:
+            if static:
+                model.reshape({name: list(array.shape) for name, array in inputs.items()})
+            hints = {"INFERENCE_PRECISION_HINT": "f32"} if f32 else {}
+            compiled.append(core.compile_model(model, "CPU", hints))
+        return np.array(compiled[0](inputs)[0], np.float32)
+
+    return call
 
 
 def _first(engine: Engine) -> Call:
@@ -110,12 +152,10 @@ class OwnTime(NamedTuple):
     seconds: float
 
 
-def stable_diffusion_cpp(folder: Path, part: Part, weights: str) -> Call:
+def stable_diffusion_cpp(folder: Path, _part: Part, weights: str) -> Call:
     """A step with guidance in the pipeline of stable-diffusion.cpp, which measures its time itself."""
     from stable_diffusion_cpp import StableDiffusion
 
-    if part != "unet":
-        raise UnavailableError("its VAE runs in its pipeline only")
     model = StableDiffusion(
         str(folder / "model"),
         wtype=weights,
@@ -147,8 +187,17 @@ CONTENDERS: dict[str, Callable[[Path, Part], Call]] = {
     BASELINE: torch_eager,
     "diffusers, channels_last": partial(torch_eager, channels_last=True),
     "diffusers, torch.compile": partial(torch_eager, compiled=True),
+    "diffusers, bf16": partial(torch_eager, half=True),
     OURS: engine,
-    "OpenVINO": openvino,
+    f"{OURS}, --fast 2": partial(fast_loop, bundle="ours", level=2),
+    INT8: partial(engine, bundle="int8"),
+    f"{INT8}, --fast 2": partial(fast_loop, bundle="int8", level=2),
+    f"{INT8}, --fast 3": partial(fast_loop, bundle="int8", level=3),
+    "OpenVINO, as installed": openvino,
+    "OpenVINO, f32": partial(openvino, f32=True),
+    "OpenVINO, f32, static": partial(openvino, f32=True, static=True),
+    "OpenVINO, NNCF int8": partial(openvino, graph="nncf.xml"),
+    "OpenVINO, NNCF int8, f32, static": partial(openvino, graph="nncf.xml", f32=True, static=True),
     "Optimum": optimum,
     "stable-diffusion.cpp, f32": partial(stable_diffusion_cpp, weights="f32"),
     "stable-diffusion.cpp, q8_0": partial(stable_diffusion_cpp, weights="q8_0"),
@@ -156,48 +205,12 @@ CONTENDERS: dict[str, Callable[[Path, Part], Call]] = {
 
 
 # Contenders that get plain graphs, as other exporters write them: no Winograd convolutions, no fused attention.
-PLAIN = ("OpenVINO", "Optimum")
+PLAIN = tuple(name for name in CONTENDERS if name.startswith(("OpenVINO", "Optimum")))
+NNCF = tuple(name for name in PLAIN if "NNCF" in name)
+# Contenders that have no VAE of their own, or none that can be called.
+UNET_ONLY = (*NNCF, *(name for name in CONTENDERS if "--fast" in name or "stable-diffusion" in name))
 # Contenders that take ten times as long as the others, so that two runs have to be enough.
 SLOW = ("stable-diffusion.cpp, f32", "stable-diffusion.cpp, q8_0")
-
-
-def prepare(folder: Path, *, full_size: bool) -> Sizes:
-    """Write the model and build this project's bundle of it, unless they are there already."""
-    from anon_export.build.builder import build
-    from anon_export.build.options import BuildOptions
-    from anon_export.demo.weights import write_demo
-
-    from .full_size import write_model
-
-    model = folder / "model"
-    if not (model / "unet" / "diffusion_pytorch_model.safetensors").exists():
-        (write_model if full_size else write_demo)(model)
-    bundle = build(BuildOptions(str(model), "ours", folder / "engines", "none"))
-    width = json.loads((model / "unet" / "config.json").read_text())["cross_attention_dim"]
-    return Sizes(bundle.manifest.generator.latent_shape, width)
-
-
-def prepare_plain(folder: Path, sizes: Sizes) -> None:
-    """Write a copy of the bundle with plain graphs, unless it is there already; see `PLAIN`."""
-    from anon_export.graphs import stable_diffusion as graphs
-    from anon_export.graphs.options import GraphOptions
-    from anon_export.models.loading import load_model
-
-    plain = folder / "engines" / "plain"
-    if plain.exists():
-        return
-    scratch = plain.with_name("plain.unfinished")
-    shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(folder / "engines" / "ours", scratch)
-    pipeline = load_model(folder / "model")
-    for part, network, export in (
-        ("unet", pipeline.unet, graphs.export_unet),
-        ("vae_decoder", pipeline.vae, graphs.export_vae_decoder),
-    ):
-        for old in (scratch / part).glob("model.onnx*"):
-            old.unlink()
-        export(network, scratch / part / "model.onnx", sizes.latents, GraphOptions())
-    scratch.rename(plain)
 
 
 class Run(NamedTuple):

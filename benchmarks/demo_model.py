@@ -198,15 +198,17 @@ def measure_generator(anonymizer: Anonymizer, photos: Photos) -> list[Measuremen
     ]
 
 
+def features(images: Sequence[Pixels]) -> torch.Tensor:
+    """Features (n, width) of images in the demo's attribute network, each of length 1."""
+    net: Any = load_faces()[0].nets[0]
+    tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        found = net.features(functional.interpolate(tensor, (224, 224), mode="bilinear"))
+    return functional.normalize(found, dim=1)
+
+
 def measure_diversity(images: Sequence[Pixels], again: Sequence[Pixels]) -> list[Measurement]:
     """Distances between images of two seeds with the same prompt, and between images of two prompts."""
-    net: Any = load_faces()[0].nets[0]
-
-    def features(batch: Sequence[Pixels]) -> torch.Tensor:
-        tensor = torch.from_numpy(np.stack(batch)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.no_grad():
-            found = net.features(functional.interpolate(tensor, (224, 224), mode="bilinear"))
-        return functional.normalize(found, dim=1)
 
     def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
         return float(1 - (a * b).sum(dim=1).mean())

@@ -36,7 +36,7 @@ with one_line_errors(__name__, extras="cpu,export"):
     from anon_export.build.builder import build
     from anon_export.build.options import BuildOptions
     from anon_export.build.reference import Diffusers, to_pixels
-    from anon_export.build.verify import psnr
+    from anon_export.comparison import psnr
     from anon_export.demo.generator import Architecture, write_generator
     from anon_export.models.loading import load_model
     from anon_export.tables import MAX_STEPS, make_scheduler, write_tables

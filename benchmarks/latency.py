@@ -12,11 +12,9 @@ from PIL import Image
 
 from anon_runtime.folder.writer import encode
 
-from .contenders import BASELINE, OURS, peak_memory
+from .contenders import BASELINE, INT8, NEGATIVE, OURS, PROMPT, peak_memory
 
 STAGES = ("text_encoder", "unet", "vae_decoder")
-PROMPT = "closeup portrait photo of a white 33 woman, Attractive , Smiling , Wavy_Hair , Young , "
-NEGATIVE = " Bald , Eyeglasses , Goatee , Gray_Hair , Mustache , Wearing_Hat , "
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -35,15 +33,21 @@ class Latency(TypedDict):
     peak: int
 
 
-def generate_with_runtime(folder: Path, steps: int, connection: Connection) -> None:
+def generate_with_runtime(
+    folder: Path, steps: int, connection: Connection, bundle: str = "ours", level: int = 0
+) -> None:
     """One image by this runtime; see `measure`."""
     from anon_runtime import Anonymizer, Request, Settings
     from anon_runtime.backends.engines import Engines
+    from anon_runtime.diffusion.acceleration import FAST_LEVELS
 
-    engines, timer = Engines.load(folder / "engines" / "ours"), NetworkTimer(connection)
-    timed = {role: timer.timed(role, engines[role]) for role in STAGES}
+    engines, timer = Engines.load(folder / "engines" / bundle), NetworkTimer(connection)
+    networks = {"unet": "unet", "unet_cached": "unet"} if level else {"unet": "unet"}
+    networks |= {"text_encoder": "text_encoder", "vae_decoder": "vae_decoder"}
+    timed = {role: timer.timed(stage, engines[role]) for role, stage in networks.items()}
     # The tokenizer is loaded here as well, as diffusers loads its own with the networks.
-    anonymizer = Anonymizer.of(Engines(engines.bundle, replaced=timed), Settings(steps=steps))
+    settings = Settings(steps=steps, acceleration=FAST_LEVELS[level])
+    anonymizer = Anonymizer.of(Engines(engines.bundle, replaced=timed), settings)
     timer.report(lambda: anonymizer.generate([Request(PROMPT, NEGATIVE, 7)])[0].image)
     engines.verify()
 
@@ -102,9 +106,16 @@ class NetworkTimer:
 
 
 def measure(folder: Path, steps: int) -> dict[str, Latency]:
-    """Measure one image by this runtime and one by diffusers, each in a process of its own."""
+    """Measure one image by this runtime and one by diffusers, each in a process of its own.
+
+    Bundles that are not there are left out.
+    """
     found: dict[str, Latency] = {}
-    for name, generate in {OURS: generate_with_runtime, BASELINE: generate_with_diffusers}.items():
+    runs: dict[str, Callable[..., None]] = {OURS: generate_with_runtime, BASELINE: generate_with_diffusers}
+    if (folder / "engines" / "int8").exists():
+        runs[INT8] = partial(generate_with_runtime, bundle="int8")
+        runs[f"{INT8}, --fast 2"] = partial(generate_with_runtime, bundle="int8", level=2)
+    for name, generate in runs.items():
         context = get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=partial(generate, folder, steps, sender))

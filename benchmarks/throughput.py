@@ -29,17 +29,19 @@ from .command_line import one_line_errors
 from .contenders import (
     BASELINE,
     CONTENDERS,
+    INT8,
+    NNCF,
     PARTS,
     PLAIN,
     SLOW,
+    UNET_ONLY,
     Contender,
     Part,
     Sizes,
     UnavailableError,
-    prepare,
-    prepare_plain,
     torch_eager,
 )
+from .preparation import prepare, prepare_int8, prepare_nncf, prepare_plain
 from .throughput_report import Batch, Comparison, Report, table
 
 # Numbers of images that are generated at once, for the demo's sizes and, with True, at full size.
@@ -51,9 +53,13 @@ PACKAGES = (
     "diffusers",
     "onnxruntime",
     "openvino",
+    "nncf",
     "optimum-onnx",
     "stable-diffusion-cpp-python",
 )
+
+
+Shape = tuple[int, ...]
 
 
 def compare(
@@ -112,11 +118,19 @@ def time_calls(call: Callable[[], object], repeats: int) -> list[float]:
 
 
 def count_flops(folder: Path, part: Part, sizes: Sizes) -> float:
-    """Multiplications and additions of convolutions, matrix products and attention, as PyTorch counts them."""
-    from torch.utils.flop_counter import FlopCounterMode
+    """Multiplications and additions of convolutions, matrix products and attention, as PyTorch counts them.
+
+    PyTorch counts no attention on a CPU, whose operator it lacks: its formula for GPUs is given to it here.
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+    def attention(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
+        return int(sdpa_flop_count(query, key, value))
 
     call, inputs = torch_eager(folder, part), sizes.inputs(part)
-    with FlopCounterMode(display=False) as counter:
+    own = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}  # noqa: SLF001 - the operator's name
+    with FlopCounterMode(display=False, custom_mapping=own) as counter:
         call(inputs)
     return float(counter.get_total_flops())
 
@@ -164,13 +178,18 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str]) -> 
     sizes = prepare(folder, full_size=full_size)
     if set(only) & set(PLAIN):
         prepare_plain(folder, sizes)
+    if set(only) & set(NNCF):
+        prepare_nncf(folder, sizes)
+    if any(name.startswith(INT8) for name in only):
+        prepare_int8(folder)
     comparisons: list[Comparison] = []
     unavailable: dict[str, str] = {}
     names = [name for name in CONTENDERS if name in only and name != BASELINE]
-    with tqdm(total=len(PARTS) * len(names), desc="contenders") as bar:
+    by_part = {part: [name for name in names if part == "unet" or name not in UNET_ONLY] for part in PARTS}
+    with tqdm(total=sum(map(len, by_part.values())), desc="contenders") as bar:
         for part in PARTS:
             with Contender(BASELINE, folder, part, threads) as baseline:
-                for name in names:
+                for name in by_part[part]:
                     try:
                         runs = min(repeats, 2) if name in SLOW else repeats
                         comparisons.append(compare(baseline, name, part, folder, sizes, runs, threads))

@@ -94,7 +94,7 @@ def _speed_table(report: Report) -> Iterator[str]:
                 own.name,
                 _spread(own.seconds),
                 _spread(own.ratios, 2),
-                f"{rate / statistics.median(own.seconds):.2f}",
+                "" if "--fast" in own.name else f"{rate / statistics.median(own.seconds):.2f}",
                 "" if own.error is None else f"{own.error:.1e}",
                 f"{own.peak / 1e9:.2f} GB",
             )

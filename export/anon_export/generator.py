@@ -71,7 +71,7 @@ def generator_components(
 
         options = graph_options["unet"]
         spec = graphs.export_unet(pipeline().unet, path, latent_shape, options)
-        if not options.deepcache:
+        if options.cache_branch is None:
             return {"unet": spec}
         return {"unet": spec, "unet_cached": graphs.extract_cached_unet(path, path.parent / "cached" / path.name)}
 
@@ -91,7 +91,7 @@ def generator_components(
             "latents": list(latent_shape),
             "graph_options": vars(options),
         }
-        roles = ("unet", "unet_cached") if options.deepcache else (role,)
+        roles = (role,) if options.cache_branch is None else ("unet", "unet_cached")
         # Winograd's weights are larger. Those in half precision are transformed only when an engine is loaded.
         larger = options.winograd and options.precision == "fp32"
         size = sizes[part] * (3 if larger else 2) // 2

@@ -16,7 +16,7 @@ from PIL import Image
 from anon_export.build.builder import build
 from anon_export.build.options import BuildOptions
 from anon_export.build.reference import Diffusers, to_pixels
-from anon_export.build.verify import psnr
+from anon_export.comparison import psnr
 from anon_export.demo.generator import write_generator
 from anon_export.models.loading import load_model
 from anon_export.tables import make_scheduler

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from anon_runtime.backends.base import load_engine
@@ -75,7 +76,7 @@ def _write_bundle(plan: BuildPlan, folder: Path, report: Report) -> Manifest:
         else:
             engines |= _build(step, plan, folder, report)
     plan.pipeline.cache_clear()
-    return Manifest(
+    manifest = Manifest(
         name=plan.options.bundle_name,
         source=plan.source,
         target=plan.options.target,
@@ -90,6 +91,7 @@ def _write_bundle(plan: BuildPlan, folder: Path, report: Report) -> Manifest:
         defaults=_defaults(plan, folder, engines["unet"], report),
         identity=plan.identity,
     )
+    return _quantize(plan, Bundle(folder, manifest), report) if plan.options.quantized else manifest
 
 
 def _write_model_files(plan: BuildPlan, folder: Path) -> Tables:
@@ -156,6 +158,18 @@ def _build(step: BuildStep, plan: BuildPlan, folder: Path, report: Report) -> di
         made = target.convert(spec, plan.options.shapes.ranges(spec), plan.gpu)
         engines[role] = replace(made, path=Path(made.path).relative_to(folder).as_posix(), key=step.key)
     return engines
+
+
+def _quantize(plan: BuildPlan, bundle: Bundle, report: Report) -> Manifest:
+    """Quantize the UNet of a bundle that is exact otherwise, or take over what is known of one that was kept."""
+    manifest = bundle.manifest
+    if manifest.engines["unet"].precision == plan.options.precision:
+        return replace(manifest, damage=plan.old.manifest.damage if plan.old else None)
+    from ..quantization.bundle import quantize_bundle
+
+    options = plan.options
+    say = partial(report, "quantization")
+    return quantize_bundle(bundle, options.precision, options.calibration_images, options.check_images, say)
 
 
 def _defaults(plan: BuildPlan, folder: Path, unet: EngineSpec, report: Report) -> Defaults:

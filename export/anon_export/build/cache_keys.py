@@ -47,6 +47,11 @@ def engine_code() -> str:
     return _digest_code([*(EXPORT / name for name in ENGINE_CODE), RUNTIME / "faces" / "attributes.py"])
 
 
+def quantization_code() -> str:
+    """sha256 over the modules that calibrate and quantize a UNet."""
+    return _digest_code([EXPORT / "quantization"])
+
+
 def image_code() -> str:
     """sha256 over the modules that generate the reference image with diffusers."""
     return _digest_code([EXPORT / name for name in IMAGE_CODE])

@@ -8,7 +8,7 @@ from typing import Literal
 from anon_runtime.bundle.identity import Point
 from anon_runtime.errors import UsageError
 
-from ..graphs.options import GraphOptions, Precision
+from ..graphs.options import LOSSY, FloatPrecision, GraphOptions, Precision
 from ..models.sources import ALIASES
 from ..targets import TARGETS, TargetName
 from ..targets.shapes import Range, Shapes
@@ -29,7 +29,7 @@ class BuildOptions:
         output: the folder that bundles are put in.
         faces: the networks that read faces; None is ``demo`` for the demo model and ``facer+deepface`` for others.
         target: the library that runs the engines.
-        precision: of the text encoder and the UNet. Face engines stay fp32.
+        precision: of the text encoder and the UNet. Face engines stay fp32; with int8, the text encoder does as well.
         vae_precision: of the VAE's decoder. The VAE of Stable Diffusion 1.5 overflows in fp16.
         timestep_spacing: overrides the one in the model's scheduler config.
         vae, revision, allow_pickle: see `models.sources.find_model`.
@@ -38,6 +38,9 @@ class BuildOptions:
         winograd: write convolutions with fewer multiplications; None is where this is faster: for onnxruntime's
             arithmetic in fp32.
         deepcache: build what the runtime needs for DeepCache, see `anon_runtime.diffusion.acceleration`.
+        cache_branch: where DeepCache cuts the UNet, see `GraphOptions`; None is 0, which leaves the least work.
+        calibration_images: images whose calls of the UNet an int8 UNet is calibrated with.
+        check_images: images that a quantized UNet is compared with the exact one on.
         batch_size, text_windows: the ranges that TensorRT's engines are built for.
         gpu: the architecture that TensorRT's engines are built for, such as ``sm_89``.
         identity: an ONNX file of a face-recognition network; None is SFace.
@@ -52,7 +55,7 @@ class BuildOptions:
     faces: FaceNetworks | None = None
     target: TargetName = "onnxruntime"
     precision: Precision = "fp32"
-    vae_precision: Precision = "fp32"
+    vae_precision: FloatPrecision = "fp32"
     timestep_spacing: TimestepSpacing | None = None
     vae: str | None = None
     revision: str | None = None
@@ -62,6 +65,9 @@ class BuildOptions:
     static: bool = False
     winograd: bool | None = None
     deepcache: bool = False
+    cache_branch: int | None = None
+    calibration_images: int = 4
+    check_images: int = 16
     batch_size: Range = BATCH_SIZE
     text_windows: Range = TEXT_WINDOWS
     gpu: str | None = None
@@ -93,7 +99,7 @@ class BuildOptions:
         for_onnxruntime = self.target == "onnxruntime"
         winograd = for_onnxruntime if self.winograd is None else self.winograd
         precisions: dict[str, Precision] = {
-            "text_encoder": self.precision,
+            "text_encoder": "fp32" if self.quantized else self.precision,
             "unet": self.precision,
             "vae_decoder": self.vae_precision,
         }
@@ -103,10 +109,15 @@ class BuildOptions:
                 static=self.static or TARGETS[self.target].one_size,
                 fused_attention=for_onnxruntime,
                 winograd=winograd and precision != "fp16" and role != "text_encoder",
-                deepcache=self.deepcache and role == "unet",
+                cache_branch=(self.cache_branch or 0) if self.deepcache and role == "unet" else None,
             )
             for role, precision in precisions.items()
         }
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the UNet is quantized after it was converted."""
+        return self.precision in LOSSY
 
     @property
     def shapes(self) -> Shapes:
@@ -128,6 +139,11 @@ class BuildOptions:
             raise UsageError(f"`gpu` {self.gpu}", why, f"leave it out, or choose `target` {fix}")
         if self.deepcache and for_gpu:
             raise UsageError("`deepcache`", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
+        if self.quantized and self.target != "openvino":
+            raise UsageError(f"`precision` {self.precision}", "it is for OpenVINO", "add `target` openvino")
+        if self.cache_branch is not None and not self.deepcache:
+            why = "it says where DeepCache cuts the UNet"
+            raise UsageError(f"`cache_branch` {self.cache_branch}", why, "add `deepcache`, or leave it out")
         if self.winograd and not any(options.winograd for options in self.graph_options.values()):
             why, fix = "it is for arithmetic in fp32", "leave it out, or leave one of the precisions at fp32"
             raise UsageError("`winograd`", why, fix)

@@ -1,6 +1,6 @@
 """The plan of a build: what its options mean on this machine, which components are kept, and which are built."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from ..generator import generator_components, generator_spec
 from ..models.model import Model
 from ..models.sources import find_model
 from ..targets import TARGETS, TargetName
-from .cache_keys import bundle_code, component_key, digest, engine_code, image_code
+from .cache_keys import bundle_code, component_key, digest, engine_code, image_code, quantization_code
 from .options import BuildOptions, FaceNetworks
 from .requirements import check_requirements
 from .staging import check_place
@@ -137,8 +137,12 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     common = {"target": options.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": engine_code()}
     old = _read_bundle(options.folder)
     damaged = find_damages(old.path, old.manifest.files) if old is not None else {}
-    steps = tuple(_step(component, component_key(component, common), old, damaged) for component in components)
     copied = digest(sorted(sha256_all(model.copied).values()))
+    keys = {component.name: component_key(component, common) for component in components}
+    if options.quantized:
+        tools |= {"nncf": version("nncf")}
+        keys["unet"] = _quantized_key(keys, options, copied)
+    steps = tuple(_step(component, keys[component.name], old, damaged) for component in components)
     identity = None if encoder is None else encoder.spec
     named = [options.bundle_name, options.timestep_spacing]
     rest = [*named, copied, vars(generator), vars(source), repr(identity), bundle_code()]
@@ -219,6 +223,13 @@ def find_encoder(options: BuildOptions) -> "Encoder | None":
         options.identity_std,
         options.identity_template,
     )
+
+
+def _quantized_key(keys: Mapping[str, str], options: BuildOptions, copied: str) -> str:
+    """The key of a quantized UNet, which depends on everything that its calibration runs."""
+    counts = [options.calibration_images, options.check_images]
+    loop = [keys["text_encoder"], copied, options.timestep_spacing]
+    return digest([keys["unet"], *loop, *counts, version("nncf"), quantization_code()])
 
 
 def _read_bundle(folder: Path) -> Bundle | None:

@@ -25,6 +25,8 @@ def check_requirements(options: BuildOptions) -> None:
     # that this machine does not have.
     if faces != "none" or options.target == "tensorrt-rtx":
         needed["cpu"] = EXTRAS["cpu"]
+    if options.quantized:
+        needed["int8"] = EXTRAS["int8"]
     needed |= {extra: EXTRAS[extra] for extra in ("export", *_EXTRAS_OF_FACES[faces])}
     missing = {
         extra: absent for extra, names in needed.items() if (absent := [n for n in names if not is_installed(n)])

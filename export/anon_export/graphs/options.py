@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
-# fp16-weights: weights are stored in half precision, and the arithmetic is in single precision.
-Precision = Literal["fp32", "fp16", "fp16-weights"]
+# fp16-weights: weights are stored in half precision, and the arithmetic is in single precision. int8 and int8-weights
+# are for the UNet, whose graph is written in fp32 and quantized afterwards, see `quantization`.
+Precision = Literal["fp32", "fp16", "fp16-weights", "int8", "int8-weights"]
+FloatPrecision = Literal["fp32", "fp16", "fp16-weights"]
+LOSSY: tuple[Precision, ...] = ("int8", "int8-weights")
 
 
 @dataclass(frozen=True)
@@ -16,11 +19,12 @@ class GraphOptions:
         static: the height and width of the latents are fixed.
         fused_attention: attention is one operator of onnxruntime, see `graphs.attention`.
         winograd: convolutions are written with fewer multiplications, see `graphs.winograd`.
-        deepcache: the UNet also returns its deep features, and a second graph takes them as an input.
+        cache_branch: the UNet also returns its deep features, and a second graph takes them as an input. The features
+            are cut before the last ``cache_branch + 1`` layers, as DeepCache counts its branches; None is no cut.
     """
 
     precision: Precision = "fp32"
     static: bool = False
     fused_attention: bool = False
     winograd: bool = False
-    deepcache: bool = False
+    cache_branch: int | None = None

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from anon_runtime.bundle.manifest import EngineSpec
 from anon_runtime.diffusion.text_encoder import WINDOW
+from anon_runtime.errors import UsageError
 
 from .attention import fused_attention
 from .export import engine_spec, export_graph, save_graph, seeded_generator, seeded_normal
@@ -43,27 +44,52 @@ class Unet(nn.Module):
 
     Args:
         model: diffusers' UNet.
-        deepcache: also return ``deep``: the output of all levels but the topmost, (n, channels, height, width).
+        cache_branch: also return ``deep``, the features (n, channels, height, width) before the last
+            ``cache_branch + 1`` layers of the topmost level; None is not to return them. The layers that are left need
+            only as many layers of the way down, see ``DeepCache/extension/deepcache.py`` (Ma et al., 2023).
     """
 
-    def __init__(self, model: Any, *, deepcache: bool = False) -> None:
+    def __init__(self, model: Any, cache_branch: int | None = None) -> None:
         super().__init__()
-        self.model, self.deepcache = model, deepcache
+        self.model = model
+        self.last_deep = None if cache_branch is None else _layer_before(model.up_blocks, cache_branch)
 
     def forward(
         self, sample: Tensor, timestep: Tensor, encoder_hidden_states: Tensor
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Predict the noise in a sample."""
         kept: list[Tensor] = []
-        block, dtype = self.model.up_blocks[-2], self.model.dtype
-        hook = block.register_forward_hook(lambda _m, _a, output: kept.append(output)) if self.deepcache else None
+        layer: nn.Module | None = self.last_deep
+        hook = None
+        if layer is not None:
+            hook = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(_first(output)))
+        dtype = self.model.dtype
         try:
             output = self.model(sample.to(dtype), timestep, encoder_hidden_states.to(dtype), return_dict=False)[0]
         finally:
             if hook is not None:
                 hook.remove()
         predicted: Tensor = output.float()
-        return (predicted, kept[0].float()) if self.deepcache else predicted
+        return (predicted, kept[0].float()) if kept else predicted
+
+
+def _layer_before(up_blocks: Any, branch: int) -> nn.Module:
+    """The module whose output is the input of the last ``branch + 1`` layers of the topmost level.
+
+    Raises:
+        UsageError: the level has fewer layers.
+    """
+    top = up_blocks[-1]
+    number = len(top.resnets) - 1 - branch  # of the first layer that is left
+    if number < 0:
+        why = f"the topmost level of this UNet has {len(top.resnets)} layers"
+        raise UsageError(f"`cache_branch` {branch}", why, f"use at most {len(top.resnets) - 1}")
+    layer: nn.Module = up_blocks[-2] if number == 0 else (getattr(top, "attentions", None) or top.resnets)[number - 1]
+    return layer
+
+
+def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
 
 
 class VaeDecoder(nn.Module):
@@ -106,8 +132,8 @@ def export_unet(model: Any, path: Path, latent_shape: Sequence[int], options: Gr
         "sample": seeded_normal(1, *latent_shape),
         "encoder_hidden_states": seeded_normal(1, 2 * WINDOW, width),
     }
-    network = Unet(model, deepcache=options.deepcache)
-    outputs = ("out_sample", "deep") if options.deepcache else ("out_sample",)
+    network = Unet(model, options.cache_branch)
+    outputs = ("out_sample",) if options.cache_branch is None else ("out_sample", "deep")
     with fused_attention(model) if options.fused_attention else nullcontext():
         spec = export_graph(
             network, inputs, axes, outputs, path, reference_inputs=reference_inputs, precision=options.precision

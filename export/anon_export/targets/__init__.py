@@ -55,7 +55,7 @@ def _keep_graph(spec: EngineSpec, _ranges: Ranges, _gpu: str | None) -> EngineSp
 
 TARGETS: dict[TargetName, Target] = {
     "onnxruntime": Target("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "cpu", _keep_graph),
-    "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert),
+    "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert, one_size=True),
     "tensorrt": Target(
         "tensorrt",
         ("tensorrt",),

@@ -1,5 +1,6 @@
 """The engines of a bundle: each one is loaded at its first use, and all of them stay loaded until they are closed."""
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -11,6 +12,9 @@ from ..bundle.integrity import Inspection
 from ..errors import BackendError, UsageError
 from ..types import Engine, check_integer
 from .base import load_engine, physical_cores, resolve_device
+from .processor import multiplies_int8
+
+log = logging.getLogger(__name__)
 
 
 class Engines:
@@ -117,8 +121,10 @@ class Engines:
             return self._replaced[role]
         path = self.bundle.engine_path(role)
         if path not in self._loaded:
-            manifest, key = self.bundle.manifest, self.bundle.spec(role).key
-            self._loaded[path] = load_engine(manifest.target, path, self.device, manifest.gpu, self.threads, key)
+            manifest, spec = self.bundle.manifest, self.bundle.spec(role)
+            if spec.precision == "int8" and not multiplies_int8():
+                log.warning("this processor has no instructions for int8 (VNNI): the %s engine will be slow", role)
+            self._loaded[path] = load_engine(manifest.target, path, self.device, manifest.gpu, self.threads, spec.key)
         return self._loaded[path]
 
     def verify(self) -> None:

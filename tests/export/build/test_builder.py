@@ -14,7 +14,8 @@ from anon_export.build import plan as build_plan
 from anon_export.build import reference, verify
 from anon_export.build.builder import build
 from anon_export.build.options import BuildOptions
-from anon_export.build.verify import REFERENCE_IMAGE, REQUEST, SETTINGS, psnr
+from anon_export.build.verify import REFERENCE_IMAGE, REQUEST, SETTINGS
+from anon_export.comparison import psnr
 from anon_export.demo.generator import DEMO, Architecture, write_generator
 from anon_export.graphs import stable_diffusion as graphs
 from anon_runtime.bundle.bundle import Bundle

@@ -10,6 +10,7 @@ from anon_export.build.cache_keys import ENGINE_CODE, EXPORT, RUNTIME, bundle_co
 
 # What modules that make engines import, and why it does not decide what an engine looks like.
 DECIDES_NO_ENGINE = {
+    "anon_runtime/backends/openvino": "imports OpenVINO without its telemetry, and runs engines",
     "anon_export/extras": "explains imports that fail",
     "anon_export/demo/generator": "writes the demo's model, whose files have a sha256 each",
     "anon_export/models/model": "names files, whose sha256 are part of the material",

@@ -23,6 +23,7 @@ OPTIONS = BuildOptions("owner/model", "m", faces="none")
         ({"gpu": "sm_89", "target": "openvino"}, "no particular GPU"),
         ({"deepcache": True, "target": "tensorrt"}, "`deepcache`"),
         ({"deepcache": True, "target": "tensorrt-rtx"}, "`deepcache`"),
+        ({"cache_branch": 1}, "`cache_branch` 1: it says where DeepCache cuts"),
         ({"winograd": True, "precision": "fp16", "vae_precision": "fp16"}, "`winograd`: it is for arithmetic in fp32"),
     ],
 )
@@ -66,7 +67,7 @@ def test_graph_options_follow_the_target_and_the_precisions() -> None:
     plain = BuildOptions("demo", precision="fp16-weights", vae_precision="fp16", deepcache=True).graph_options
     assert plain == {
         "text_encoder": GraphOptions("fp16-weights", fused_attention=True),
-        "unet": GraphOptions("fp16-weights", fused_attention=True, winograd=True, deepcache=True),
+        "unet": GraphOptions("fp16-weights", fused_attention=True, winograd=True, cache_branch=0),
         "vae_decoder": GraphOptions("fp16", fused_attention=True),
     }
     assert set(BuildOptions("demo", target="tensorrt").graph_options.values()) == {GraphOptions(static=True)}

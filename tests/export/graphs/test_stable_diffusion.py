@@ -17,6 +17,7 @@ from anon_export.graphs.options import GraphOptions, Precision
 from anon_export.models.loading import load_model
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import load_engine
+from anon_runtime.errors import UsageError
 from anon_runtime.types import Array
 
 
@@ -112,3 +113,21 @@ def test_unets_of_any_size(tmp_path: Path, size: int, free: bool) -> None:
         ours = session.run(None, {k: np.asarray(v) for k, v in inputs.items()})[0]
         with torch.no_grad():
             close(ours, unet(sample, 417.25, states, return_dict=False)[0])
+
+
+def test_cuts_of_deepcache(tmp_path: Path, pipeline: Any) -> None:
+    """A branch leaves as many layers of the way up as its number says and one, and the same of the way down."""
+    kept = {}
+    for branch in (0, 1):
+        path = tmp_path / str(branch) / "model.onnx"
+        stable_diffusion.export_unet(pipeline.unet, path, (4, 12, 12), GraphOptions(cache_branch=branch))
+        spec = stable_diffusion.extract_cached_unet(path, path.parent / "cached" / path.name)
+        assert [tensor.name for tensor in spec.inputs] == ["sample", "timestep", "encoder_hidden_states", "deep"]
+        cached = Path(spec.path)
+        assert check_engine(load_engine("onnxruntime", cached), spec, cached, "cached").relative < 1e-5
+        kept[branch] = {name for tensor in onnx.load(cached).graph.initializer if "resnets" in (name := tensor.name)}
+    resnets = {branch: {name.rsplit(".", 2)[0] for name in names} for branch, names in kept.items()}
+    assert resnets[0] == {"model.up_blocks.2.resnets.1"}
+    assert resnets[1] == {"model.up_blocks.2.resnets.0", "model.up_blocks.2.resnets.1", "model.down_blocks.0.resnets.0"}
+    with pytest.raises(UsageError, match="`cache_branch` 2: the topmost level of this UNet has 2 layers"):
+        stable_diffusion.export_unet(pipeline.unet, path, (4, 12, 12), GraphOptions(cache_branch=2))

@@ -44,15 +44,15 @@ def test_a_photo_goes_all_the_way(bundle: Bundle, astronaut: Path, anonymizer: A
 
 def test_results_are_not_overwritten_by_the_next_run(bundle: Bundle) -> None:
     vae = Engines(bundle)["vae_decoder"]
-    first = vae({"latent_sample": np.zeros((1, 4, 16, 16), np.float32)})["sample"]
+    first = vae({"latent_sample": np.zeros((1, 4, 24, 24), np.float32)})["sample"]
     copy = first.copy()
-    vae({"latent_sample": np.ones((1, 4, 16, 16), np.float32)})
+    vae({"latent_sample": np.ones((1, 4, 24, 24), np.float32)})
     np.testing.assert_array_equal(first, copy)
 
 
 def test_wrong_inputs_and_files_are_named(bundle: Bundle, tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="openvino refused latent_sample"):
-        Anonymizer.of(Engines(bundle)).generator.decode(np.zeros((1, 3, 16, 16), np.float32))
+        Anonymizer.of(Engines(bundle)).generator.decode(np.zeros((1, 3, 24, 24), np.float32))
     (tmp_path / "bad.xml").write_text("<net/>")
     with pytest.raises(BackendError, match="openvino cannot load it") as caught:
         load_engine("openvino", tmp_path / "bad.xml")

@@ -1,0 +1,70 @@
+"""A bundle with an exact UNet -> the same bundle with a quantized one, and the measured damage."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from anon_runtime.backends.base import load_engine
+from anon_runtime.backends.openvino import import_openvino
+from anon_runtime.bundle.bundle import Bundle
+from anon_runtime.bundle.manifest import Manifest
+
+from ..graphs.options import Precision
+from .damage import check_damage, measure_damage
+from .quantize import cut_cached, quantize
+from .recording import Report, generate_images, record_calls, write_requests
+
+CALIBRATION_SEED, CHECK_SEED = 1, 2  # the images that are compared are not those of the calibration
+COMPARED_CALLS = 2  # images whose calls of the UNet are compared one by one
+
+
+def quantize_bundle(
+    bundle: Bundle, precision: Precision, calibration_images: int, check_images: int, report: Report
+) -> Manifest:
+    """Quantize the UNet of a bundle in its place, and measure what that costs.
+
+    The exact UNet runs the whole loop for random prompts. Its calls calibrate the quantized one; its images and calls
+    for other prompts are what the quantized one is compared with.
+
+    Args:
+        bundle: of OpenVINO models in fp32, that nobody else uses.
+        precision: ``int8`` or ``int8-weights``.
+        calibration_images, check_images: numbers of images.
+        report: called with what happens.
+
+    Returns:
+        The manifest, with the engines and the damage of the quantized UNet.
+
+    Raises:
+        AnonError: the quantized UNet is too far from the exact one.
+    """
+    openvino = import_openvino()
+    path = bundle.engine_path("unet")
+    requests = write_requests(check_images, CHECK_SEED)
+    unet = load_engine("openvino", path)
+    calls = record_calls(bundle, unet, write_requests(calibration_images, CALIBRATION_SEED), report)
+    compared = record_calls(bundle, unet, requests[:COMPARED_CALLS], report)
+    exact = generate_images(bundle, unet, requests, report)
+    del unet  # its memory is needed for what follows
+    model = openvino.Core().read_model(path)
+    quantized, float_layers = quantize(model, calls, precision, report)
+    _save(quantized, path)
+    if "unet_cached" in bundle.manifest.engines:
+        _save(cut_cached(quantized), bundle.engine_path("unet_cached"))
+    del model, quantized
+    report("comparing")
+    unet = load_engine("openvino", path)
+    images = generate_images(bundle, unet, requests, report)
+    damage = measure_damage(bundle, unet, compared, images, exact, float_layers)
+    check_damage(damage)
+    engines = {
+        role: replace(spec, precision=precision) if role in ("unet", "unet_cached") else spec
+        for role, spec in bundle.manifest.engines.items()
+    }
+    return replace(bundle.manifest, engines=engines, damage=damage)
+
+
+def _save(model: object, path: Path) -> None:
+    """Replace a model. The weights of the old one may still be mapped into memory, and are not written over."""
+    for old in (path, path.with_suffix(".bin")):
+        old.unlink()
+    import_openvino().save_model(model, path, compress_to_fp16=False)

@@ -1,0 +1,33 @@
+"""The processor of this machine: what compiled engines depend on, and whether it multiplies int8 fast."""
+
+import hashlib
+import platform
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+# The name of a processor and its instructions, as Linux lists them on x86 and on ARM.
+FACTS = ("model name", "flags", "CPU part", "Features")
+INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "asimddp"}
+
+
+def processor_facts(cpuinfo: Path = CPUINFO) -> dict[str, str]:
+    """Return the name and the instructions of the last processor; empty where Linux does not list them."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return {}
+    listed = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return {name: listed[name] for name in FACTS if name in listed}
+
+
+def processor_key(cpuinfo: Path = CPUINFO) -> str:
+    """Return 16 digits, which differ between processors of another name or with other instructions."""
+    facts = [platform.machine(), platform.processor(), *processor_facts(cpuinfo).values()]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+
+
+def multiplies_int8(cpuinfo: Path = CPUINFO) -> bool:
+    """Return whether the processor has instructions for products of int8; true where this is not known."""
+    facts = processor_facts(cpuinfo)
+    instructions = {*facts.get("flags", "").split(), *facts.get("Features", "").split()}
+    return not instructions or bool(instructions & INT8_INSTRUCTIONS)

@@ -1,0 +1,44 @@
+import platform
+from pathlib import Path
+
+import pytest
+
+from anon_runtime.backends.processor import CPUINFO, multiplies_int8, processor_facts, processor_key
+
+XEON = "processor\t: 0\nmodel name\t: Intel(R) Xeon(R)\nflags\t\t: fpu sse2 avx2 avx512f{}\npower management:\n\n"
+
+
+@pytest.mark.parametrize(
+    ("listed", "fast"),
+    [
+        (XEON.format(" avx512_vnni"), True),
+        (XEON.format(" avx_vnni"), True),
+        (XEON.format(""), False),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU part\t: 0xd40\n", True),
+        ("processor\t: 0\nFeatures\t: fp asimd\nCPU part\t: 0xd08\n", False),
+        ("no list", True),
+    ],
+)
+def test_instructions_for_int8(tmp_path: Path, listed: str, fast: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(listed)
+    assert multiplies_int8(tmp_path / "cpuinfo") == fast
+
+
+def test_what_engines_are_compiled_for_has_a_key_of_its_own(tmp_path: Path) -> None:
+    lists = [XEON.format(""), XEON.format(" avx512_vnni"), XEON.format("").replace("Intel", "AMD"), ""]
+    for number, listed in enumerate(lists):
+        (tmp_path / str(number)).write_text(listed)
+    keys = [processor_key(tmp_path / str(number)) for number in range(len(lists))]
+    assert len(set(keys)) == len(lists)
+    assert processor_key(tmp_path / "missing") == keys[-1]
+    assert keys == [processor_key(tmp_path / str(number)) for number in range(len(lists))]
+    (tmp_path / "0").write_text(lists[0] * 2 + "cpu MHz\t\t: 2000\n")
+    assert processor_key(tmp_path / "0") == keys[0], "the number of processors and their pace do not matter"
+
+
+@pytest.mark.skipif(not CPUINFO.exists(), reason="not Linux")
+def test_this_machine() -> None:
+    facts = processor_facts()
+    if platform.machine() == "x86_64":
+        assert "sse2" in facts["flags"].split()
+    assert "processor" not in facts
