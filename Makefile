@@ -53,8 +53,9 @@ package: $(VENV)/.installed-dev $(DEMO) ## pack a release into dist/, and run th
 	$$run --prompt "portrait of a woman" --output prompt.png; \
 	env/bin/python -c "from PIL import Image; [Image.open(name).verify() for name in ('portrait.png', 'prompt.png')]"
 
-bench: $(VENV)/.installed-packages ## compare the demo engines' speed with PyTorch and other runtimes
-	$(BIN)/python -m benchmarks.throughput
+bench: $(VENV)/.installed-packages ## compare the demo engines' speed with PyTorch and other runtimes; results go to out/bench
+	mkdir -p out/bench
+	$(BIN)/python -m benchmarks.throughput --folder out/bench/engines --out out/bench
 
 # With --quiet, mkdocs counts no warnings, and --strict would let them pass.
 docs: $(VENV)/.installed-docs ## build the documentation

@@ -190,6 +190,7 @@ CONTENDERS: dict[str, Callable[[Path, Part], Call]] = {
     "diffusers, bf16": partial(torch_eager, half=True),
     OURS: engine,
     f"{OURS}, --fast 2": partial(fast_loop, bundle="ours", level=2),
+    f"{OURS}, OpenVINO f32": partial(engine, bundle="openvino"),
     INT8: partial(engine, bundle="int8"),
     f"{INT8}, --fast 2": partial(fast_loop, bundle="int8", level=2),
     f"{INT8}, --fast 3": partial(fast_loop, bundle="int8", level=3),
@@ -206,6 +207,7 @@ CONTENDERS: dict[str, Callable[[Path, Part], Call]] = {
 
 # Contenders that get plain graphs, as other exporters write them: no Winograd convolutions, no fused attention.
 PLAIN = tuple(name for name in CONTENDERS if name.startswith(("OpenVINO", "Optimum")))
+ON_OPENVINO = tuple(name for name in CONTENDERS if name.startswith((INT8, f"{OURS}, OpenVINO")))
 NNCF = tuple(name for name in PLAIN if "NNCF" in name)
 # Contenders that have no VAE of their own, or none that can be called.
 UNET_ONLY = (*NNCF, *(name for name in CONTENDERS if "--fast" in name or "stable-diffusion" in name))

@@ -171,9 +171,10 @@ def score_images(anonymizer: Anonymizer, truth: Photos, images: Sequence[Pixels]
 
     The true attributes are those of the prompts. An image without a face counts with a score of 0.5 for each.
     """
-    one_face = np.mean([len(faces) == 1 for faces in anonymizer.reader.detect(images)])
+    reader, batches = anonymizer.reader, [images[k : k + BATCH] for k in range(0, len(images), BATCH)]
+    one_face = np.mean([len(faces) == 1 for batch in batches for faces in reader.detect(batch)])
     unread: Attributes = dict.fromkeys(CELEBA, 0.5)
-    found = anonymizer.reader.describe_all(images)
+    found = [result for batch in batches for result in reader.describe_all(batch)]
     read = [result.attributes if isinstance(result, Description) else unread for result in found]
     return attribute_aucs(truth, read), float(one_face)
 
@@ -203,8 +204,8 @@ def features(images: Sequence[Pixels]) -> torch.Tensor:
     net: Any = load_faces()[0].nets[0]
     tensor = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
     with torch.no_grad():
-        found = net.features(functional.interpolate(tensor, (224, 224), mode="bilinear"))
-    return functional.normalize(found, dim=1)
+        parts = [net.features(functional.interpolate(p, (224, 224), mode="bilinear")) for p in tensor.split(BATCH)]
+    return functional.normalize(torch.cat(parts), dim=1)
 
 
 def measure_diversity(images: Sequence[Pixels], again: Sequence[Pixels]) -> list[Measurement]:

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -29,8 +30,8 @@ from .command_line import one_line_errors
 from .contenders import (
     BASELINE,
     CONTENDERS,
-    INT8,
     NNCF,
+    ON_OPENVINO,
     PARTS,
     PLAIN,
     SLOW,
@@ -41,7 +42,6 @@ from .contenders import (
     UnavailableError,
     torch_eager,
 )
-from .preparation import prepare, prepare_int8, prepare_nncf, prepare_plain
 from .throughput_report import Batch, Comparison, Report, table
 
 # Numbers of images that are generated at once, for the demo's sizes and, with True, at full size.
@@ -58,6 +58,9 @@ PACKAGES = (
     "stable-diffusion-cpp-python",
 )
 
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 Shape = tuple[int, ...]
 
@@ -118,21 +121,23 @@ def time_calls(call: Callable[[], object], repeats: int) -> list[float]:
 
 
 def count_flops(folder: Path, part: Part, sizes: Sizes) -> float:
-    """Multiplications and additions of convolutions, matrix products and attention, as PyTorch counts them.
+    """Multiplications and additions of convolutions, matrix products and attention, as PyTorch counts them."""
+    call, inputs = torch_eager(folder, part), sizes.inputs(part)
+    with count_operations() as counter:
+        call(inputs)
+    return float(counter.get_total_flops())
 
-    PyTorch counts no attention on a CPU, whose operator it lacks: its formula for GPUs is given to it here.
-    """
+
+def count_operations() -> "FlopCounterMode":
+    """PyTorch's counter, which lacks the operator of attention on a CPU: its formula for GPUs is given to it."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
     def attention(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
         return int(sdpa_flop_count(query, key, value))
 
-    call, inputs = torch_eager(folder, part), sizes.inputs(part)
-    own = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}  # noqa: SLF001 - the operator's name
-    with FlopCounterMode(display=False, custom_mapping=own) as counter:
-        call(inputs)
-    return float(counter.get_total_flops())
+    operator = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # noqa: SLF001 - the operator's name
+    return FlopCounterMode(display=False, custom_mapping={operator: attention})
 
 
 def measure_batches(folder: Path, counts: Sequence[int], repeats: int) -> list[Batch]:
@@ -165,7 +170,7 @@ def _cpu_lines() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str]) -> Report:
+def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str], parts: Sequence[Part] = PARTS) -> Report:
     """Measure everything.
 
     Args:
@@ -173,21 +178,24 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str]) -> 
         full_size: use a model of Stable Diffusion 1.5's sizes in place of the demo's.
         repeats: runs of each contender.
         only: names of the contenders that run.
+        parts: the networks that are compared.
     """
+    from .preparation import prepare, prepare_nncf, prepare_openvino, prepare_plain  # torch is not for contenders
+
     threads = len(os.sched_getaffinity(0))
     sizes = prepare(folder, full_size=full_size)
     if set(only) & set(PLAIN):
         prepare_plain(folder, sizes)
     if set(only) & set(NNCF):
         prepare_nncf(folder, sizes)
-    if any(name.startswith(INT8) for name in only):
-        prepare_int8(folder)
+    if set(only) & set(ON_OPENVINO):
+        prepare_openvino(folder)
     comparisons: list[Comparison] = []
     unavailable: dict[str, str] = {}
     names = [name for name in CONTENDERS if name in only and name != BASELINE]
-    by_part = {part: [name for name in names if part == "unet" or name not in UNET_ONLY] for part in PARTS}
+    by_part = {part: [name for name in names if part == "unet" or name not in UNET_ONLY] for part in parts}
     with tqdm(total=sum(map(len, by_part.values())), desc="contenders") as bar:
-        for part in PARTS:
+        for part in parts:
             with Contender(BASELINE, folder, part, threads) as baseline:
                 for name in by_part[part]:
                     try:
@@ -215,19 +223,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="folder for models and engines, which are kept for the next run")
     parser.add_argument("--repeats", type=int, default=5, help="number of runs of each contender")
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="contenders to run")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--plots", type=Path, help="also draw the figures as PNG files in this folder")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="networks to compare")
+    parser.add_argument("--out", type=Path, help="also write table, figures and plots into this folder")
     options = parser.parse_args()
-    if options.plots:
+    if options.out:
         from .plots import draw
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
-        report = run(folder, full_size=options.full_size, repeats=options.repeats, only=options.only)
-    print("\n".join(table(report)))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2))
-    if options.plots:
-        draw(report, options.plots)
+        report = run(
+            folder, full_size=options.full_size, repeats=options.repeats, only=options.only, parts=options.parts
+        )
+    lines = "\n".join(table(report))
+    print(lines)
+    if options.out:
+        draw(report, options.out)
+        (options.out / "table.md").write_text(lines + "\n", encoding="utf-8")
+        (options.out / "figures.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+        print(f"\n{options.out}: {', '.join(sorted(path.name for path in options.out.iterdir() if path.is_file()))}")
 
 
 if __name__ == "__main__":

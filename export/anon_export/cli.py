@@ -116,7 +116,7 @@ def command() -> None:
     default="fp32",
     show_default=True,
     help="Precision of text encoder and UNet; fp16-weights halves the files and computes in fp32. int8, with "
-    "--target openvino, makes the UNet two to three times as fast on processors, and its images others: the build "
+    "--target openvino, makes the UNet about twice as fast on processors, and its images others: the build "
     "calibrates it, measures what it costs, and fails if that is too much. int8-weights quarters the UNet's file and "
     "computes in fp32. Face engines stay fp32.",
 )
@@ -150,7 +150,7 @@ def command() -> None:
 @click.option(
     "--deepcache",
     is_flag=True,
-    help="Also build the part of the UNet that `anon-run --fast 2` needs. Optimum cannot open such a bundle.",
+    help="Also build the part of the UNet that `anon-run --fast 2` and 3 need. Optimum cannot open such a bundle.",
 )
 @click.option(
     "--cache-branch",

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import Calibration
-from anon_runtime.bundle.manifest import Manifest, Verification
+from anon_runtime.bundle.manifest import Damage, Manifest, Verification
 from anon_runtime.guard.thresholds import find_threshold, lowest_carried_rate
 
 from .build.plan import BuildPlan
@@ -134,6 +134,8 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
     if as_json:
         measured = asdict(manifest.verification) if manifest.verification else None
         facts = {"bundle": str(bundle.path), "bytes": size(manifest), "components": states, "verification": measured}
+        if manifest.damage is not None:
+            facts["damage"] = asdict(manifest.damage)
         click.echo(json.dumps(facts))
     if quiet:
         return
@@ -151,6 +153,16 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
         click.echo(f"{here}; run `anon-export verify {bundle.path}` where there is a {manifest.gpu}", err=True)
     else:
         click.echo(f"an image agrees with diffusers' to {manifest.verification.image_psnr:.1f} dB", err=True)
+    if manifest.damage is not None:
+        click.echo(f"the quantized UNet: {describe_damage(manifest.damage)}", err=True)
+
+
+def describe_damage(damage: Damage) -> str:
+    """What a quantized UNet costs, in one line."""
+    noisy, clean = damage.rms[0][1], damage.rms[-1][1]
+    faces = "" if damage.agreement is None else f", {100 * damage.agreement:.1f} % of attributes the same"
+    images = f"{damage.images} images {damage.psnr:.1f} dB from exact ones (worst {damage.worst_psnr:.1f}){faces}"
+    return f"{images}; outputs off by {100 * noisy:.1f} % at the first step, {100 * clean:.1f} % at the last"
 
 
 def show_verification(manifest: Manifest, measured: Verification, *, as_json: bool) -> None:
@@ -182,6 +194,8 @@ def show_bundle(manifest: Manifest, *, as_json: bool) -> None:
         "built with": ", ".join(f"{tool} {version}" for tool, version in manifest.tools.items()),
         "image": f"{measured.image_psnr:.1f} dB from diffusers'" if measured else "not compared with diffusers'",
     }
+    if manifest.damage is not None:
+        facts["damage"] = describe_damage(manifest.damage)
     for title, text in facts.items():
         click.echo(f"{title + ':':<12}{text}")
     for role, spec in manifest.engines.items():

@@ -60,6 +60,14 @@ class EngineSource(Protocol):
         """
         ...
 
+    def release(self, role: str) -> None:
+        """Release the memory of an engine that other engines can use better; it is loaded again at its next use.
+
+        Args:
+            role: the role, such as ``text_encoder``. Engines that take little memory stay loaded.
+        """
+        ...
+
     def verify(self) -> None:
         """Check that the engines are the ones that were built; call this before a result is handed out.
 

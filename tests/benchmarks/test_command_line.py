@@ -44,7 +44,7 @@ def run(module: str, package: str, *arguments: str) -> subprocess.CompletedProce
         ("folder", "skimage", "cpu,demo,ray", ["--photos", "1"]),
         ("footprint", "torch", "export", []),
         ("full_size", "torch", "cpu,export", ["--folder", "{tmp}"]),
-        ("throughput", "matplotlib", "export,bench", ["--plots", "{tmp}"]),
+        ("throughput", "matplotlib", "export,bench", ["--out", "{tmp}"]),
     ],
 )
 def test_a_missing_package_is_one_line(

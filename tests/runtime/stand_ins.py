@@ -48,16 +48,22 @@ class MadeUpEngines(dict[str, Engine]):
     Attributes:
         intact: whether `verify` accepts the engines.
         verified: the number of calls of `verify`.
+        released: the roles that were released.
     """
 
     def __init__(self, **engines: Engine) -> None:
         super().__init__(engines)
         self.intact, self.verified = True, 0
+        self.released: list[str] = []
 
     def require(self, *roles: str) -> None:
         """Check that there is an engine for each role."""
         if missing := set(roles) - set(self):
             raise BundleError("made-up engines", f"there is no {missing.pop()}", "make one up")
+
+    def release(self, role: str) -> None:
+        """Keep the engine, since engines that are made up take no memory, and note its role."""
+        self.released.append(role)
 
     def verify(self) -> None:
         """Check that the engines are intact."""

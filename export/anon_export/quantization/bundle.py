@@ -47,9 +47,9 @@ def quantize_bundle(
     del unet  # its memory is needed for what follows
     model = openvino.Core().read_model(path)
     quantized, float_layers = quantize(model, calls, precision, report)
-    _save(quantized, path)
+    save_model(quantized, path)
     if "unet_cached" in bundle.manifest.engines:
-        _save(cut_cached(quantized), bundle.engine_path("unet_cached"))
+        save_model(cut_cached(quantized), bundle.engine_path("unet_cached"))
     del model, quantized
     report("comparing")
     unet = load_engine("openvino", path)
@@ -63,8 +63,8 @@ def quantize_bundle(
     return replace(bundle.manifest, engines=engines, damage=damage)
 
 
-def _save(model: object, path: Path) -> None:
-    """Replace a model. The weights of the old one may still be mapped into memory, and are not written over."""
+def save_model(model: object, path: Path) -> None:
+    """Replace an OpenVINO model. Its weights may still be mapped into memory, and are not written over."""
     for old in (path, path.with_suffix(".bin")):
         old.unlink()
     import_openvino().save_model(model, path, compress_to_fp16=False)

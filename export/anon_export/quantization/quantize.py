@@ -36,13 +36,13 @@ def quantize(exact: Any, calls: Sequence[Call], precision: Precision, report: Re
     Returns:
         The quantized model, and the names of its layers that are in float.
     """
-    nncf = import_nncf()
     if precision == "int8-weights":
+        nncf = import_nncf()
         report("quantizing")
         return _quiet(partial(nncf.compress_weights, exact.clone(), mode=nncf.CompressWeightsMode.INT8_ASYM)), []
     kept = layers_by_kind(exact)
     report("quantizing")
-    quantized = _calibrate(nncf, exact, calls, kept)
+    quantized = calibrate(exact, calls, kept)
     layers = quantized_layers(quantized)
     spread = [calls[k] for k in np.linspace(0, len(calls) - 1, min(SCAN_CALLS, len(calls)), dtype=int)]
     share = _make_share(quantized, exact, spread, report)
@@ -50,7 +50,7 @@ def quantize(exact: Any, calls: Sequence[Call], precision: Precision, report: Re
     if sensitive:
         report("quantizing again")
         kept = sorted({*kept, *sensitive})
-        quantized = _calibrate(nncf, exact, calls, kept)
+        quantized = calibrate(exact, calls, kept)
     return quantized, kept
 
 
@@ -69,7 +69,15 @@ def cut_cached(unet: Any) -> Any:
     return openvino.Model([results["out_sample"]], [*model.get_parameters(), deep], "unet_cached")
 
 
-def _calibrate(nncf: Any, exact: Any, calls: Sequence[Call], kept: Sequence[str]) -> Any:
+def calibrate(exact: Any, calls: Sequence[Call], kept: Sequence[str]) -> Any:
+    """A model with weights and activations of 8 bits; see `quantize`.
+
+    Args:
+        exact: an OpenVINO model in fp32.
+        calls: to calibrate with.
+        kept: the names of the layers that stay in float.
+    """
+    nncf = import_nncf()
     inputs: list[Arrays] = [call.inputs for call in calls]
     return _quiet(
         partial(

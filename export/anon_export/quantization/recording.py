@@ -19,7 +19,7 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a UNet.
+    """One call of a UNet for one sample: an engine may be compiled for no more.
 
     Attributes:
         inputs: of the call.
@@ -48,7 +48,7 @@ def _random_person(rng: np.random.Generator) -> Attributes:
 
 
 def record_calls(bundle: Bundle, unet: Engine, requests: Sequence[Request], report: Report) -> list[Call]:
-    """Run the whole loop for each request, and keep every call of the UNet: all noise levels, both prompts.
+    """Run the whole loop for each request, and keep what the UNet does: all noise levels, both prompts.
 
     Args:
         bundle: whose text encoder, tokenizer, tables and default settings are used.
@@ -60,8 +60,10 @@ def record_calls(bundle: Bundle, unet: Engine, requests: Sequence[Request], repo
 
     def recorder(inputs: Mapping[str, Array], /) -> Arrays:
         outputs = unet(inputs)
-        kept = {name: np.array(array) for name, array in inputs.items()}
-        calls.append(Call(kept, np.asarray(outputs["out_sample"], np.float32)))
+        result = np.asarray(outputs["out_sample"], np.float32)
+        for k in range(len(result)):
+            single = {name: np.array(array[k : k + 1] if array.ndim else array) for name, array in inputs.items()}
+            calls.append(Call(single, result[k : k + 1]))
         return outputs
 
     with Engines(bundle, replaced={"unet": recorder}) as engines:

@@ -15,6 +15,7 @@ from .base import load_engine, physical_cores, resolve_device
 from .processor import multiplies_int8
 
 log = logging.getLogger(__name__)
+LARGE = 2**26  # bytes of the files of an engine
 
 
 class Engines:
@@ -126,6 +127,17 @@ class Engines:
                 log.warning("this processor has no instructions for int8 (VNNI): the %s engine will be slow", role)
             self._loaded[path] = load_engine(manifest.target, path, self.device, manifest.gpu, self.threads, spec.key)
         return self._loaded[path]
+
+    def release(self, role: str) -> None:
+        """Release the memory of a large engine on the CPU; it is loaded again at its next use.
+
+        Engines on a GPU and small ones stay loaded, because loading them again takes more time than it is worth.
+        """
+        if role in self._replaced or self.device != "cpu":
+            return
+        path = self.bundle.engine_path(role)
+        if sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}*")) > LARGE:
+            self._loaded.pop(path, None)
 
     def verify(self) -> None:
         """Wait until all files are hashed.

@@ -48,7 +48,7 @@ FAST_LEVELS = (
     Acceleration(),
     Acceleration(guidance_interval=(0.15, 6.0)),
     Acceleration(guidance_interval=(0.15, 6.0), cache_interval=3),
-    Acceleration(sampler="dpmpp_2m_sde", guidance_interval=(0.3, 6.0)),
+    Acceleration(sampler="dpmpp_2m_sde", guidance_interval=(0.15, 6.0), cache_interval=2),
 )
 
 

@@ -249,6 +249,7 @@ class Generator:
 
             with timer("text"):
                 text = self._encode(batch)
+            self._engines.release("text_encoder")
             with timer("load"):
                 unet = timer.timing("unet", self._engines["unet"])
                 cached = timer.timing("unet", self._engines["unet_cached"]) if self._caches else None

@@ -23,6 +23,8 @@ OPTIONS = BuildOptions("owner/model", "m", faces="none")
         ({"gpu": "sm_89", "target": "openvino"}, "no particular GPU"),
         ({"deepcache": True, "target": "tensorrt"}, "`deepcache`"),
         ({"deepcache": True, "target": "tensorrt-rtx"}, "`deepcache`"),
+        ({"precision": "int8"}, "`precision` int8: it is for OpenVINO; add `target` openvino"),
+        ({"precision": "int8-weights", "target": "tensorrt"}, "it is for OpenVINO"),
         ({"cache_branch": 1}, "`cache_branch` 1: it says where DeepCache cuts"),
         ({"winograd": True, "precision": "fp16", "vae_precision": "fp16"}, "`winograd`: it is for arithmetic in fp32"),
     ],
@@ -40,6 +42,8 @@ def test_choices_without_effect_are_refused(choices: dict[str, Any], word: str) 
         {"revision": "v1"},
         {"gpu": "sm_89", "target": "tensorrt-rtx"},
         {"deepcache": True, "target": "openvino"},
+        {"deepcache": True, "cache_branch": 2},
+        {"precision": "int8", "target": "openvino"},
         {"winograd": True, "precision": "fp16"},
         {"winograd": True, "precision": "fp16-weights"},
     ],
@@ -69,6 +73,12 @@ def test_graph_options_follow_the_target_and_the_precisions() -> None:
         "text_encoder": GraphOptions("fp16-weights", fused_attention=True),
         "unet": GraphOptions("fp16-weights", fused_attention=True, winograd=True, cache_branch=0),
         "vae_decoder": GraphOptions("fp16", fused_attention=True),
+    }
+    int8 = BuildOptions("demo", target="openvino", precision="int8").graph_options
+    assert int8 == {
+        "text_encoder": GraphOptions(static=True),
+        "unet": GraphOptions("int8", static=True),
+        "vae_decoder": GraphOptions(static=True),
     }
     assert set(BuildOptions("demo", target="tensorrt").graph_options.values()) == {GraphOptions(static=True)}
 

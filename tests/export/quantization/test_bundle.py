@@ -148,29 +148,39 @@ def test_a_second_build_quantizes_nothing(
     assert (other.damage, other.engines["unet"]) == (built.manifest.damage, built.manifest.engines["unet"])
 
 
-def test_a_unet_that_costs_too_much_leaves_the_old_bundle(
+def test_a_build_that_fails_or_is_stopped_leaves_the_old_bundle(
     options: BuildOptions, exact: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(exact.path, tmp_path / "demo")
+    failures: list[BaseException] = [AnonError("the quantized UNet", "its images differ", "build with fp32")]
+    failures.append(KeyboardInterrupt())
 
-    def refuse(_damage: object) -> None:
-        raise AnonError("the quantized UNet", "its images differ", "build with fp32")
+    def fail(*_: object) -> None:
+        raise failures.pop()
 
-    monkeypatch.setattr(quantization, "check_damage", refuse)
-    with pytest.raises(AnonError, match="its images differ"):
-        build(replace(options, output=tmp_path))
+    monkeypatch.setattr(quantization, "quantize_bundle", fail)
+    while failures:
+        with pytest.raises(type(failures[-1])):
+            build(replace(options, output=tmp_path))
     assert Bundle.open(tmp_path / "demo").manifest == exact.manifest
-    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    assert {path.name for path in tmp_path.iterdir()} <= {"demo", ".demo.lock"}
 
 
-def test_weights_alone(options: BuildOptions, exact: Bundle, tmp_path: Path) -> None:
-    shutil.copytree(exact.path, tmp_path / "demo")
-    bundle = build(replace(options, output=tmp_path, precision="int8-weights"))
-    damage = bundle.manifest.damage
+def test_weights_alone_and_the_bounds(exact: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = [Bundle.read(Path(shutil.copytree(exact.path, tmp_path / name))) for name in ("a", "b")]
+    said: list[str] = []
+    manifest = quantization.quantize_bundle(copies[0], "int8-weights", 1, 1, said.append)
+    damage = manifest.damage
     assert damage is not None
     assert damage.psnr > 25
     assert damage.float_layers == ()
-    assert bundle.engine_path("unet").with_suffix(".bin").stat().st_size < 0.4 * 38e6
+    assert manifest.engines["unet"].precision == "int8-weights"
+    assert (tmp_path / "a" / "unet" / "openvino_model.bin").stat().st_size < 0.4 * 38e6
+    assert said[0] == "recording image 1 of 1"
+    assert "quantizing" in said
+    monkeypatch.setattr("anon_export.quantization.damage.MOST_RMS", 1e-9)
+    with pytest.raises(AnonError, match="the quantized UNet: its outputs differ by"):
+        quantization.quantize_bundle(copies[1], "int8-weights", 1, 1, said.append)
 
 
 def test_nothing_is_sent_to_anybody(exact: Bundle, demo_bundle: Path, tmp_path: Path) -> None:

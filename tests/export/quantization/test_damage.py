@@ -26,7 +26,7 @@ def test_an_exact_unet_has_none_and_a_bad_one_is_measured(anonymizer: Anonymizer
     calls = record_calls(bundle, unet, requests[:1], lambda _: None)
     exact, bad = (generate_images(bundle, engine, requests, lambda _: None) for engine in (unet, worse))
     none = measure_damage(bundle, unet, calls, exact, exact, ["conv"])
-    assert [error for _, error in none.rms] == [0.0] * len(none.rms)
+    assert max(error for _, error in none.rms) < 1e-5
     assert (none.images, none.psnr, none.agreement, none.one_face) == (3, 999.0, 1.0, 1.0)
     assert [timestep for timestep, _ in none.rms] == sorted({call.timestep for call in calls}, reverse=True)
     some = measure_damage(bundle, worse, calls, bad, exact, [])

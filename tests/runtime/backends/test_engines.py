@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,21 @@ def test_engines_are_loaded_once_and_shared_by_roles_of_one_file(demo_bundle: Pa
         assert engines["unet"] is engines["unet"]
         assert engines["face_age"] is engines["face_race"]
         assert engines["face_age"] is not engines["face_attributes"]
+
+
+def test_large_engines_are_released_and_loaded_again(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = Engines.load(demo_bundle, checksum=False)
+    text_encoder, unet = engines["text_encoder"], engines["unet"]
+    engines.release("text_encoder")
+    assert engines["text_encoder"] is text_encoder, "small engines stay"
+    monkeypatch.setattr("anon_runtime.backends.engines.LARGE", 2**20)
+    engines.release("text_encoder")
+    engines.release("text_encoder")
+    assert engines["text_encoder"] is not text_encoder
+    assert engines["unet"] is unet
+    replaced = Engines(engines.bundle, replaced={"text_encoder": text_encoder})
+    replaced.release("text_encoder")
+    assert replaced["text_encoder"] is text_encoder
 
 
 def test_closed_engines_are_told(demo_bundle: Path) -> None:
@@ -43,6 +59,21 @@ def test_what_is_missing_is_told_before_anything_is_loaded(demo_bundle: Path) ->
         engines.require("unet", "unet_cached")
     with pytest.raises(BackendError, match="engines for onnxruntime run on"):
         Engines.load(demo_bundle, device="tpu", checksum=False).require("unet")
+
+
+def test_int8_on_a_processor_without_it_is_told(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundle = Bundle.read(demo_bundle)
+    engines = bundle.manifest.engines
+    quantized = replace(engines["unet"], precision="int8")
+    bundle = replace(bundle, manifest=replace(bundle.manifest, engines=engines | {"unet": quantized}))
+    for fast, notes in ((True, 0), (False, 1)):
+        monkeypatch.setattr("anon_runtime.backends.engines.multiplies_int8", lambda fast=fast: fast)
+        loaded = Engines(bundle)
+        for role in ("unet", "unet", "vae_decoder"):
+            assert loaded[role]
+        assert caplog.text.count("no instructions for int8 (VNNI): the unet engine will be slow") == notes
 
 
 def test_an_engine_that_is_replaced_need_not_be_in_the_bundle(demo_bundle: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import ARCFACE_TEMPLATE, IdentitySpec
-from anon_runtime.bundle.manifest import MANIFEST, Manifest, parse_calibration
+from anon_runtime.bundle.manifest import MANIFEST, Damage, Manifest, parse_calibration
 from anon_runtime.errors import BundleError
 from tests.runtime.guard.calibrations import calibration
 from tests.runtime.strategies import JSON, ODD_JSON
@@ -18,6 +18,16 @@ from tests.runtime.strategies import JSON, ODD_JSON
 def test_manifest_survives_a_round_trip(demo_bundle: Path) -> None:
     manifest = Bundle.open(demo_bundle).manifest
     assert Manifest.from_json(manifest.to_json(), "here") == manifest
+
+
+def test_what_a_quantized_unet_costs_survives_a_round_trip(demo_bundle: Path) -> None:
+    damage = Damage(16, ((925.0, 0.004), (16.0, 0.05)), 31.5, 16.7, None, 1.0, ("first", "last"))
+    manifest = replace(Bundle.open(demo_bundle).manifest, damage=damage)
+    assert Manifest.from_json(manifest.to_json(), "here") == manifest
+    good = json.loads(manifest.to_json())
+    for field, bad in (("rms", [[1.0]]), ("rms", [["a", 1.0]]), ("psnr", None), ("float_layers", [1])):
+        with pytest.raises(BundleError, match="lacks or garbles a field"):
+            Manifest.from_json(json.dumps(good | {"damage": good["damage"] | {field: bad}}), "here")
 
 
 def test_a_manifest_of_0_2_is_read_with_a_note(caplog: pytest.LogCaptureFixture) -> None:

@@ -126,6 +126,7 @@ def test_a_generator_works_with_any_engines(made_up: tuple[Generator, MadeUpEngi
     assert portrait.image.getpixel((0, 0)) == (128, 128, 128)
     assert portrait.seed == 3
     assert engines.verified == 1
+    assert engines.released == ["text_encoder"], "its memory is needed for the UNet"
     del engines["unet"]
     with pytest.raises(BundleError, match="there is no unet"):
         generator.generate([Request("a man")])
