@@ -116,10 +116,10 @@ class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
 @click.option("--sampler", type=click.Choice(SAMPLERS), help="The sampler.  [default: the bundle's, dpmpp_sde]")
 @click.option("--fast", type=click.IntRange(0, len(FAST_LEVELS) - 1), default=0, show_default=True,
               help="The level of fast mode. 0 is exact (attribute AUC 0.889). The other levels generate other images "
-                   "of nearly the same quality: the UNet's work is 1.2 times as fast with 1 (AUC 0.888), 3 times as "
-                   "fast with 2 (AUC 0.886), and 4 times as fast with 3 (AUC 0.878); other seeds have 0.882. Levels 2 "
-                   "and 3 need a bundle built with --deepcache. The speeds are of the full-size UNet, the AUCs of the "
-                   "demo.")
+                   "of nearly the same quality: the UNet's work is 1.2 times as fast with 1 (AUC 0.888), 3.2 times as "
+                   "fast with 2 (AUC 0.886), and 3.7 times as fast with 3 (AUC 0.878); other seeds have 0.882. Levels "
+                   "2 and 3 need a bundle built with --deepcache. The speeds are of the full-size UNet, the AUCs of "
+                   "the demo.")
 @click.option("--batch-size", type=click.IntRange(1),
               help="The number of photos that are processed together. Images do not depend on it, except for last "
                    "digits if it is 1.  [default: the bundle's]")
