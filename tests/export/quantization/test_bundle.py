@@ -121,7 +121,7 @@ def test_a_layer_that_is_restored_is_exact_again(built: Bundle, exact: Bundle) -
     expected, layers = run(original), quantized_layers(quantized)
     errors = [relative_rms(run(restore(quantized, original, some)), expected) for some in ([], layers[::2], layers)]
     assert errors[0] > errors[1] > errors[2]
-    assert errors[2] < 0.2 * errors[0], "what remains are corrected biases"
+    assert errors[2] < 0.4 * errors[0], "what remains are corrected biases"
     np.testing.assert_array_equal(run(original), expected, "the models are not changed")
 
 
