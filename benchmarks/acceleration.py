@@ -140,12 +140,13 @@ def measure(bundles: Mapping[str, Anonymizer], photos: Photos, variants: Mapping
     people = [labelled(photos, i) for i in range(len(photos))]
     exact = generate(next(iter(bundles.values())), people, EXACT, FIRST_SEED)
     known, costs = features(exact).numpy(), list[Cost]()
+    shares = {name: cached_share(own) if caches(own) else 1.0 for name, own in bundles.items()}
 
     def compare(bundle: str, name: str, settings: Settings, first_seed: int = FIRST_SEED) -> Cost:
         anonymizer = bundles[bundle]
         images = generate(anonymizer, people, settings, first_seed)
         aucs, one_face = score_images(anonymizer, photos, images)
-        samples, work = count_samples(anonymizer, settings, cached_share(anonymizer) if caches(anonymizer) else 1)
+        samples, work = count_samples(anonymizer, settings, shares[bundle])
         level = next((k for k, own in enumerate(FAST_LEVELS) if settings.acceleration == own), None)
         ratio = median(min(psnr(a, b), 99.0) for a, b in zip(images, exact, strict=True))
         mean = float(np.mean(list(aucs.values())))

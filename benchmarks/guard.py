@@ -26,6 +26,7 @@ from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Settings
+from anon_runtime.backends.processor import processor_facts
 from anon_runtime.console import Reporter
 from anon_runtime.faces.identity import UNIT
 from anon_runtime.folder.discovery import find_photos
@@ -53,8 +54,7 @@ WORDS = ("white man", "white woman", "black man", "black woman", "asian man", "a
 
 def processor() -> str:
     """The name of the processor."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
+    return processor_facts().get("model name", platform.processor())
 
 
 def random_people(count: int, seed: int) -> Floats:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS
+from anon_runtime.backends.openvino import import_openvino
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import UsageError
 from anon_runtime.types import Arrays
@@ -52,7 +53,7 @@ def onnxruntime_times(path: Path, inputs: Arrays, repeats: int) -> Times:
 
 def openvino_times(path: Path, inputs: Arrays, repeats: int) -> Times:
     """Seconds per call by operator, from OpenVINO's performance counters."""
-    import openvino
+    openvino = import_openvino()
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True}
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()

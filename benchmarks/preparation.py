@@ -12,9 +12,9 @@ from anon_export.graphs import stable_diffusion as graphs
 from anon_export.graphs.options import GraphOptions
 from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 from anon_export.models.loading import load_model
-from anon_export.quantization.bundle import save_model
+from anon_export.quantization.bundle import put_unet
 from anon_export.quantization.float_layers import layers_by_kind
-from anon_export.quantization.quantize import calibrate, cut_cached, import_nncf
+from anon_export.quantization.quantize import calibrate, import_nncf
 from anon_export.quantization.recording import Call
 from anon_runtime.backends.openvino import import_openvino
 from anon_runtime.bundle.bundle import Bundle
@@ -48,18 +48,14 @@ def prepare_openvino(folder: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(exact.path, scratch)
     bundle = Bundle.read(scratch)
-    path, manifest = bundle.engine_path("unet"), bundle.manifest
+    path = bundle.engine_path("unet")
     inputs, outputs = read_reference_outputs(path.with_name(REFERENCE_OUTPUTS))
-    openvino = import_openvino()
-    model = openvino.Core().read_model(path)
+    model = import_openvino().Core().read_model(path)
     unet = calibrate(model, [Call(inputs, outputs["out_sample"])], layers_by_kind(model))
-    for role, made in {"unet": unet, "unet_cached": cut_cached(unet)}.items():
-        save_model(made, bundle.engine_path(role))
-    lossy = {"unet": "int8", "unet_cached": "int8"}
-    engines = {r: replace(s, key=f"{s.key}-int8", precision=lossy.get(r, "fp32")) for r, s in manifest.engines.items()}
+    manifest = put_unet(bundle, unet, "int8")
     hashed = sha256_all([scratch / name for name in manifest.files])
     files = {name: FileRecord(hashed[path], path.stat().st_size) for name in manifest.files if (path := scratch / name)}
-    (scratch / MANIFEST).write_text(replace(manifest, engines=engines, files=files).to_json())
+    (scratch / MANIFEST).write_text(replace(manifest, files=files).to_json())
     scratch.rename(quantized)
 
 

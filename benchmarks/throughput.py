@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from anon_runtime.backends.processor import processor_facts
+
 from . import latency
 from .command_line import one_line_errors
 from .contenders import (
@@ -161,13 +163,8 @@ def machine(threads: int) -> dict[str, str | int]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    cpu = next((line.split(":")[1].strip() for line in _cpu_lines() if line.startswith("model name")), "unknown")
+    cpu = processor_facts().get("model name", "unknown")
     return {"cpu": cpu, "threads": threads, "python": platform.python_version(), **versions}
-
-
-def _cpu_lines() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
 
 
 def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str], parts: Sequence[Part] = PARTS) -> Report:

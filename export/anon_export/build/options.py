@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from anon_runtime.bundle.identity import Point
 from anon_runtime.errors import UsageError
 
-from ..graphs.options import LOSSY, FloatPrecision, GraphOptions, Precision
+from ..graphs.options import FloatPrecision, GraphOptions, IntegerPrecision, Precision
 from ..models.sources import ALIASES
 from ..targets import TARGETS, TargetName
 from ..targets.shapes import Range, Shapes
@@ -117,7 +117,7 @@ class BuildOptions:
     @property
     def quantized(self) -> bool:
         """Whether the UNet is quantized after it was converted."""
-        return self.precision in LOSSY
+        return self.precision in get_args(IntegerPrecision)
 
     @property
     def shapes(self) -> Shapes:

@@ -45,7 +45,7 @@ class BuildStep:
 
     def estimate(self, target: TargetName) -> int:
         """Bytes that the component's engines take, approximately. Converting one also needs room for its graph."""
-        share = 1.0 if self.component.precision == "fp32" else 0.5
+        share = 0.5 if self.component.precision.startswith("fp16") else 1.0  # int8 is written in fp32 first
         return int(self.component.size * share * (1 if target == "onnxruntime" else 2))
 
 

@@ -5,9 +5,9 @@ from typing import Literal
 
 # fp16-weights: weights are stored in half precision, and the arithmetic is in single precision. int8 and int8-weights
 # are for the UNet, whose graph is written in fp32 and quantized afterwards, see `quantization`.
-Precision = Literal["fp32", "fp16", "fp16-weights", "int8", "int8-weights"]
 FloatPrecision = Literal["fp32", "fp16", "fp16-weights"]
-LOSSY: tuple[Precision, ...] = ("int8", "int8-weights")
+IntegerPrecision = Literal["int8", "int8-weights"]
+Precision = Literal[FloatPrecision, IntegerPrecision]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from anon_runtime.backends.base import load_engine
 from anon_runtime.backends.openvino import import_openvino
@@ -47,23 +48,27 @@ def quantize_bundle(
     del unet  # its memory is needed for what follows
     model = openvino.Core().read_model(path)
     quantized, float_layers = quantize(model, calls, precision, report)
-    save_model(quantized, path)
-    if "unet_cached" in bundle.manifest.engines:
-        save_model(cut_cached(quantized), bundle.engine_path("unet_cached"))
+    manifest = put_unet(bundle, quantized, precision)
     del model, quantized
     report("comparing")
     unet = load_engine("openvino", path)
     images = generate_images(bundle, unet, requests, report)
     damage = measure_damage(bundle, unet, compared, images, exact, float_layers)
     check_damage(damage)
-    engines = {
-        role: replace(spec, precision=precision) if role in ("unet", "unet_cached") else spec
-        for role, spec in bundle.manifest.engines.items()
-    }
-    return replace(bundle.manifest, engines=engines, damage=damage)
+    return replace(manifest, damage=damage)
 
 
-def save_model(model: object, path: Path) -> None:
+def put_unet(bundle: Bundle, unet: Any, precision: Precision) -> Manifest:
+    """Put a UNet in the place of a bundle's, and its part for DeepCache; returns the manifest with their precision."""
+    engines = dict(bundle.manifest.engines)
+    made = {"unet": unet, "unet_cached": cut_cached(unet)} if "unet_cached" in engines else {"unet": unet}
+    for role, model in made.items():
+        _save(model, bundle.engine_path(role))
+        engines[role] = replace(engines[role], precision=precision)
+    return replace(bundle.manifest, engines=engines)
+
+
+def _save(model: Any, path: Path) -> None:
     """Replace an OpenVINO model. Its weights may still be mapped into memory, and are not written over."""
     for old in (path, path.with_suffix(".bin")):
         old.unlink()

@@ -26,6 +26,9 @@ DEVICES = {
 }
 
 
+LARGE = 2**26  # bytes of weights; an engine with more of them is worth other ways of loading it
+
+
 @dataclass(frozen=True)
 class Placement:
     """The device and the options that an engine is loaded with; see `load_engine` for the attributes."""
@@ -101,6 +104,11 @@ def physical_cores() -> int:
         except OSError:  # some sandboxes have no /sys
             siblings.add(str(number))
     return len(siblings)
+
+
+def is_large(path: Path) -> bool:
+    """Return whether the files of an engine, which begin with the same name, have more than `LARGE` bytes."""
+    return sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}*")) > LARGE
 
 
 def check_finite(array: Array, engine: str, when: str) -> None:

@@ -11,11 +11,10 @@ from ..bundle.bundle import Bundle
 from ..bundle.integrity import Inspection
 from ..errors import BackendError, UsageError
 from ..types import Engine, check_integer
-from .base import load_engine, physical_cores, resolve_device
+from .base import is_large, load_engine, physical_cores, resolve_device
 from .processor import multiplies_int8
 
 log = logging.getLogger(__name__)
-LARGE = 2**26  # bytes of the files of an engine
 
 
 class Engines:
@@ -136,7 +135,7 @@ class Engines:
         if role in self._replaced or self.device != "cpu":
             return
         path = self.bundle.engine_path(role)
-        if sum(file.stat().st_size for file in path.parent.glob(f"{path.stem}*")) > LARGE:
+        if is_large(path):
             self._loaded.pop(path, None)
 
     def verify(self) -> None:

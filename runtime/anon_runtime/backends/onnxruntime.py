@@ -9,21 +9,13 @@ import numpy as np
 
 from ..errors import BackendError, first_line
 from ..types import Array, Arrays, Engine
-from .base import Placement, cache_folder, cannot_load, cannot_run
+from .base import Placement, cache_folder, cannot_load, cannot_run, is_large
 
 # Some builds of onnxruntime (for example 1.32 for Linux) send usage data to Microsoft as soon as they are imported,
 # with a number that identifies the machine. This line turns that off. A user who wants it sets the variable to 0.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-
-
-# An engine with at most this many bytes of weights is loaded with prepacking and the NCHWc transformation: onnxruntime
-# copies its weights into layouts that suit the processor. This takes a moment for a small network, and calls of the
-# demo's networks then take a sixth to a quarter less time. For the UNet of Stable Diffusion, it takes ten times as long
-# as loading without it and gains less than the Winograd form does; besides, processes cannot share the memory pages of
-# the copies.
-SMALL = 2**26
 
 
 def session_arguments(path: Path, threads: int | None = None) -> dict[str, Any]:
@@ -44,10 +36,15 @@ def session_arguments(path: Path, threads: int | None = None) -> dict[str, Any]:
     # Every engine has its own threads. If idle threads wait in a loop (spin), they take the cores from the engine that
     # is running: with spinning on two cores, a folder took a third longer.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    small = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*")) <= SMALL
-    if not small:
+    # An engine that is not large is loaded with prepacking and the NCHWc transformation: onnxruntime copies its weights
+    # into layouts that suit the processor. This takes a moment for a small network, and calls of the demo's networks
+    # then take a sixth to a quarter less time. For the UNet of Stable Diffusion, it takes ten times as long as loading
+    # without it and gains less than the Winograd form does; besides, processes cannot share the memory pages of the
+    # copies.
+    large = is_large(path)
+    if large:
         options.add_session_config_entry("session.disable_prepacking", "1")
-    return {"sess_options": options, "disabled_optimizers": [] if small else ["NchwcTransformer"]}
+    return {"sess_options": options, "disabled_optimizers": ["NchwcTransformer"] if large else []}
 
 
 class _OrtEngine:

@@ -44,6 +44,7 @@ def test_an_exact_unet_has_none_and_a_bad_one_is_measured(anonymizer: Anonymizer
     ("change", "why"),
     [
         ({"rms": ((900.0, 0.01), (10.0, 0.36))}, "its outputs differ by 0.36 of their size"),
+        ({"rms": ((900.0, 0.01), (10.0, np.nan))}, "its outputs differ by nan of their size"),
         ({"psnr": 14.9}, r"PSNR 14.9 dB"),
         ({"psnr": np.nan}, r"PSNR nan dB"),
         ({"agreement": 0.89}, "0.890 of the attributes of its images are the same"),

@@ -23,7 +23,7 @@ def test_large_engines_are_released_and_loaded_again(demo_bundle: Path, monkeypa
     text_encoder, unet = engines["text_encoder"], engines["unet"]
     engines.release("text_encoder")
     assert engines["text_encoder"] is text_encoder, "small engines stay"
-    monkeypatch.setattr("anon_runtime.backends.engines.LARGE", 2**20)
+    monkeypatch.setattr("anon_runtime.backends.base.LARGE", 2**20)
     engines.release("text_encoder")
     engines.release("text_encoder")
     assert engines["text_encoder"] is not text_encoder

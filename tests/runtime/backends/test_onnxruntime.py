@@ -183,8 +183,9 @@ def test_weights_are_mapped_from_their_file(demo_bundle: Path, tmp_path: Path) -
     os.sync()  # pages that are not on disk yet would count as changed ones
     code = (
         "import sys, numpy as np; from pathlib import Path; from anon_runtime.backends.base import load_engine;"
-        "from anon_runtime.backends import onnxruntime as ort;"
-        "ort.SMALL = 0; engine = load_engine('onnxruntime', Path(sys.argv[1])); print(open('/proc/self/smaps').read());"
+        "from anon_runtime.backends import base;"
+        "base.LARGE = 0; engine = load_engine('onnxruntime', Path(sys.argv[1]));"
+        "print(open('/proc/self/smaps').read());"
         "engine({'latent_sample': np.zeros((1, 4, 24, 24), np.float32)}); print(open('/proc/self/smaps').read())"
     )
     text = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True).stdout
@@ -221,7 +222,7 @@ def test_a_file_that_is_no_graph(tmp_path: Path) -> None:
 def test_weights_of_a_large_engine_are_not_copied(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = {"latent_sample": np.random.default_rng(0).standard_normal((1, 4, 24, 24)).astype(np.float32)}
     small: Any = load_engine("onnxruntime", graph(demo_bundle))
-    monkeypatch.setattr("anon_runtime.backends.onnxruntime.SMALL", 0)
+    monkeypatch.setattr("anon_runtime.backends.base.LARGE", 0)
     arguments = session_arguments(graph(demo_bundle))
     assert arguments["disabled_optimizers"] == ["NchwcTransformer"]
     assert arguments["sess_options"].get_session_config_entry("session.disable_prepacking") == "1"
