@@ -78,8 +78,13 @@ def no_telemetry() -> Iterator[None]:
 
 
 def _options(placement: Placement, version: str) -> dict[str, Any]:
-    # Without the hint, the plugin computes in bfloat16 on processors that support it. 0 threads mean all cores.
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": str(placement.threads or 0)}
+    # Without the hint, the plugin computes in bfloat16 on processors that support it. 0 threads mean all cores. Without
+    # the third line, it rounds the inputs of layers whose weights alone have 8 bits to 8 bits as well.
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": str(placement.threads or 0),
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    }
     if placement.key and (folder := _make_cache(version, placement.key)):
         # The size is that of the compiled network; its weights are read from the engine's own files.
         options |= {"CACHE_DIR": str(folder), "CACHE_MODE": "OPTIMIZE_SIZE"}

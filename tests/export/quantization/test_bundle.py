@@ -79,8 +79,12 @@ def test_the_bundle_says_what_it_is_and_what_it_costs(built: Bundle, exact: Bund
     assert damage.agreement is not None
     assert damage.agreement > 0.9
     assert exact.manifest.damage is None
+    # The scan leaves more layers in float on a processor where int8 has larger errors.
+    model = openvino.Core().read_model(exact.engine_path("unet"))
+    layers = {node.get_friendly_name(): node for node in model.get_ops()}
+    in_float = sum(layers[name].input_value(1).get_node().get_byte_size() for name in damage.float_layers)
     weights = [(bundle.path / "unet" / "openvino_model.bin").stat().st_size for bundle in (built, exact)]
-    assert weights[0] < 0.4 * weights[1]
+    assert weights[0] < 1.05 * (in_float + (weights[1] - in_float) / 4)
 
 
 def test_an_image_takes_the_whole_road(built: Bundle, exact: Bundle) -> None:
