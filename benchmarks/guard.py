@@ -9,7 +9,6 @@ python -m benchmarks.guard table REPORT.json off=OUT strict=OUT    the figures o
 import argparse
 import io
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from PIL import Image, ImageEnhance
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Settings
-from anon_runtime.backends.processor import processor_facts
+from anon_runtime.backends.processor import processor_name
 from anon_runtime.console import Reporter
 from anon_runtime.faces.identity import UNIT
 from anon_runtime.folder.discovery import find_photos
@@ -50,11 +49,6 @@ PLANTED = 50
 MODES: tuple[Mode, ...] = ("off", "report")
 LINK = 0.8
 WORDS = ("white man", "white woman", "black man", "black woman", "asian man", "asian woman", "indian man")
-
-
-def processor() -> str:
-    """The name of the processor."""
-    return processor_facts().get("model name", platform.processor())
 
 
 def random_people(count: int, seed: int) -> Floats:
@@ -227,7 +221,7 @@ def main() -> None:
             found = measure_cost(options.engines, options.path, options.repeats)
         case _:
             found = measure_planted(options.engines, options.path)
-    json.dump({"processor": processor()} | found, sys.stdout, indent=2)
+    json.dump({"processor": processor_name()} | found, sys.stdout, indent=2)
     print()
 
 

@@ -10,12 +10,9 @@ from anon_export.build.options import BuildOptions
 from anon_export.demo.weights import write_demo
 from anon_export.graphs import stable_diffusion as graphs
 from anon_export.graphs.options import GraphOptions
-from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 from anon_export.models.loading import load_model
-from anon_export.quantization.bundle import put_unet
-from anon_export.quantization.float_layers import layers_by_kind
-from anon_export.quantization.quantize import calibrate, import_nncf
-from anon_export.quantization.recording import Call
+from anon_export.quantization.bundle import calibrate_once, put_unet
+from anon_export.quantization.quantize import import_nncf
 from anon_runtime.backends.openvino import import_openvino
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.integrity import FileRecord, sha256_all
@@ -48,11 +45,7 @@ def prepare_openvino(folder: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     shutil.copytree(exact.path, scratch)
     bundle = Bundle.read(scratch)
-    path = bundle.engine_path("unet")
-    inputs, outputs = read_reference_outputs(path.with_name(REFERENCE_OUTPUTS))
-    model = import_openvino().Core().read_model(path)
-    unet = calibrate(model, [Call(inputs, outputs["out_sample"])], layers_by_kind(model))
-    manifest = put_unet(bundle, unet, "int8")
+    manifest = put_unet(bundle, calibrate_once(bundle.engine_path("unet")), "int8")
     hashed = sha256_all([scratch / name for name in manifest.files])
     files = {name: FileRecord(hashed[path], path.stat().st_size) for name in manifest.files if (path := scratch / name)}
     (scratch / MANIFEST).write_text(replace(manifest, files=files).to_json())

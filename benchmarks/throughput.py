@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from anon_runtime.backends.processor import processor_facts
+from anon_runtime.backends.processor import processor_name
 
 from . import latency
 from .command_line import one_line_errors
@@ -163,7 +163,7 @@ def machine(threads: int) -> dict[str, str | int]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    cpu = processor_facts().get("model name", "unknown")
+    cpu = processor_name()
     return {"cpu": cpu, "threads": threads, "python": platform.python_version(), **versions}
 
 

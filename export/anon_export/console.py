@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import Calibration
-from anon_runtime.bundle.manifest import Damage, Manifest, Verification
+from anon_runtime.bundle.manifest import Choice, Damage, Manifest, Verification
 from anon_runtime.guard.thresholds import find_threshold, lowest_carried_rate
 
 from .build.plan import BuildPlan
@@ -134,8 +134,8 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
     if as_json:
         measured = asdict(manifest.verification) if manifest.verification else None
         facts = {"bundle": str(bundle.path), "bytes": size(manifest), "components": states, "verification": measured}
-        if manifest.damage is not None:
-            facts["damage"] = asdict(manifest.damage)
+        parts = {"damage": manifest.damage, "choice": manifest.choice}
+        facts |= {name: asdict(part) for name, part in parts.items() if part is not None}
         click.echo(json.dumps(facts))
     if quiet:
         return
@@ -155,6 +155,8 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
         click.echo(f"an image agrees with diffusers' to {manifest.verification.image_psnr:.1f} dB", err=True)
     if manifest.damage is not None:
         click.echo(f"the quantized UNet: {describe_damage(manifest.damage)}", err=True)
+    if manifest.choice is not None:
+        click.echo(f"the target: {describe_choice(manifest.choice)}", err=True)
 
 
 def describe_damage(damage: Damage) -> str:
@@ -163,6 +165,12 @@ def describe_damage(damage: Damage) -> str:
     faces = "" if damage.agreement is None else f", {100 * damage.agreement:.1f} % of attributes the same"
     images = f"{damage.images} images {damage.psnr:.1f} dB from exact ones (worst {damage.worst_psnr:.1f}){faces}"
     return f"{images}; outputs off by {100 * noisy:.1f} % at the first step, {100 * clean:.1f} % at the last"
+
+
+def describe_choice(choice: Choice) -> str:
+    """How a target was chosen, in one line; for targets that change the images, what they would save."""
+    measured = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in choice.seconds.items())
+    return f"{choice.target}, chosen by the time of a part of the UNet: {measured} ({choice.machine})"
 
 
 def show_verification(manifest: Manifest, measured: Verification, *, as_json: bool) -> None:
@@ -196,6 +204,8 @@ def show_bundle(manifest: Manifest, *, as_json: bool) -> None:
     }
     if manifest.damage is not None:
         facts["damage"] = describe_damage(manifest.damage)
+    if manifest.choice is not None:
+        facts["target"] = describe_choice(manifest.choice)
     for title, text in facts.items():
         click.echo(f"{title + ':':<12}{text}")
     for role, spec in manifest.engines.items():

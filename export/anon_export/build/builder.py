@@ -90,6 +90,7 @@ def _write_bundle(plan: BuildPlan, folder: Path, report: Report) -> Manifest:
         gpu=plan.gpu,
         defaults=_defaults(plan, folder, engines["unet"], report),
         identity=plan.identity,
+        choice=plan.options.choice,
     )
     return _quantize(plan, Bundle(folder, manifest), report) if plan.options.quantized else manifest
 

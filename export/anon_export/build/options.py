@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from anon_runtime.bundle.identity import Point
+from anon_runtime.bundle.manifest import Choice
 from anon_runtime.errors import UsageError
 
 from ..graphs.options import FloatPrecision, GraphOptions, IntegerPrecision, Precision
@@ -47,6 +48,7 @@ class BuildOptions:
         identity_size: the side of its input, in pixels.
         identity_mean, identity_std: what it expects is (RGB 0..255 - mean) / std.
         identity_template: the five points of an aligned face in its input; None is ArcFace's, scaled to the size.
+        choice: how the target was chosen, see `choose_target`; None if the user named it.
     """
 
     model: str
@@ -76,6 +78,7 @@ class BuildOptions:
     identity_mean: float = 0.0
     identity_std: float = 1.0
     identity_template: tuple[Point, ...] | None = None
+    choice: Choice | None = None
 
     @property
     def bundle_name(self) -> str:

@@ -124,7 +124,7 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     gpu = target.architecture(options.gpu)
     # What they lack is noticed before the model is downloaded.
     faces, encoder = _face_components(options.face_networks), find_encoder(options)
-    model = _find_model(options, scratch)
+    model = locate_model(options, scratch)
     source, generator = model.source(), generator_spec(model, options.height, options.width)
     tools = {tool: version(tool) for tool in TOOLS} | target.tools()
     pipeline = cache(lambda: _load_pipeline(model))
@@ -135,7 +135,7 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     ]
     ranges = str(options.shapes) if gpu else ""
     common = {"target": options.target, "gpu": gpu, "ranges": ranges, "tools": tools, "code": engine_code()}
-    old = _read_bundle(options.folder)
+    old = read_bundle(options.folder)
     damaged = find_damages(old.path, old.manifest.files) if old is not None else {}
     copied = digest(sorted(sha256_all(model.copied).values()))
     keys = {component.name: component_key(component, common) for component in components}
@@ -164,7 +164,8 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     )
 
 
-def _find_model(options: BuildOptions, scratch: Path) -> Model:
+def locate_model(options: BuildOptions, scratch: Path) -> Model:
+    """The model of a build; see `prepare` for the arguments and errors."""
     if options.model != "demo":
         return find_model(
             options.model,
@@ -232,7 +233,7 @@ def _quantized_key(keys: Mapping[str, str], options: BuildOptions, copied: str) 
     return digest([keys["unet"], *loop, *counts, version("nncf"), quantization_code()])
 
 
-def _read_bundle(folder: Path) -> Bundle | None:
+def read_bundle(folder: Path) -> Bundle | None:
     """The bundle that is there already; None if there is none that can be read."""
     try:
         return Bundle.read(folder)

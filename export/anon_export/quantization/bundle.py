@@ -10,12 +10,14 @@ from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import Manifest
 
 from ..graphs.options import Precision
+from ..graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 from .damage import check_damage, measure_damage
-from .quantize import cut_cached, quantize
-from .recording import Report, generate_images, record_calls, write_requests
+from .float_layers import layers_by_kind
+from .quantize import calibrate, cut_cached, quantize
+from .recording import Call, Recorder, Report, generate_images, record_calls, write_requests
 
 CALIBRATION_SEED, CHECK_SEED = 1, 2  # the images that are compared are not those of the calibration
-COMPARED_CALLS = 2  # images whose calls of the UNet are compared one by one
+COMPARED_CALLS = 116  # that are compared one by one: those of two images of 15 steps
 
 
 def quantize_bundle(
@@ -43,9 +45,10 @@ def quantize_bundle(
     requests = write_requests(check_images, CHECK_SEED)
     unet = load_engine("openvino", path)
     calls = record_calls(bundle, unet, write_requests(calibration_images, CALIBRATION_SEED), report)
-    compared = record_calls(bundle, unet, requests[:COMPARED_CALLS], report)
-    exact = generate_images(bundle, unet, requests, report)
-    del unet  # its memory is needed for what follows
+    recorder = Recorder(unet, COMPARED_CALLS)
+    exact = generate_images(bundle, recorder, requests, report)
+    compared = recorder.calls
+    del unet, recorder  # their memory is needed for what follows
     model = openvino.Core().read_model(path)
     quantized, float_layers = quantize(model, calls, precision, report)
     manifest = put_unet(bundle, quantized, precision)
@@ -63,13 +66,24 @@ def put_unet(bundle: Bundle, unet: Any, precision: Precision) -> Manifest:
     engines = dict(bundle.manifest.engines)
     made = {"unet": unet, "unet_cached": cut_cached(unet)} if "unet_cached" in engines else {"unet": unet}
     for role, model in made.items():
-        _save(model, bundle.engine_path(role))
+        replace_model(model, bundle.engine_path(role))
         engines[role] = replace(engines[role], precision=precision)
     return replace(bundle.manifest, engines=engines)
 
 
-def _save(model: Any, path: Path) -> None:
+def replace_model(model: Any, path: Path) -> None:
     """Replace an OpenVINO model. Its weights may still be mapped into memory, and are not written over."""
     for old in (path, path.with_suffix(".bin")):
         old.unlink()
     import_openvino().save_model(model, path, compress_to_fp16=False)
+
+
+def calibrate_once(path: Path) -> Any:
+    """A UNet in int8 that is calibrated with one call, to measure its time; its images are not those of the model.
+
+    Args:
+        path: of the OpenVINO model in fp32. Reference outputs lie beside it.
+    """
+    inputs, outputs = read_reference_outputs(path.with_name(REFERENCE_OUTPUTS))
+    model = import_openvino().Core().read_model(path)
+    return calibrate(model, [Call(inputs, outputs["out_sample"])], layers_by_kind(model))

@@ -1,5 +1,6 @@
 """Calls of the UNet by the runtime's own loop, recorded to calibrate a quantized UNet and to compare it with."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,29 @@ def _random_person(rng: np.random.Generator) -> Attributes:
     return person | {"Ethnic": str(rng.choice(ETHNICITIES)), "Age": int(rng.integers(18, 76))}
 
 
+class Recorder:
+    """A UNet that keeps its first calls, one sample each.
+
+    Attributes:
+        engine: that is called.
+        most: number of calls to keep.
+        calls: so far.
+    """
+
+    def __init__(self, engine: Engine, most: int) -> None:
+        self.engine, self.most = engine, most
+        self.calls: list[Call] = []
+
+    def __call__(self, inputs: Mapping[str, Array], /) -> Arrays:
+        """Call the engine."""
+        outputs = self.engine(inputs)
+        result = np.asarray(outputs["out_sample"], np.float32)
+        for k in range(min(len(result), self.most - len(self.calls))):
+            single = {name: np.array(array[k : k + 1] if array.ndim else array) for name, array in inputs.items()}
+            self.calls.append(Call(single, result[k : k + 1]))
+        return outputs
+
+
 def record_calls(bundle: Bundle, unet: Engine, requests: Sequence[Request], report: Report) -> list[Call]:
     """Run the whole loop for each request, and keep what the UNet does: all noise levels, both prompts.
 
@@ -56,23 +80,14 @@ def record_calls(bundle: Bundle, unet: Engine, requests: Sequence[Request], repo
         requests: run one after the other.
         report: called with the progress before each of them.
     """
-    calls: list[Call] = []
-
-    def recorder(inputs: Mapping[str, Array], /) -> Arrays:
-        outputs = unet(inputs)
-        result = np.asarray(outputs["out_sample"], np.float32)
-        for k in range(len(result)):
-            single = {name: np.array(array[k : k + 1] if array.ndim else array) for name, array in inputs.items()}
-            calls.append(Call(single, result[k : k + 1]))
-        return outputs
-
+    recorder = Recorder(unet, sys.maxsize)
     with Engines(bundle, replaced={"unet": recorder}) as engines:
         generator = _load_generator(engines)
         for k, request in enumerate(requests):
             report(f"recording image {k + 1} of {len(requests)}")
             for _ in generator.denoise([request]):
                 pass
-    return calls
+    return recorder.calls
 
 
 def generate_images(bundle: Bundle, unet: Engine, requests: Sequence[Request], report: Report) -> list[Pixels]:

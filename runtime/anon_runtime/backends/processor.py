@@ -5,19 +5,28 @@ import platform
 from pathlib import Path
 
 CPUINFO = Path("/proc/cpuinfo")
-# The name of a processor and its instructions, as Linux lists them on x86 and on ARM.
-FACTS = ("model name", "flags", "CPU part", "Features")
+# The name of a processor, its generation and its instructions, as Linux lists them on x86 and on ARM.
+FACTS = ("model name", "cpu family", "model", "flags", "CPU part", "Features")
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "asimddp"}
 
 
 def processor_facts(cpuinfo: Path = CPUINFO) -> dict[str, str]:
-    """Return the name and the instructions of the last processor; empty where Linux does not list them."""
+    """Return name, generation and instructions of the last processor; empty where Linux does not list them."""
     try:
         lines = cpuinfo.read_text().splitlines()
     except OSError:
         return {}
     listed = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return {name: listed[name] for name in FACTS if name in listed}
+
+
+def processor_name(cpuinfo: Path = CPUINFO) -> str:
+    """Return the name of the processor; a virtual machine's is often that of all its generations, hence the family."""
+    facts = processor_facts(cpuinfo)
+    name = facts.get("model name") or facts.get("CPU part") or platform.processor() or "unknown"
+    if "cpu family" in facts and "model" in facts:
+        return f"{name} (family {facts['cpu family']}, model {facts['model']})"
+    return name
 
 
 def processor_key(cpuinfo: Path = CPUINFO) -> str:

@@ -200,6 +200,22 @@ class Damage:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The measurement that a target was chosen with, see ``anon-export build --target auto``.
+
+    Attributes:
+        target: the target that was chosen.
+        machine: the processor and the packages that were measured.
+        seconds: of a part of the UNet, by target and precision, such as ``openvino fp32``. Those of int8 are there to
+            compare with: it changes the images, and is not chosen.
+    """
+
+    target: str
+    machine: str
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of ``bundle.json``.
 
@@ -219,6 +235,7 @@ class Manifest:
         verification: what was measured when the bundle was built; None if that machine could not run the engines.
         identity: the face-recognition network that the guard uses; None if the bundle has none.
         damage: what a quantized UNet costs; None if the UNet is not quantized.
+        choice: how the target was chosen; None if the user named it.
         schema_version: the version of the manifest's layout.
     """
 
@@ -237,6 +254,7 @@ class Manifest:
     verification: Verification | None = None
     identity: IdentitySpec | None = None
     damage: Damage | None = None
+    choice: Choice | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -282,6 +300,7 @@ class Manifest:
                 verification=_verification(data["verification"]),
                 identity=_identity(data.get("identity")),
                 damage=_damage(data.get("damage")),
+                choice=_choice(data.get("choice")),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(where, f"the manifest lacks or garbles a field ({error})", REBUILD) from None
@@ -331,6 +350,14 @@ def _damage(data: dict[str, Any] | None) -> Damage | None:
     rms = tuple((_typed(timestep, float), _typed(error, float)) for timestep, error in data["rms"])
     layers = tuple(_typed(name, str) for name in data["float_layers"])
     return _make(Damage, {**data, "rms": rms, "float_layers": layers})
+
+
+def _choice(data: dict[str, Any] | None) -> Choice | None:
+    """Return how the target was chosen; bundles whose target was named have no such entry."""
+    if data is None:
+        return None
+    seconds = {name: _typed(value, float) for name, value in _typed(data["seconds"], dict).items()}
+    return _make(Choice, {**data, "seconds": seconds})
 
 
 def _identity(data: dict[str, Any] | None) -> IdentitySpec | None:

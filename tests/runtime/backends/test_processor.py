@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from anon_runtime.backends.processor import CPUINFO, multiplies_int8, processor_facts, processor_key
+from anon_runtime.backends.processor import CPUINFO, multiplies_int8, processor_facts, processor_key, processor_name
 
 XEON = "processor\t: 0\nmodel name\t: Intel(R) Xeon(R)\nflags\t\t: fpu sse2 avx2 avx512f{}\npower management:\n\n"
 
@@ -34,6 +34,22 @@ def test_what_engines_are_compiled_for_has_a_key_of_its_own(tmp_path: Path) -> N
     assert keys == [processor_key(tmp_path / str(number)) for number in range(len(lists))]
     (tmp_path / "0").write_text(lists[0] * 2 + "cpu MHz\t\t: 2000\n")
     assert processor_key(tmp_path / "0") == keys[0], "the number of processors and their pace do not matter"
+
+
+def test_generations_of_one_name_have_names_of_their_own(tmp_path: Path) -> None:
+    listed = "processor\t: 0\ncpu family\t: {}\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t\t: sse2\n"
+    path = tmp_path / "cpuinfo"
+    path.write_text(listed.format(25))
+    assert processor_name(path) == "AMD EPYC (family 25, model 17)"
+    key = processor_key(path)
+    path.write_text(listed.format(26))
+    assert processor_name(path) == "AMD EPYC (family 26, model 17)"
+    assert processor_key(path) != key
+    path.write_text(XEON)
+    assert processor_name(path) == "Intel(R) Xeon(R)"
+    path.write_text("processor\t: 0\nCPU part\t: 0xd40\n")
+    assert processor_name(path) == "0xd40"
+    assert processor_name(tmp_path / "missing")
 
 
 @pytest.mark.skipif(not CPUINFO.exists(), reason="not Linux")
