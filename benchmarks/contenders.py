@@ -21,7 +21,7 @@ Floats = NDArray[np.float32]
 Call = Callable[[Arrays], "Floats | OwnTime"]
 Part = Literal["unet", "vae_decoder"]
 PARTS: tuple[Part, ...] = get_args(Part)
-BASELINE, OURS, INT8 = "diffusers, eager", "anon-engines", "anon-engines, int8"
+BASELINE, OURS, INT8, HALF = "diffusers, eager", "anon-engines", "anon-engines, int8", "anon-engines, int8-bf16"
 WINDOWS = 2  # windows of text; the paper's prompts fill two or three
 # A portrait of the paper's kind, whose prompts take two windows of text.
 PROMPT = "closeup portrait photo of a white 33 woman, Attractive , Smiling , Wavy_Hair , Young , "
@@ -193,7 +193,9 @@ CONTENDERS: dict[str, Callable[[Path, Part], Call]] = {
     f"{OURS}, OpenVINO f32": partial(engine, bundle="openvino"),
     INT8: partial(engine, bundle="int8"),
     f"{INT8}, --fast 2": partial(fast_loop, bundle="int8", level=2),
-    f"{INT8}, --fast 3": partial(fast_loop, bundle="int8", level=3),
+    HALF: partial(engine, bundle="int8-bf16"),
+    f"{HALF}, --fast 2": partial(fast_loop, bundle="int8-bf16", level=2),
+    f"{HALF}, --fast 3": partial(fast_loop, bundle="int8-bf16", level=3),
     "OpenVINO, as installed": openvino,
     "OpenVINO, f32": partial(openvino, f32=True),
     "OpenVINO, f32, static": partial(openvino, f32=True, static=True),

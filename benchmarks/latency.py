@@ -12,7 +12,7 @@ from PIL import Image
 
 from anon_runtime.folder.writer import encode
 
-from .contenders import BASELINE, INT8, NEGATIVE, OURS, PROMPT, peak_memory
+from .contenders import BASELINE, HALF, INT8, NEGATIVE, OURS, PROMPT, peak_memory
 
 STAGES = ("text_encoder", "unet", "vae_decoder")
 P = ParamSpec("P")
@@ -113,9 +113,10 @@ def measure(folder: Path, steps: int) -> dict[str, Latency]:
     """
     found: dict[str, Latency] = {}
     runs: dict[str, Callable[..., None]] = {OURS: generate_with_runtime, BASELINE: generate_with_diffusers}
-    if (folder / "engines" / "int8").exists():
-        runs[INT8] = partial(generate_with_runtime, bundle="int8")
-        runs[f"{INT8}, --fast 2"] = partial(generate_with_runtime, bundle="int8", level=2)
+    for name, bundle in {INT8: "int8", HALF: "int8-bf16"}.items():
+        if (folder / "engines" / bundle).exists():
+            runs[name] = partial(generate_with_runtime, bundle=bundle)
+            runs[f"{name}, --fast 2"] = partial(generate_with_runtime, bundle=bundle, level=2)
     for name, generate in runs.items():
         context = get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)

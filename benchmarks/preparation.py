@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from anon_export.demo.weights import write_demo
 from anon_export.graphs import stable_diffusion as graphs
 from anon_export.graphs.options import GraphOptions
 from anon_export.models.loading import load_model
-from anon_export.quantization.bundle import calibrate_once, put_unet
+from anon_export.quantization.bundle import calibrate_once, put_unet, with_precision
 from anon_export.quantization.quantize import import_nncf
 from anon_runtime.backends.openvino import import_openvino
+from anon_runtime.backends.processor import multiplies_bf16
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.integrity import FileRecord, sha256_all
-from anon_runtime.bundle.manifest import MANIFEST
+from anon_runtime.bundle.manifest import MANIFEST, Manifest
 
 from .contenders import Sizes
 from .full_size import write_model
@@ -33,23 +35,34 @@ def prepare(folder: Path, *, full_size: bool) -> Sizes:
 
 
 def prepare_openvino(folder: Path) -> None:
-    """Build this project's bundle for OpenVINO, and one of it in int8, unless they are there already.
+    """Build this project's bundle for OpenVINO, and those of it in int8, unless they are there already.
 
     The weights may be random. The int8 UNet is therefore calibrated with one call, and its damage, which would take an
     hour at full size, is not measured: neither changes the time of a call.
     """
-    exact, quantized = build(replace(_options(folder, "openvino"), target="openvino")), folder / "engines" / "int8"
-    if quantized.exists():
+    exact, engines = build(replace(_options(folder, "openvino"), target="openvino")), folder / "engines"
+
+    def quantize(bundle: Bundle) -> Manifest:
+        put_unet(bundle, calibrate_once(bundle.engine_path("unet")))
+        return with_precision(bundle.manifest, "int8")
+
+    _derive(exact.path, engines / "int8", quantize)
+    if multiplies_bf16():
+        _derive(engines / "int8", engines / "int8-bf16", lambda bundle: with_precision(bundle.manifest, "int8-bf16"))
+
+
+def _derive(source: Path, target: Path, change: Callable[[Bundle], Manifest]) -> None:
+    """Copy a bundle and change the copy, unless it is there already."""
+    if target.exists():
         return
-    scratch = quantized.with_name("int8.unfinished")
+    scratch = target.with_name(f"{target.name}.unfinished")
     shutil.rmtree(scratch, ignore_errors=True)
-    shutil.copytree(exact.path, scratch)
-    bundle = Bundle.read(scratch)
-    manifest = put_unet(bundle, calibrate_once(bundle.engine_path("unet")), "int8")
+    shutil.copytree(source, scratch)
+    manifest = change(Bundle.read(scratch))
     hashed = sha256_all([scratch / name for name in manifest.files])
     files = {name: FileRecord(hashed[path], path.stat().st_size) for name in manifest.files if (path := scratch / name)}
     (scratch / MANIFEST).write_text(replace(manifest, files=files).to_json())
-    scratch.rename(quantized)
+    scratch.rename(target)
 
 
 def _options(folder: Path, name: str) -> BuildOptions:

@@ -154,13 +154,13 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
     else:
         click.echo(f"an image agrees with diffusers' to {manifest.verification.image_psnr:.1f} dB", err=True)
     if manifest.damage is not None:
-        click.echo(f"the quantized UNet: {describe_damage(manifest.damage)}", err=True)
+        click.echo(f"the UNet in {manifest.engines['unet'].precision}: {describe_damage(manifest.damage)}", err=True)
     if manifest.choice is not None:
         click.echo(f"the target: {describe_choice(manifest.choice)}", err=True)
 
 
 def describe_damage(damage: Damage) -> str:
-    """What a quantized UNet costs, in one line."""
+    """What a UNet in bf16 or int8 costs, in one line."""
     noisy, clean = damage.rms[0][1], damage.rms[-1][1]
     faces = "" if damage.agreement is None else f", {100 * damage.agreement:.1f} % of attributes the same"
     images = f"{damage.images} images {damage.psnr:.1f} dB from exact ones (worst {damage.worst_psnr:.1f}){faces}"

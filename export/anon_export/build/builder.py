@@ -92,7 +92,7 @@ def _write_bundle(plan: BuildPlan, folder: Path, report: Report) -> Manifest:
         identity=plan.identity,
         choice=plan.options.choice,
     )
-    return _quantize(plan, Bundle(folder, manifest), report) if plan.options.quantized else manifest
+    return _reduce(plan, Bundle(folder, manifest), report) if plan.options.reduced else manifest
 
 
 def _write_model_files(plan: BuildPlan, folder: Path) -> Tables:
@@ -161,16 +161,16 @@ def _build(step: BuildStep, plan: BuildPlan, folder: Path, report: Report) -> di
     return engines
 
 
-def _quantize(plan: BuildPlan, bundle: Bundle, report: Report) -> Manifest:
-    """Quantize the UNet of a bundle that is exact otherwise, or take over what is known of one that was kept."""
+def _reduce(plan: BuildPlan, bundle: Bundle, report: Report) -> Manifest:
+    """Reduce the UNet of a bundle that is exact otherwise, or take over what is known of one that was kept."""
     manifest = bundle.manifest
     if manifest.engines["unet"].precision == plan.options.precision:
         return replace(manifest, damage=plan.old.manifest.damage if plan.old else None)
-    from ..quantization.bundle import quantize_bundle
+    from ..quantization.bundle import reduce_bundle
 
     options = plan.options
-    say = partial(report, "quantization")
-    return quantize_bundle(bundle, options.precision, options.calibration_images, options.check_images, say)
+    say = partial(report, options.precision)
+    return reduce_bundle(bundle, options.precision, options.calibration_images, options.check_images, say)
 
 
 def _defaults(plan: BuildPlan, folder: Path, unet: EngineSpec, report: Report) -> Defaults:

@@ -1,6 +1,6 @@
 """The choice of a target by measurement: a part of the model's UNet, on each library that processors have.
 
-Only targets that compute the same image are chosen. What int8 would save is measured beside them, and said.
+Only targets that compute the same image are chosen. What bf16 and int8 would save is measured beside them, and said.
 """
 
 import time
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from anon_runtime.backends.base import load_engine
-from anon_runtime.backends.processor import processor_name
+from anon_runtime.backends.processor import multiplies_bf16, processor_name
 from anon_runtime.bundle.manifest import Choice
 from anon_runtime.diffusion.text_encoder import WINDOW
 from anon_runtime.types import Arrays, Engine
@@ -63,8 +63,8 @@ def choose_target(options: BuildOptions, report: Report = lambda _component, _st
     Raises:
         AnonError: the model cannot be found, or the options are invalid.
     """
-    if options.quantized:
-        return replace(options, target="openvino")  # no other target has int8
+    if options.reduced:
+        return replace(options, target="openvino")  # no other target has them
     installed = [name for name in ON_PROCESSORS if is_installed(TARGETS[name].package)]
     for name in installed:
         replace(options, target=name).check()
@@ -110,11 +110,13 @@ def _measure_candidates(candidates: Sequence[Candidate], options: BuildOptions, 
 
 
 def list_candidates(options: BuildOptions) -> list[Candidate]:
-    """The targets with the user's precision; and, to compare with fp32, OpenVINO with int8 if NNCF is installed."""
+    """The targets with the user's precision; and, to compare with fp32, what else OpenVINO can do on this machine."""
     found = [Candidate(target, options.precision) for target in ON_PROCESSORS]
-    if options.precision == "fp32" and all(map(is_installed, EXTRAS["int8"])):
-        found.append(Candidate("openvino", "int8"))
-    return found
+    if options.precision != "fp32":
+        return found
+    nncf, bf16 = all(map(is_installed, EXTRAS["int8"])), multiplies_bf16()
+    others: dict[Precision, bool] = {"bf16": bf16, "int8": nncf, "int8-bf16": nncf and bf16}
+    return found + [Candidate("openvino", precision) for precision, possible in others.items() if possible]
 
 
 def describe_machine(candidates: Sequence[Candidate]) -> str:
@@ -122,7 +124,7 @@ def describe_machine(candidates: Sequence[Candidate]) -> str:
     tools: dict[str, str] = {}
     for candidate in candidates:
         tools |= TARGETS[candidate.target].tools()
-        if candidate.precision == "int8":
+        if candidate.precision.startswith("int8"):
             tools["nncf"] = version("nncf")
     return ", ".join([processor_name(), *(f"{name} {number}" for name, number in tools.items())])
 
@@ -160,11 +162,11 @@ def make_engine(
     network = UNet2DConditionModel.from_config(dict(config))
     spec = export_unet(network, folder / "model.onnx", latent_shape, own.graph_options["unet"])
     spec = TARGETS[candidate.target].convert(spec, {}, None)
-    if own.quantized:
+    if own.needs_nncf:
         from ..quantization.bundle import calibrate_once, replace_model
 
         replace_model(calibrate_once(Path(spec.path)), Path(spec.path))
-    return load_engine(candidate.target, Path(spec.path), "cpu")
+    return load_engine(candidate.target, Path(spec.path), "cpu", precision=candidate.precision)
 
 
 def make_inputs(latent_shape: tuple[int, int, int], width: int) -> Arrays:

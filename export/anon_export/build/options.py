@@ -9,7 +9,7 @@ from anon_runtime.bundle.identity import Point
 from anon_runtime.bundle.manifest import Choice
 from anon_runtime.errors import UsageError
 
-from ..graphs.options import FloatPrecision, GraphOptions, IntegerPrecision, Precision
+from ..graphs.options import FloatPrecision, GraphOptions, Precision, ReducedPrecision
 from ..models.sources import ALIASES
 from ..targets import TARGETS, TargetName
 from ..targets.shapes import Range, Shapes
@@ -30,7 +30,8 @@ class BuildOptions:
         output: the folder that bundles are put in.
         faces: the networks that read faces; None is ``demo`` for the demo model and ``facer+deepface`` for others.
         target: the library that runs the engines.
-        precision: of the text encoder and the UNet. Face engines stay fp32; with int8, the text encoder does as well.
+        precision: of the text encoder and the UNet. Face engines stay fp32; with bf16 and int8, the text encoder does
+            as well.
         vae_precision: of the VAE's decoder. The VAE of Stable Diffusion 1.5 overflows in fp16.
         timestep_spacing: overrides the one in the model's scheduler config.
         vae, revision, allow_pickle: see `models.sources.find_model`.
@@ -41,7 +42,7 @@ class BuildOptions:
         deepcache: build what the runtime needs for DeepCache, see `anon_runtime.diffusion.acceleration`.
         cache_branch: where DeepCache cuts the UNet, see `GraphOptions`; None is 0, which leaves the least work.
         calibration_images: images whose calls of the UNet an int8 UNet is calibrated with.
-        check_images: images that a quantized UNet is compared with the exact one on.
+        check_images: images that a UNet in bf16 or int8 is compared with the exact one on.
         batch_size, text_windows: the ranges that TensorRT's engines are built for.
         gpu: the architecture that TensorRT's engines are built for, such as ``sm_89``.
         identity: an ONNX file of a face-recognition network; None is SFace.
@@ -102,7 +103,7 @@ class BuildOptions:
         for_onnxruntime = self.target == "onnxruntime"
         winograd = for_onnxruntime if self.winograd is None else self.winograd
         precisions: dict[str, Precision] = {
-            "text_encoder": "fp32" if self.quantized else self.precision,
+            "text_encoder": "fp32" if self.reduced else self.precision,
             "unet": self.precision,
             "vae_decoder": self.vae_precision,
         }
@@ -118,9 +119,14 @@ class BuildOptions:
         }
 
     @property
-    def quantized(self) -> bool:
-        """Whether the UNet is quantized after it was converted."""
-        return self.precision in get_args(IntegerPrecision)
+    def reduced(self) -> bool:
+        """Whether the UNet is reduced to bf16 or int8 after it was converted, and the damage is measured."""
+        return self.precision in get_args(ReducedPrecision)
+
+    @property
+    def needs_nncf(self) -> bool:
+        """Whether the UNet gets weights of 8 bits."""
+        return self.reduced and self.precision != "bf16"
 
     @property
     def shapes(self) -> Shapes:
@@ -142,7 +148,7 @@ class BuildOptions:
             raise UsageError(f"`gpu` {self.gpu}", why, f"leave it out, or choose `target` {fix}")
         if self.deepcache and for_gpu:
             raise UsageError("`deepcache`", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
-        if self.quantized and self.target != "openvino":
+        if self.reduced and self.target != "openvino":
             raise UsageError(f"`precision` {self.precision}", "it is for OpenVINO", "add `target` openvino")
         if self.cache_branch is not None and not self.deepcache:
             why = "it says where DeepCache cuts the UNet"

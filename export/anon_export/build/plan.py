@@ -139,9 +139,10 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     damaged = find_damages(old.path, old.manifest.files) if old is not None else {}
     copied = digest(sorted(sha256_all(model.copied).values()))
     keys = {component.name: component_key(component, common) for component in components}
-    if options.quantized:
+    if options.needs_nncf:
         tools |= {"nncf": version("nncf")}
-        keys["unet"] = _quantized_key(keys, options, copied)
+    if options.reduced:
+        keys["unet"] = _reduced_key(keys, options, copied, tools)
     steps = tuple(_step(component, keys[component.name], old, damaged) for component in components)
     identity = None if encoder is None else encoder.spec
     named = [options.bundle_name, options.timestep_spacing]
@@ -226,11 +227,11 @@ def find_encoder(options: BuildOptions) -> "Encoder | None":
     )
 
 
-def _quantized_key(keys: Mapping[str, str], options: BuildOptions, copied: str) -> str:
-    """The key of a quantized UNet, which depends on everything that its calibration runs."""
+def _reduced_key(keys: Mapping[str, str], options: BuildOptions, copied: str, tools: Mapping[str, str]) -> str:
+    """The key of a UNet in bf16 or int8, which depends on everything that its calibration runs."""
     counts = [options.calibration_images, options.check_images]
     loop = [keys["text_encoder"], copied, options.timestep_spacing]
-    return digest([keys["unet"], *loop, *counts, version("nncf"), quantization_code()])
+    return digest([keys["unet"], *loop, *counts, tools.get("nncf"), quantization_code()])
 
 
 def read_bundle(folder: Path) -> Bundle | None:

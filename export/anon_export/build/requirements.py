@@ -1,5 +1,6 @@
 """The Python packages that a build needs, checked before any work."""
 
+from anon_runtime.backends.processor import multiplies_bf16
 from anon_runtime.errors import AnonError
 
 from ..extras import EXTRAS, install_command, is_installed
@@ -14,10 +15,10 @@ _EXTRAS_OF_FACES: dict[FaceNetworks, tuple[str, ...]] = {
 
 
 def check_requirements(options: BuildOptions) -> None:
-    """Fail before any long work if a package that a build needs is not installed.
+    """Fail before any long work if a package that a build needs is not installed, or the processor cannot do it.
 
     Raises:
-        AnonError: lists all missing packages and the extras that provide them.
+        AnonError: lists all missing packages and the extras that provide them, or names the precision.
     """
     target, faces = TARGETS[options.target], options.face_networks
     needed: dict[str, tuple[str, ...]] = {target.extra: (target.package,)}
@@ -25,12 +26,15 @@ def check_requirements(options: BuildOptions) -> None:
     # that this machine does not have.
     if faces != "none" or options.target == "tensorrt-rtx":
         needed["cpu"] = EXTRAS["cpu"]
-    if options.quantized:
+    if options.needs_nncf:
         needed["int8"] = EXTRAS["int8"]
     needed |= {extra: EXTRAS[extra] for extra in ("export", *_EXTRAS_OF_FACES[faces])}
     missing = {
         extra: absent for extra, names in needed.items() if (absent := [n for n in names if not is_installed(n)])
     }
+    if options.precision.endswith("bf16") and not multiplies_bf16():
+        why = "this processor has no instructions for it, and the build could not measure what it costs"
+        raise AnonError(f"`precision` {options.precision}", why, "build where it has, or choose fp32 or int8")
     if missing:
         names = ", ".join(name for modules in missing.values() for name in modules)
         fix = f"run `{install_command(*missing)}`"

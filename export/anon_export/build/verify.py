@@ -6,6 +6,7 @@ engines were built for, can therefore repeat the comparison.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,7 @@ from anon_runtime.errors import AnonError, BundleError, first_line
 from anon_runtime.types import Engine
 
 from ..comparison import measure, psnr
+from ..graphs.options import ReducedPrecision
 from ..graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 
 REFERENCE_IMAGE = "check.png"  # in the bundle's folder: the image that diffusers generates
@@ -27,10 +29,10 @@ REFERENCE_IMAGE = "check.png"  # in the bundle's folder: the image that diffuser
 # image. For fp16-weights: a weight is rounded by 2 ** -11 of itself at most, and the independent errors of about a
 # hundred layers in a row add up to ten times that. Measured were 1.8e-3 at full size and 1.7e-3 at small sizes with
 # random weights, 1.4e-4 for a trained UNet, and images of 57 dB and more. A root mean square error of one level of
-# 255 is 48 dB. What a quantized UNet costs is measured when it is built, see `quantization.damage`: the bounds here
-# only notice an engine that a machine computes wrongly.
-RELATIVE_BOUNDS = {"fp32": 1e-4, "fp16-weights": 5e-3, "fp16": 2e-2, "int8-weights": 0.5, "int8": 0.5}
-IMAGE_BOUNDS = {"fp32": 60.0, "fp16-weights": 48.0, "fp16": 40.0, "int8-weights": 15.0, "int8": 15.0}
+# 255 is 48 dB. What a UNet in bf16 or int8 costs is measured when it is built, see `quantization.damage`: the bounds
+# here only notice an engine that a machine computes wrongly.
+RELATIVE_BOUNDS = {"fp32": 1e-4, "fp16-weights": 5e-3, "fp16": 2e-2} | dict.fromkeys(get_args(ReducedPrecision), 0.5)
+IMAGE_BOUNDS = {"fp32": 60.0, "fp16-weights": 48.0, "fp16": 40.0} | dict.fromkeys(get_args(ReducedPrecision), 15.0)
 REQUEST = Request("closeup portrait photo of a white 34 woman, Smiling , Young , ", " Bald , Mustache , ", seed=7)
 # Two steps run every part of the loop. Fifteen would take minutes with a full-size model.
 SETTINGS = Settings(steps=2)

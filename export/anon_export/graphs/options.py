@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-# fp16-weights: weights are stored in half precision, and the arithmetic is in single precision. int8 and int8-weights
-# are for the UNet, whose graph is written in fp32 and quantized afterwards, see `quantization`.
+# fp16-weights: weights are stored in half precision, and the arithmetic is in single precision. The reduced precisions
+# are for the UNet, whose graph is written in fp32 and reduced afterwards, see `quantization`: int8-bf16 is int8 with
+# bf16 in place of fp32 for everything else, and int8-weights has the arithmetic of fp32.
 FloatPrecision = Literal["fp32", "fp16", "fp16-weights"]
-IntegerPrecision = Literal["int8", "int8-weights"]
-Precision = Literal[FloatPrecision, IntegerPrecision]
+ReducedPrecision = Literal["bf16", "int8", "int8-bf16", "int8-weights"]
+Precision = Literal[FloatPrecision, ReducedPrecision]
 
 
 @dataclass(frozen=True)

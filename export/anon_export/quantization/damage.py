@@ -1,4 +1,4 @@
-"""What a quantized UNet costs: its images and its outputs beside those of the exact one."""
+"""What a UNet in bf16 or int8 costs: its images and its outputs beside those of the exact one."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.types import Description, Engine, Pixels
 
 from ..comparison import psnr, relative_rms
+from ..graphs.options import Precision
 from .recording import Call
 
-# The worst values that a build accepts. A UNet that is quantized well stays far from them, see docs/speed.md.
+# The worst values that a build accepts. A UNet that is reduced well stays far from them, see docs/speed.md.
 MOST_RMS, LEAST_PSNR, LEAST_AGREEMENT = 0.35, 15.0, 0.9
 
 
@@ -29,13 +30,13 @@ def measure_damage(
     exact: Sequence[Pixels],
     float_layers: Sequence[str],
 ) -> Damage:
-    """Compare a quantized UNet with the exact one.
+    """Compare a reduced UNet with the exact one.
 
     Args:
         bundle: whose face networks read the images, if it has any.
-        unet: the quantized engine.
+        unet: the reduced engine.
         calls: of the exact UNet, of images that it was not calibrated with.
-        images, exact: the images of the quantized and of the exact UNet, for the same requests.
+        images, exact: the images of the reduced and of the exact UNet, for the same requests.
         float_layers: layers that are not quantized.
     """
     errors: dict[float, list[float]] = defaultdict(list)
@@ -55,8 +56,8 @@ def measure_damage(
     )
 
 
-def check_damage(damage: Damage) -> None:
-    """Refuse a quantized UNet that is too far from the exact one.
+def check_damage(damage: Damage, precision: Precision) -> None:
+    """Refuse a reduced UNet that is too far from the exact one.
 
     Raises:
         AnonError: names what was measured, and the bound.
@@ -72,7 +73,7 @@ def check_damage(damage: Damage) -> None:
     )
     for fine, why in found:
         if not fine:
-            raise AnonError("the quantized UNet", why, "build with `precision` fp32 or int8-weights")
+            raise AnonError(f"the UNet in {precision}", why, "build with `precision` fp32 or int8-weights")
 
 
 def _compare_faces(

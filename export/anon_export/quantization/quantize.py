@@ -30,7 +30,7 @@ def quantize(exact: Any, calls: Sequence[Call], precision: Precision, report: Re
     Args:
         exact: an OpenVINO model in fp32.
         calls: of the UNet, to calibrate with.
-        precision: ``int8``, or ``int8-weights`` for weights only, with arithmetic in fp32.
+        precision: ``int8`` or ``int8-bf16``; or ``int8-weights`` for weights only, with arithmetic in fp32.
         report: called with what happens.
 
     Returns:

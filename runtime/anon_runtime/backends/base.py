@@ -37,6 +37,7 @@ class Placement:
     gpu: str | None = None
     threads: int | None = None
     key: str = ""
+    precision: str = "fp32"
 
 
 def load_engine(
@@ -46,6 +47,7 @@ def load_engine(
     gpu: str | None = None,
     threads: int | None = None,
     key: str = "",
+    precision: str = "fp32",
 ) -> Engine:
     """Return an engine, loaded from a file by the backend of a bundle's target.
 
@@ -58,6 +60,7 @@ def load_engine(
             last digits of the results depend on it.
         key: the key of the engine, see `EngineSpec`. Libraries cache what they compile from an engine under its key;
             without a key, they do not cache it.
+        precision: the precision of the engine, see `EngineSpec`.
 
     Raises:
         BackendError: the target is unknown, its library is not installed, the device is not available, or the library
@@ -65,7 +68,7 @@ def load_engine(
     """
     device = resolve_device(target, device)
     module = importlib.import_module(_MODULES[target], __package__)
-    engine: Engine = module.load(path, target, Placement(device, gpu, threads, key))
+    engine: Engine = module.load(path, target, Placement(device, gpu, threads, key, precision))
     return engine
 
 

@@ -12,7 +12,7 @@ from ..bundle.integrity import Inspection
 from ..errors import BackendError, UsageError
 from ..types import Engine, check_integer
 from .base import is_large, load_engine, physical_cores, resolve_device
-from .processor import multiplies_int8
+from .processor import multiplies_bf16, multiplies_int8
 
 log = logging.getLogger(__name__)
 
@@ -122,9 +122,14 @@ class Engines:
         path = self.bundle.engine_path(role)
         if path not in self._loaded:
             manifest, spec = self.bundle.manifest, self.bundle.spec(role)
-            if spec.precision == "int8" and not multiplies_int8():
+            if spec.precision in ("int8", "int8-bf16") and not multiplies_int8():
                 log.warning("this processor has no instructions for int8 (VNNI): the %s engine will be slow", role)
-            self._loaded[path] = load_engine(manifest.target, path, self.device, manifest.gpu, self.threads, spec.key)
+            if spec.precision.endswith("bf16") and not multiplies_bf16():
+                why = "this processor has no instructions for bf16: the %s engine uses fp32 in its place, and is slower"
+                log.warning(why, role)
+            self._loaded[path] = load_engine(
+                manifest.target, path, self.device, manifest.gpu, self.threads, spec.key, spec.precision
+            )
         return self._loaded[path]
 
     def release(self, role: str) -> None:

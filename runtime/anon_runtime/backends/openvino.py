@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import BackendError
 from ..types import Array, Arrays, Engine
 from .base import Placement, cache_folder, cannot_load, cannot_run
-from .processor import processor_key
+from .processor import multiplies_bf16, processor_key
 
 
 class _OpenVinoEngine:
@@ -78,10 +78,11 @@ def no_telemetry() -> Iterator[None]:
 
 
 def _options(placement: Placement, version: str) -> dict[str, Any]:
-    # Without the hint, the plugin computes in bfloat16 on processors that support it. 0 threads mean all cores. Without
-    # the third line, it rounds the inputs of layers whose weights alone have 8 bits to 8 bits as well.
+    # Without the first line, the plugin computes in bfloat16 on all processors that support it. 0 threads mean all
+    # cores. Without the third line, it rounds the inputs of layers whose weights alone have 8 bits to 8 bits as well.
+    half = placement.precision.endswith("bf16") and multiplies_bf16()
     options = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if half else "f32",
         "INFERENCE_NUM_THREADS": str(placement.threads or 0),
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
     }

@@ -1,4 +1,4 @@
-"""The processor of this machine: what compiled engines depend on, and whether it multiplies int8 fast."""
+"""The processor of this machine: what compiled engines depend on, and which numbers it multiplies fast."""
 
 import hashlib
 import platform
@@ -8,6 +8,7 @@ CPUINFO = Path("/proc/cpuinfo")
 # The name of a processor, its generation and its instructions, as Linux lists them on x86 and on ARM.
 FACTS = ("model name", "cpu family", "model", "flags", "CPU part", "Features")
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "asimddp"}
+BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
 
 
 def processor_facts(cpuinfo: Path = CPUINFO) -> dict[str, str]:
@@ -40,3 +41,8 @@ def multiplies_int8(cpuinfo: Path = CPUINFO) -> bool:
     facts = processor_facts(cpuinfo)
     instructions = {*facts.get("flags", "").split(), *facts.get("Features", "").split()}
     return not instructions or bool(instructions & INT8_INSTRUCTIONS)
+
+
+def multiplies_bf16(cpuinfo: Path = CPUINFO) -> bool:
+    """Return whether the processor has instructions for products of bf16 that OpenVINO uses."""
+    return bool(set(processor_facts(cpuinfo).get("flags", "").split()) & BF16_INSTRUCTIONS)

@@ -25,6 +25,7 @@ OPTIONS = BuildOptions("owner/model", "m", faces="none")
         ({"deepcache": True, "target": "tensorrt-rtx"}, "`deepcache`"),
         ({"precision": "int8"}, "`precision` int8: it is for OpenVINO; add `target` openvino"),
         ({"precision": "int8-weights", "target": "tensorrt"}, "it is for OpenVINO"),
+        ({"precision": "bf16"}, "`precision` bf16: it is for OpenVINO; add `target` openvino"),
         ({"cache_branch": 1}, "`cache_branch` 1: it says where DeepCache cuts"),
         ({"winograd": True, "precision": "fp16", "vae_precision": "fp16"}, "`winograd`: it is for arithmetic in fp32"),
     ],

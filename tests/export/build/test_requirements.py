@@ -1,11 +1,16 @@
 """What every command says where a package is missing or broken: real commands, in processes that lack it."""
 
 import re
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from anon_export.build import requirements
+from anon_export.build.options import BuildOptions
 from anon_export.extras import EXTRAS
+from anon_runtime.errors import AnonError
 from tests.export.command import NONE, run
 
 
@@ -34,6 +39,17 @@ def test_what_is_missing_is_named_with_its_extra(
     assert re.search(rf"`pip install 'anon-engines\[{extras}\]'`", errors), errors
     assert all(name in errors for name in named), errors
     assert not (tmp_path / "out").exists()
+
+
+def test_bf16_is_built_where_it_can_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "is_installed", lambda _: True)
+    options = BuildOptions("demo", target="openvino")
+    for possible in (True, False):
+        monkeypatch.setattr(requirements, "multiplies_bf16", lambda possible=possible: possible)
+        requirements.check_requirements(replace(options, precision="int8"))
+        for precision in ("bf16", "int8-bf16"):
+            with nullcontext() if possible else pytest.raises(AnonError, match="could not measure what it costs"):
+                requirements.check_requirements(replace(options, precision=precision))
 
 
 def test_faces_can_be_left_out() -> None:

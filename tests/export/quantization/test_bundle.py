@@ -17,11 +17,13 @@ from anon_export.build.options import BuildOptions
 from anon_export.build.verify import verify
 from anon_export.comparison import relative_rms
 from anon_export.quantization import bundle as quantization
+from anon_export.quantization.bundle import with_precision
 from anon_export.quantization.float_layers import layers_by_kind, quantized_layers, restore
 from anon_export.quantization.quantize import cut_cached
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.backends.base import load_engine
 from anon_runtime.backends.engines import Engines
+from anon_runtime.backends.processor import multiplies_bf16
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.diffusion.acceleration import Acceleration
 from anon_runtime.errors import AnonError
@@ -30,6 +32,7 @@ from anon_runtime.types import Arrays
 pytestmark = pytest.mark.packages
 openvino = pytest.importorskip("openvino")
 pytest.importorskip("nncf")
+needs_bf16 = pytest.mark.skipif(not multiplies_bf16(), reason="this processor has no instructions for bf16")
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +146,7 @@ def test_the_cached_part_continues_where_the_whole_was_cut(built: Bundle) -> Non
 def test_a_second_build_quantizes_nothing(
     options: BuildOptions, built: Bundle, monkeypatch: pytest.MonkeyPatch, forbid: Callable[..., list[str]]
 ) -> None:
-    monkeypatch.setattr(quantization, "quantize_bundle", None)
+    monkeypatch.setattr(quantization, "reduce_bundle", None)
     forbid("vae_decoder")
     said: list[tuple[str, str]] = []
     assert build(options, lambda *words: said.append(words)).manifest == built.manifest
@@ -156,13 +159,13 @@ def test_a_build_that_fails_or_is_stopped_leaves_the_old_bundle(
     options: BuildOptions, exact: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(exact.path, tmp_path / "demo")
-    failures: list[BaseException] = [AnonError("the quantized UNet", "its images differ", "build with fp32")]
+    failures: list[BaseException] = [AnonError("the UNet in int8", "its images differ", "build with fp32")]
     failures.append(KeyboardInterrupt())
 
     def fail(*_: object) -> None:
         raise failures.pop()
 
-    monkeypatch.setattr(quantization, "quantize_bundle", fail)
+    monkeypatch.setattr(quantization, "reduce_bundle", fail)
     while failures:
         with pytest.raises(type(failures[-1])):
             build(replace(options, output=tmp_path))
@@ -173,18 +176,35 @@ def test_a_build_that_fails_or_is_stopped_leaves_the_old_bundle(
 def test_weights_alone_and_the_bounds(exact: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copies = [Bundle.read(Path(shutil.copytree(exact.path, tmp_path / name))) for name in ("a", "b")]
     said: list[str] = []
-    manifest = quantization.quantize_bundle(copies[0], "int8-weights", 1, 1, said.append)
+    manifest = quantization.reduce_bundle(copies[0], "int8-weights", 1, 1, said.append)
     damage = manifest.damage
     assert damage is not None
     assert damage.psnr > 25
     assert damage.float_layers == ()
     assert manifest.engines["unet"].precision == "int8-weights"
     assert (tmp_path / "a" / "unet" / "openvino_model.bin").stat().st_size < 0.4 * 38e6
-    assert said[0] == "recording image 1 of 1"
-    assert "quantizing" in said
+    assert said == ["image 1 of 1", "quantizing", "comparing", "image 1 of 1"]
     monkeypatch.setattr("anon_export.quantization.damage.MOST_RMS", 1e-9)
-    with pytest.raises(AnonError, match="the quantized UNet: its outputs differ by"):
-        quantization.quantize_bundle(copies[1], "int8-weights", 1, 1, said.append)
+    with pytest.raises(AnonError, match="the UNet in int8-weights: its outputs differ by"):
+        quantization.reduce_bundle(copies[1], "int8-weights", 1, 1, said.append)
+
+
+@needs_bf16
+def test_bf16_for_everything_and_for_what_int8_leaves(built: Bundle, exact: Bundle, tmp_path: Path) -> None:
+    copy = Bundle.read(Path(shutil.copytree(exact.path, tmp_path / "bf16")))
+    manifest = quantization.reduce_bundle(copy, "bf16", 1, 2, lambda _: None)
+    assert {role for role, spec in manifest.engines.items() if spec.precision == "bf16"} == {"unet", "unet_cached"}
+    (copy.path / "bundle.json").write_text(manifest.to_json())
+    damage = Bundle.open(copy.path).manifest.damage
+    assert damage is not None
+    assert 1e-3 < max(error for _, error in damage.rms) < 0.05, "0.35 at the first steps if timesteps are rounded"
+    assert damage.psnr > 25
+    mixed = replace(built, manifest=with_precision(built.manifest, "int8-bf16"))
+    ours, int8, fp32 = (
+        np.asarray(Engines(bundle)["unet"](unet_inputs())["out_sample"], np.float32) for bundle in (mixed, built, exact)
+    )
+    assert (ours != int8).any()
+    assert relative_rms(ours, fp32) < 1.2 * relative_rms(int8, fp32)
 
 
 def test_nothing_is_sent_to_anybody(exact: Bundle, demo_bundle: Path, tmp_path: Path) -> None:

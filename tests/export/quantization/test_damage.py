@@ -51,7 +51,7 @@ def test_an_exact_unet_has_none_and_a_bad_one_is_measured(anonymizer: Anonymizer
     ],
 )
 def test_a_unet_that_costs_too_much_is_refused(change: dict[str, Any], why: str) -> None:
-    check_damage(FINE)
-    check_damage(replace(FINE, agreement=None))
-    with pytest.raises(AnonError, match=f"the quantized UNet: .*{why}.*build with `precision` fp32"):
-        check_damage(replace(FINE, **change))
+    check_damage(FINE, "int8")
+    check_damage(replace(FINE, agreement=None), "int8")
+    with pytest.raises(AnonError, match=f"the UNet in int8: .*{why}.*build with `precision` fp32"):
+        check_damage(replace(FINE, **change), "int8")

@@ -1,13 +1,16 @@
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 from anon_export.build.builder import build
 from anon_export.build.options import BuildOptions
+from anon_export.comparison import relative_rms
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.backends.base import load_engine
 from anon_runtime.backends.engines import Engines
+from anon_runtime.backends.processor import multiplies_bf16
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import BackendError
 
@@ -66,3 +69,21 @@ def test_batches_are_free(bundle: Bundle) -> None:
     for request, portrait in zip(requests, together, strict=True):
         alone = anonymizer.generate([request])[0]
         assert np.abs(np.asarray(alone.image).astype(int) - np.asarray(portrait.image)).max() <= 1
+
+
+def test_a_timestep_is_not_rounded_in_bf16(bundle: Bundle) -> None:
+    """A timestep of 917 in bf16 is off by up to 2, and its sine and cosine are those of another noise level."""
+    path = bundle.engine_path("unet")
+    layers = {layer.get("name"): layer for layer in ElementTree.parse(path).iterfind("layers/layer")}
+    precise = {name for name, layer in layers.items() if layer.find("rt_info/attribute[@name='precise']") is not None}
+    assert {layers[name].get("type") for name in precise} == {"Sin", "Cos", "Multiply"}
+    if not multiplies_bf16():
+        pytest.skip("this processor has no instructions for bf16")
+    rng = np.random.default_rng(0)
+    sample, hidden = (rng.standard_normal(shape).astype(np.float32) for shape in ((2, 4, 24, 24), (2, 77, 64)))
+    inputs = {"sample": sample, "timestep": np.asarray(917.25, np.float32), "encoder_hidden_states": hidden}
+    half, full = (
+        np.asarray(load_engine("openvino", path, precision=name)(inputs)["out_sample"], np.float32)
+        for name in ("bf16", "fp32")
+    )
+    assert 1e-4 < relative_rms(half, full) < 0.02

@@ -61,19 +61,35 @@ def test_what_is_missing_is_told_before_anything_is_loaded(demo_bundle: Path) ->
         Engines.load(demo_bundle, device="tpu", checksum=False).require("unet")
 
 
-def test_int8_on_a_processor_without_it_is_told(
-    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("precision", "notes"),
+    [
+        ("int8", ["int8 (VNNI): the unet engine will be slow"]),
+        ("int8-bf16", ["int8 (VNNI): the unet engine will be slow", "bf16: the unet engine uses fp32 in its place"]),
+        ("bf16", ["bf16: the unet engine uses fp32 in its place"]),
+        ("int8-weights", []),
+        ("fp32", []),
+    ],
+)
+def test_what_the_processor_lacks_is_told(
+    precision: str,
+    notes: list[str],
+    demo_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     bundle = Bundle.read(demo_bundle)
     engines = bundle.manifest.engines
-    quantized = replace(engines["unet"], precision="int8")
-    bundle = replace(bundle, manifest=replace(bundle.manifest, engines=engines | {"unet": quantized}))
-    for fast, notes in ((True, 0), (False, 1)):
-        monkeypatch.setattr("anon_runtime.backends.engines.multiplies_int8", lambda fast=fast: fast)
+    unet = replace(engines["unet"], precision=precision)
+    bundle = replace(bundle, manifest=replace(bundle.manifest, engines=engines | {"unet": unet}))
+    for fast, expected in ((True, []), (False, notes)):
+        for name in ("multiplies_int8", "multiplies_bf16"):
+            monkeypatch.setattr(f"anon_runtime.backends.engines.{name}", lambda fast=fast: fast)
         loaded = Engines(bundle)
         for role in ("unet", "unet", "vae_decoder"):
             assert loaded[role]
-        assert caplog.text.count("no instructions for int8 (VNNI): the unet engine will be slow") == notes
+        assert caplog.text.count("no instructions for") == len(expected)
+        assert all(f"no instructions for {note}" in caplog.text for note in expected)
 
 
 def test_an_engine_that_is_replaced_need_not_be_in_the_bundle(demo_bundle: Path) -> None:

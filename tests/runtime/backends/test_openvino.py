@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from anon_runtime.backends.base import load_engine
+from anon_runtime.backends.processor import multiplies_bf16
 from anon_runtime.errors import BackendError
 
 
@@ -53,6 +54,22 @@ def linear(path: Path, factor: float, batch: int = 1) -> Path:
         node.output(0).set_names({name})
     openvino.save_model(openvino.Model([result], [x, shift], "linear"), path, compress_to_fp16=False)
     return path
+
+
+@pytest.mark.packages
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "int8-bf16", "int8-weights"])
+def test_bf16_is_used_where_the_precision_says_so_and_the_processor_has_it(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, x = linear(tmp_path / "model.xml", 1 / 3), np.full((1, 3), 1 / 7, np.float32)
+    for possible in (True, False):
+        monkeypatch.setattr("anon_runtime.backends.openvino.multiplies_bf16", lambda possible=possible: possible)
+        engine: Any = load_engine("openvino", path, precision=precision)
+        error = np.abs(7 * engine({"x": x, "shift": np.float32(0)})["y"] - 1).max()
+        if not (possible and precision.endswith("bf16")):
+            assert error < 1e-6
+        elif multiplies_bf16():
+            assert error > 1e-4
 
 
 @pytest.mark.packages

@@ -3,7 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from anon_runtime.backends.processor import CPUINFO, multiplies_int8, processor_facts, processor_key, processor_name
+from anon_runtime.backends.processor import (
+    CPUINFO,
+    multiplies_bf16,
+    multiplies_int8,
+    processor_facts,
+    processor_key,
+    processor_name,
+)
 
 XEON = "processor\t: 0\nmodel name\t: Intel(R) Xeon(R)\nflags\t\t: fpu sse2 avx2 avx512f{}\npower management:\n\n"
 
@@ -22,6 +29,13 @@ XEON = "processor\t: 0\nmodel name\t: Intel(R) Xeon(R)\nflags\t\t: fpu sse2 avx2
 def test_instructions_for_int8(tmp_path: Path, listed: str, fast: bool) -> None:
     (tmp_path / "cpuinfo").write_text(listed)
     assert multiplies_int8(tmp_path / "cpuinfo") == fast
+
+
+@pytest.mark.parametrize(("name", "fast"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_vnni", False)])
+def test_instructions_for_bf16(tmp_path: Path, name: str, fast: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(XEON.format(f" {name}"))
+    assert multiplies_bf16(tmp_path / "cpuinfo") == fast
+    assert not multiplies_bf16(tmp_path / "missing")
 
 
 def test_what_engines_are_compiled_for_has_a_key_of_its_own(tmp_path: Path) -> None:
