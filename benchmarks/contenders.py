@@ -207,6 +207,8 @@ CONTENDERS: dict[str, Callable[[Path, Part], Call]] = {
 }
 
 
+# The quick form of the comparison: this project's ways, and the strongest other one of each precision.
+QUICK = (*(name for name in CONTENDERS if name.startswith(OURS)), "OpenVINO, f32, static", "OpenVINO, NNCF int8")
 # Contenders that get plain graphs, as other exporters write them: no Winograd convolutions, no fused attention.
 PLAIN = tuple(name for name in CONTENDERS if name.startswith(("OpenVINO", "Optimum")))
 ON_OPENVINO = tuple(name for name in CONTENDERS if name.startswith((INT8, f"{OURS}, OpenVINO")))

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS
-from anon_runtime.backends.openvino import import_openvino
+from anon_runtime.backends.base import Placement
+from anon_runtime.backends.openvino import import_openvino, settings
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import UsageError
 from anon_runtime.types import Arrays
@@ -25,7 +26,7 @@ from .command_line import one_line_errors
 Times = dict[str, float]
 
 
-def onnxruntime_times(path: Path, inputs: Arrays, repeats: int) -> Times:
+def onnxruntime_times(path: Path, inputs: Arrays, repeats: int, _precision: str) -> Times:
     """Seconds per call by operator, from onnxruntime's profiler; the session has the options of the runtime."""
     import onnxruntime
 
@@ -51,12 +52,11 @@ def onnxruntime_times(path: Path, inputs: Arrays, repeats: int) -> Times:
     return times
 
 
-def openvino_times(path: Path, inputs: Arrays, repeats: int) -> Times:
-    """Seconds per call by operator, from OpenVINO's performance counters."""
+def openvino_times(path: Path, inputs: Arrays, repeats: int, precision: str) -> Times:
+    """Seconds per call by operator, from OpenVINO's performance counters; its settings are those of the runtime."""
     openvino = import_openvino()
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERF_COUNT": True}
-    request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
+    own = settings(Placement(precision=precision), openvino.__version__) | {"PERF_COUNT": True}
+    request = openvino.Core().compile_model(path, "CPU", own).create_infer_request()
     times: defaultdict[str, float] = defaultdict(float)
     for run in range(repeats + 1):
         request.infer({name: np.asarray(array) for name, array in inputs.items()})
@@ -81,7 +81,7 @@ def profile(bundle: Bundle, role: str, repeats: int, batch: int) -> Times:
     with np.load(path.with_name(REFERENCE_OUTPUTS), allow_pickle=False) as kept:
         inputs = {name.removeprefix("input "): kept[name] for name in kept.files if name.startswith("input ")}
     widened = {name: np.repeat(array, batch, axis=0) if array.ndim else array for name, array in inputs.items()}
-    return PROFILERS[target](path, widened, repeats)
+    return PROFILERS[target](path, widened, repeats, bundle.spec(role).precision)
 
 
 def main() -> None:

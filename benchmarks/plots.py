@@ -18,13 +18,18 @@ OURS_COLOUR, THEIR_COLOUR, LINE = "#2a6f97", "#a9b4c2", "#c1121f"
 
 
 def draw(report: Report, folder: Path) -> None:
-    """Write ``speed.png`` (speed and FLOP/s of the UNet) and ``images.png`` (time by stage, and images per second)."""
+    """Write ``speed.png`` (speed and FLOP/s of the UNet) and ``images.png`` (time by stage, and images per second).
+
+    The second one is left out if images or batches were not measured.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     found = [Comparison(**fields) for fields in report["comparisons"] if fields["part"] == "unet"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.6 * len(found) + 2.2), sharey=True)
     _draw_ratios(left, found)
     _draw_rates(right, found, report["flops"]["unet"], report["sgemm"])
     save(figure, folder / "speed.png")
+    if not (report["images"] and report["batches"]):
+        return
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6))
     _draw_stages(left, report["images"])
     _draw_batches(right, report["batches"])

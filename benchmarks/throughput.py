@@ -1,6 +1,6 @@
 """Speed of this runtime, PyTorch and other runtimes on the same model and the same inputs, in interleaved runs.
 
-    python -m benchmarks.throughput                                # the demo's sizes, two or three minutes
+    python -m benchmarks.throughput                                # the demo's sizes, some contenders, three minutes
     python -m benchmarks.throughput --full-size --folder FOLDER    # Stable Diffusion 1.5, random weights, 20 GB of disk
 
 Every contender runs in a process of its own. Its runs alternate with those of the baseline, diffusers in eager
@@ -36,6 +36,7 @@ from .contenders import (
     ON_OPENVINO,
     PARTS,
     PLAIN,
+    QUICK,
     SLOW,
     UNET_ONLY,
     Contender,
@@ -47,7 +48,8 @@ from .contenders import (
 from .throughput_report import Batch, Comparison, Report, table
 
 # Numbers of images that are generated at once, for the demo's sizes and, with True, at full size.
-BATCHES: dict[bool, tuple[int, ...]] = {False: (1, 2, 4, 8, 16, 32, 64), True: (1, 2, 4)}
+BATCHES: dict[bool, tuple[int, ...]] = {False: (1, 4, 16, 64), True: (1, 2, 4)}
+MEASURED = (*PARTS, "images", "batches")
 PACKAGES = (
     "anon-engines",
     "numpy",
@@ -167,7 +169,9 @@ def machine(threads: int) -> dict[str, str | int]:
     return {"cpu": cpu, "threads": threads, "python": platform.python_version(), **versions}
 
 
-def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str], parts: Sequence[Part] = PARTS) -> Report:
+def run(
+    folder: Path, *, full_size: bool, repeats: int, only: Sequence[str], measured: Sequence[str] = MEASURED
+) -> Report:
     """Measure everything.
 
     Args:
@@ -175,7 +179,7 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str], par
         full_size: use a model of Stable Diffusion 1.5's sizes in place of the demo's.
         repeats: runs of each contender.
         only: names of the contenders that run.
-        parts: the networks that are compared.
+        measured: what is measured: networks by part, ``images`` by stage, ``batches`` of images.
     """
     from .preparation import prepare, prepare_nncf, prepare_openvino, prepare_plain  # torch is not for contenders
 
@@ -190,9 +194,11 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str], par
     comparisons: list[Comparison] = []
     unavailable: dict[str, str] = {}
     names = [name for name in CONTENDERS if name in only and name != BASELINE]
-    by_part = {part: [name for name in names if part == "unet" or name not in UNET_ONLY] for part in parts}
+    by_part = {
+        part: [name for name in names if part == "unet" or name not in UNET_ONLY] for part in PARTS if part in measured
+    }
     with tqdm(total=sum(map(len, by_part.values())), desc="contenders") as bar:
-        for part in parts:
+        for part in by_part:
             with Contender(BASELINE, folder, part, threads) as baseline:
                 for name in by_part[part]:
                     try:
@@ -201,6 +207,7 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str], par
                     except UnavailableError as error:
                         unavailable[f"{name}, {part}"] = str(error)
                     bar.update()
+    counts = BATCHES[full_size] if "batches" in measured else ()
     return {
         "machine": machine(threads),
         "full_size": full_size,
@@ -208,8 +215,8 @@ def run(folder: Path, *, full_size: bool, repeats: int, only: Sequence[str], par
         "sgemm": sgemm_rate(),
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "unavailable": unavailable,
-        "images": latency.measure(folder, 15),
-        "batches": measure_batches(folder, BATCHES[full_size], 1 if full_size else 3),
+        "images": latency.measure(folder, 15) if "images" in measured else {},
+        "batches": measure_batches(folder, counts, 1 if full_size else 3),
     }
 
 
@@ -219,16 +226,24 @@ def main() -> None:
     parser.add_argument("--full-size", action="store_true", help="use a model of Stable Diffusion 1.5's sizes")
     parser.add_argument("--folder", type=Path, help="folder for models and engines, which are kept for the next run")
     parser.add_argument("--repeats", type=int, default=5, help="number of runs of each contender")
-    parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS), help="contenders to run")
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="networks to compare")
+    names = "; ".join(CONTENDERS)
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=CONTENDERS,
+        metavar="NAME",
+        help=f"contenders to run; default: all at full size, otherwise some of {names}",
+    )
+    parser.add_argument("--parts", nargs="+", choices=MEASURED, default=list(MEASURED), help="what is measured")
     parser.add_argument("--out", type=Path, help="also write table, figures and plots into this folder")
     options = parser.parse_args()
     if options.out:
         from .plots import draw
+    only = options.only or (CONTENDERS if options.full_size else QUICK)
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
         report = run(
-            folder, full_size=options.full_size, repeats=options.repeats, only=options.only, parts=options.parts
+            folder, full_size=options.full_size, repeats=options.repeats, only=list(only), measured=options.parts
         )
     lines = "\n".join(table(report))
     print(lines)

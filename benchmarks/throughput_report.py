@@ -48,7 +48,7 @@ class Report(TypedDict):
         sgemm: best rate of fp32 matrix multiplication on this machine, in FLOP/s.
         comparisons: the fields of a `Comparison` each.
         unavailable: why a contender could not run, by contender and part.
-        images: by contender.
+        images: by contender; empty, as ``batches`` may be, if they were not measured.
     """
 
     machine: dict[str, str | int]
@@ -67,12 +67,8 @@ def table(report: Report) -> list[str]:
         ", ".join(f"{name} {value}" for name, value in report["machine"].items()),
         "",
         *_speed_table(report),
-        "",
-        *_latency_table(report["images"]),
-        "",
-        "| images at once | seconds | images per second (two steps) |",
-        "|---|---|---|",
-        *(f"| {b['images']} | {b['seconds']:.2f} | {b['images_per_second']:.3f} |" for b in report["batches"]),
+        *(("", *_latency_table(report["images"])) if report["images"] else ()),
+        *(("", *_batch_table(report["batches"])) if report["batches"] else ()),
     ]
 
 
@@ -109,6 +105,12 @@ def _latency_table(images: Mapping[str, Latency]) -> Iterator[str]:
     for name, image in images.items():
         seconds = " | ".join(f"{value:.3f} s" for value in (*image["stages"].values(), image["to_unet"]))
         yield f"| {name} | {seconds} | {image['peak'] / 1e9:.2f} GB |"
+
+
+def _batch_table(batches: Sequence[Batch]) -> Iterator[str]:
+    yield "| images at once | seconds | images per second (two steps) |"
+    yield "|---|---|---|"
+    yield from (f"| {b['images']} | {b['seconds']:.2f} | {b['images_per_second']:.3f} |" for b in batches)
 
 
 def _spread(values: Sequence[float], digits: int = 3) -> str:

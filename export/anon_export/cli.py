@@ -118,9 +118,10 @@ def command() -> None:
     type=click.Choice(get_args(Precision)),
     default="fp32",
     show_default=True,
-    help="Precision of text encoder and UNet; fp16-weights halves the files and computes in fp32. int8, with "
-    "--target openvino, makes the UNet about twice as fast on processors, and its images others: the build "
-    "calibrates it, measures what it costs, and fails if that is too much. int8-weights quarters the UNet's file and "
+    help="Precision of text encoder and UNet; fp16-weights halves the files and computes in fp32. With --target "
+    "openvino, int8 makes the UNet about twice as fast on processors, and its images others: the build calibrates it, "
+    "measures what it costs, and fails if that is too much. int8-bf16 has bfloat16 for what int8 leaves, and is "
+    "faster on processors that have it; bf16 has it for everything. int8-weights quarters the UNet's file and "
     "computes in fp32. Face engines stay fp32.",
 )
 @click.option(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anon_runtime.backends.processor import multiplies_bf16
 from anon_runtime.bundle.bundle import Bundle
 from benchmarks import contenders, operators, throughput
 from benchmarks.throughput_report import Comparison, Report, table
@@ -16,6 +17,8 @@ pytestmark = pytest.mark.packages
 FAST = f"{contenders.INT8}, --fast 2"
 # The largest difference of each contender's UNet, as a share of the largest value; a level has none to compare.
 BOUNDS: dict[str, float | None] = {contenders.OURS: 1e-4, "OpenVINO, f32": 1e-4, contenders.INT8: 0.3, FAST: None}
+# The bundle in int8-bf16 is made where the processor has bf16.
+ON_BF16 = {contenders.HALF, f"{contenders.HALF}, --fast 2"} if multiplies_bf16() else set()
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def test_every_contender_gives_pytorchs_numbers(report: Report) -> None:
 
 
 def test_an_image_is_measured_from_start_to_png(report: Report) -> None:
-    assert set(report["images"]) == {contenders.OURS, contenders.BASELINE, contenders.INT8, FAST}
+    assert set(report["images"]) == {contenders.OURS, contenders.BASELINE, contenders.INT8, FAST} | ON_BF16
     for image in report["images"].values():
         assert set(image["stages"]) == {"text_encoder", "unet", "vae_decoder", "rest"}
         assert min(image["stages"].values()) > 0
@@ -84,6 +87,18 @@ def test_the_table_and_the_plots(report: Report, tmp_path: Path) -> None:
     assert "onnxruntime" in lines[0]
     draw(report, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"speed.png", "images.png"}
+
+
+def test_images_and_batches_can_be_left_out(report: Report, folder: Path, tmp_path: Path) -> None:
+    from benchmarks.plots import draw
+
+    part = throughput.run(folder, full_size=False, repeats=1, only=[contenders.HALF], measured=["unet"])
+    assert (part["images"], part["batches"]) == ({}, [])
+    assert len(part["comparisons"]) == bool(ON_BF16)
+    assert len(part["unavailable"]) == (not ON_BF16)
+    assert len(table(part)) < len(table(report))
+    draw(part, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"speed.png"}
 
 
 def test_a_contender_that_cannot_run_is_named(folder: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import BackendError
 from ..types import Array, Arrays, Engine
 from .base import Placement, cache_folder, cannot_load, cannot_run
+from .pages import release_pages
 from .processor import multiplies_bf16, processor_key
 
 
@@ -19,9 +20,11 @@ class _OpenVinoEngine:
         openvino = import_openvino()
         self._path = path
         try:
-            self._model = openvino.Core().compile_model(path, "CPU", _options(placement, openvino.__version__))
+            self._model = openvino.Core().compile_model(path, "CPU", settings(placement, openvino.__version__))
         except Exception as error:  # noqa: BLE001 - OpenVINO's exceptions share no base class
             raise cannot_load(path, "openvino", error) from None
+        # The weights are in the processor's layout now. Those in the file are mapped still, and would count twice.
+        release_pages(path.with_suffix(".bin"))
         self.from_cache = bool(self._model.get_property("LOADED_FROM_CACHE"))
         shapes = {port.get_any_name(): port.get_partial_shape() for port in self._model.inputs}
         # Inputs of engines that were compiled for one sample, which is faster than for any number of them.
@@ -77,7 +80,8 @@ def no_telemetry() -> Iterator[None]:
             os.environ["CI"] = before
 
 
-def _options(placement: Placement, version: str) -> dict[str, Any]:
+def settings(placement: Placement, version: str) -> dict[str, Any]:
+    """Return OpenVINO's properties for an engine; the version is the library's."""
     # Without the first line, the plugin computes in bfloat16 on all processors that support it. 0 threads mean all
     # cores. Without the third line, it rounds the inputs of layers whose weights alone have 8 bits to 8 bits as well.
     half = placement.precision.endswith("bf16") and multiplies_bf16()
