@@ -58,7 +58,10 @@ def _keep_time_precise(model: Any) -> set[str]:
 
 
 def _mark_precise(path: Path, names: Collection[str]) -> None:
-    """Mark layers of a model's file with OpenVINO's own attribute ``precise``, which its Python API cannot set."""
+    """Mark layers of a model's file with OpenVINO's own attribute ``precise``, which its Python API cannot set.
+
+    Where OpenVINO writes the model again, the attribute is called ``DisablePrecisionConversion``.
+    """
     tree = ElementTree.parse(path)
     for layer in tree.iterfind("layers/layer"):
         if layer.get("name") in names:

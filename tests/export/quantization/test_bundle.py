@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -141,6 +142,14 @@ def test_the_cached_part_continues_where_the_whole_was_cut(built: Bundle) -> Non
     outputs = whole(inputs)
     again = cached(inputs | {"deep": outputs["deep"]})["out_sample"]
     assert relative_rms(np.asarray(again, np.float32), np.asarray(outputs["out_sample"], np.float32)) < 1e-5
+
+
+def test_the_time_embedding_stays_in_fp32_where_the_rest_is_bf16(built: Bundle) -> None:
+    """OpenVINO has another name for the mark that a conversion sets, and writes it after NNCF has copied the model."""
+    for role in ("unet", "unet_cached"):
+        layers = ElementTree.parse(built.engine_path(role)).iterfind("layers/layer")
+        marked = [layer.get("type") for layer in layers if layer.find("rt_info/attribute") is not None]
+        assert sorted(map(str, marked)) == ["Cos", "Multiply", "Sin"]
 
 
 def test_a_second_build_quantizes_nothing(
