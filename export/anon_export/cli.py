@@ -110,8 +110,8 @@ def command() -> None:
     type=click.Choice([*get_args(TargetName), "auto"]),
     default="onnxruntime",
     show_default=True,
-    help="Library that runs the engines. auto measures a part of the model with onnxruntime and OpenVINO for a minute "
-    "and takes the faster one; both give the same images.",
+    help="Library that runs the engines. auto measures a part of the model with onnxruntime and OpenVINO and takes "
+    "the faster one; both give the same images.",
 )
 @click.option(
     "--precision",

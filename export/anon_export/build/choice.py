@@ -50,8 +50,8 @@ def choose_target(options: BuildOptions, report: Report = lambda _component, _st
     """Choose the target that runs the model's UNet fastest on this machine, without a change of the images.
 
     The candidates compute the two topmost levels of the UNet with one layer each, for a guidance batch with two windows
-    of text, in turns. The weights are random: they do not change the time. This takes about a minute for Stable
-    Diffusion 1.5. A bundle whose target was chosen on the same processor with the same packages keeps it.
+    of text, in turns. The weights are random: they do not change the time. A bundle whose target was chosen on the same
+    processor with the same packages keeps it.
 
     Args:
         options: of the build; the target in them does not count.
