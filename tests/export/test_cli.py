@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,7 +18,7 @@ from anon_export.build.options import BuildOptions
 from anon_export.cli import FLAGS, build_command, main
 from anon_export.targets.shapes import Range
 from anon_runtime.bundle.bundle import Bundle
-from anon_runtime.bundle.manifest import Manifest
+from anon_runtime.bundle.manifest import Choice, Manifest
 from anon_runtime.diffusion.acceleration import FAST_LEVELS
 from anon_runtime.errors import in_flags
 
@@ -82,6 +83,26 @@ def test_the_command_passes_all_options(
     code, message = call(capsys, "build", "demo", "--batch-size", "3:2:1")
     assert code == 2
     assert "--batch-size 3:2:1" in message
+
+
+def test_a_target_is_chosen_where_the_user_wants_that(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, demo_bundle: Path
+) -> None:
+    chosen: list[BuildOptions] = []
+
+    def choose(options: BuildOptions, _report: builder.Report) -> BuildOptions:
+        return replace(options, target="openvino", choice=Choice("openvino", "here", {}))
+
+    def build(options: BuildOptions, _report: builder.Report) -> Bundle:
+        chosen.append(options)
+        return Bundle.open(demo_bundle)
+
+    monkeypatch.setattr("anon_export.build.choice.choose_target", choose)
+    monkeypatch.setattr(builder, "build", build)
+    for target in ("auto", "onnxruntime"):
+        assert call(capsys, "build", "demo", "--target", target, "-q")[0] == 0
+    assert [options.target for options in chosen] == ["openvino", "onnxruntime"]
+    assert [options.choice is None for options in chosen] == [False, True]
 
 
 def test_a_dry_run_builds_nothing(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from anon_export.console import Progress, describe_damage, show_build, show_bundle
+from anon_export.console import Progress, describe_choice, describe_damage, show_build, show_bundle
 from anon_runtime.bundle.bundle import Bundle
-from anon_runtime.bundle.manifest import Damage
+from anon_runtime.bundle.manifest import Choice, Damage
 
 
 def test_bars_of_components(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,22 @@ def test_what_a_quantized_unet_costs_is_shown(demo_bundle: Path, capsys: pytest.
     for bundle, shown in ((exact, False), (quantized, True)):
         show_build(bundle, {}, as_json=True, quiet=False)
         captured = capsys.readouterr()
-        assert ("damage" in json.loads(captured.out)) == ("the quantized UNet: 16 images" in captured.err) == shown
+        assert ("damage" in json.loads(captured.out)) == ("the UNet in fp32: 16 images" in captured.err) == shown
         show_bundle(bundle.manifest, as_json=False)
         assert ("damage:     16 images" in capsys.readouterr().out) == shown
+
+
+def test_how_a_target_was_chosen_is_shown(demo_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    choice = Choice("openvino", "a processor, openvino 1.0", {"onnxruntime fp32": 0.0214, "openvino fp32": 0.012})
+    assert describe_choice(choice) == (
+        "openvino, chosen by the time of a part of the UNet: onnxruntime fp32 21 ms, openvino fp32 12 ms "
+        "(a processor, openvino 1.0)"
+    )
+    named = Bundle.read(demo_bundle)
+    chosen = replace(named, manifest=replace(named.manifest, choice=choice))
+    for bundle, shown in ((named, False), (chosen, True)):
+        show_build(bundle, {}, as_json=True, quiet=False)
+        captured = capsys.readouterr()
+        assert ("choice" in json.loads(captured.out)) == ("the target: openvino, chosen" in captured.err) == shown
+        show_bundle(bundle.manifest, as_json=False)
+        assert ("target:     openvino, chosen" in capsys.readouterr().out) == shown

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import ARCFACE_TEMPLATE, IdentitySpec
-from anon_runtime.bundle.manifest import MANIFEST, Damage, Manifest, parse_calibration
+from anon_runtime.bundle.manifest import MANIFEST, Choice, Damage, Manifest, parse_calibration
 from anon_runtime.errors import BundleError
 from tests.runtime.guard.calibrations import calibration
 from tests.runtime.strategies import JSON, ODD_JSON
@@ -28,6 +28,16 @@ def test_what_a_quantized_unet_costs_survives_a_round_trip(demo_bundle: Path) ->
     for field, bad in (("rms", [[1.0]]), ("rms", [["a", 1.0]]), ("psnr", None), ("float_layers", [1])):
         with pytest.raises(BundleError, match="lacks or garbles a field"):
             Manifest.from_json(json.dumps(good | {"damage": good["damage"] | {field: bad}}), "here")
+
+
+def test_how_a_target_was_chosen_survives_a_round_trip(demo_bundle: Path) -> None:
+    choice = Choice("openvino", "a processor", {"onnxruntime fp32": 0.02, "openvino fp32": 0.01})
+    manifest = replace(Bundle.open(demo_bundle).manifest, choice=choice)
+    assert Manifest.from_json(manifest.to_json(), "here") == manifest
+    good = json.loads(manifest.to_json())
+    for field, bad in (("target", 1), ("machine", None), ("seconds", [1.0]), ("seconds", {"a": "b"})):
+        with pytest.raises(BundleError, match="lacks or garbles a field"):
+            Manifest.from_json(json.dumps(good | {"choice": good["choice"] | {field: bad}}), "here")
 
 
 def test_a_manifest_of_0_2_is_read_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
