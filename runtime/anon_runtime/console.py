@@ -2,12 +2,13 @@
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from tqdm import tqdm
@@ -124,9 +125,18 @@ class Reporter:
         except BrokenPipeError:
             raise  # the reader of the output has ended
         except OSError as error:
+            _discard(self._stdout)
             raise OutputError(
                 "standard output", error.strerror or str(error), "make room, or write to a file"
             ) from None
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what a stream still holds go nowhere: Python may try to write it at its end, fail again, and exit with 120."""
+    with suppress(OSError):  # a stream that is not a file has no number
+        number, nowhere = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 def _print_description(record: Record) -> None:
