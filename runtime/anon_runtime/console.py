@@ -132,7 +132,7 @@ class Reporter:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what a stream still holds go nowhere: Python may try to write it at its end, fail again, and exit with 120."""
+    """Let what a stream still holds go nowhere: Python may write it once more at its end, fail, and exit with 120."""
     with suppress(OSError):  # a stream that is not a file has no number
         number, nowhere = stream.fileno(), os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, number)
