@@ -28,7 +28,7 @@ from .options import BuildOptions
 from .plan import locate_model, read_bundle
 
 ON_PROCESSORS: tuple[TargetName, ...] = ("onnxruntime", "openvino")
-LEVELS = 2  # the topmost ones: two thirds of the arithmetic of Stable Diffusion 1.5's UNet
+LEVELS = 2  # the topmost ones, whose images are the largest
 TURNS = 5
 Report = Callable[[str, str], object]  # a component, and what happens to it
 
