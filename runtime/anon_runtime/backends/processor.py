@@ -1,6 +1,7 @@
 """The processor of this machine: what compiled engines depend on, and which numbers it multiplies fast."""
 
 import hashlib
+import os
 import platform
 from pathlib import Path
 
@@ -9,6 +10,8 @@ CPUINFO = Path("/proc/cpuinfo")
 FACTS = ("model name", "cpu family", "model", "flags", "CPU part", "Features")
 INT8_INSTRUCTIONS = {"avx512_vnni", "avx_vnni", "asimddp"}
 BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
+# Values of ONEDNN_MAX_CPU_ISA, with which OpenVINO fails to load an engine in bf16.
+WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 
 
 def processor_facts(cpuinfo: Path = CPUINFO) -> dict[str, str]:
@@ -44,5 +47,7 @@ def multiplies_int8(cpuinfo: Path = CPUINFO) -> bool:
 
 
 def multiplies_bf16(cpuinfo: Path = CPUINFO) -> bool:
-    """Return whether the processor has instructions for products of bf16 that OpenVINO uses."""
+    """Return whether the processor has instructions for products of bf16 that OpenVINO uses and the user allows."""
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BF16:
+        return False
     return bool(set(processor_facts(cpuinfo).get("flags", "").split()) & BF16_INSTRUCTIONS)

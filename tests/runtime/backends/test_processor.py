@@ -32,10 +32,13 @@ def test_instructions_for_int8(tmp_path: Path, listed: str, fast: bool) -> None:
 
 
 @pytest.mark.parametrize(("name", "fast"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_vnni", False)])
-def test_instructions_for_bf16(tmp_path: Path, name: str, fast: bool) -> None:
+def test_instructions_for_bf16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, fast: bool) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     (tmp_path / "cpuinfo").write_text(XEON.format(f" {name}"))
     assert multiplies_bf16(tmp_path / "cpuinfo") == fast
     assert not multiplies_bf16(tmp_path / "missing")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx2")
+    assert not multiplies_bf16(tmp_path / "cpuinfo")
 
 
 def test_what_engines_are_compiled_for_has_a_key_of_its_own(tmp_path: Path) -> None:
