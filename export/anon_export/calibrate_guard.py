@@ -1,7 +1,7 @@
 """The calibration of a bundle's guard on a folder of photos, with the bundle's own face detector and network."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +9,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anon_runtime.backends.engines import Engines
-from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import Calibration
 from anon_runtime.bundle.integrity import REBUILD
-from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.errors import BundleError, NoFaceError, PhotoError, UsageError
 from anon_runtime.faces.decoding import read_photo
 from anon_runtime.faces.detection import biggest_face
 from anon_runtime.faces.identity import IDENTITY_ROLE, IdentityEncoder
 from anon_runtime.faces.reader import FaceReader
 from anon_runtime.folder.discovery import find_photos
-from anon_runtime.folder.writer import write_file
 from anon_runtime.settings import Settings
 from anon_runtime.types import Floats, Pixels
 
@@ -104,22 +101,6 @@ def thumbnail(photo: Pixels) -> Floats:
     """A photo as `group_copies` takes it: float32 (d,), 0..255."""
     small = Image.fromarray(photo).resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(small, np.float32).ravel()
-
-
-def store(bundle: Bundle, calibration: Calibration) -> None:
-    """Write a calibration into a bundle's manifest, which is replaced in one step.
-
-    The manifest holds no record of itself, so that the bundle's other files are checked as before.
-
-    Raises:
-        BundleError: the bundle was built again after it was opened, so that the calibration may not fit it.
-        OutputError: the manifest cannot be written.
-    """
-    manifest = Bundle.read(bundle.path).manifest
-    if manifest.identity is None or manifest != bundle.manifest:
-        raise BundleError(f"bundle {bundle.path}", "it was changed during the calibration", "calibrate it again")
-    changed = replace(manifest, identity=replace(manifest.identity, calibration=calibration))
-    write_file(bundle.path / MANIFEST, changed.to_json().encode())
 
 
 def _embed(reader: FaceReader, encoder: IdentityEncoder, photo: Pixels) -> Floats:

@@ -15,7 +15,9 @@ from tqdm import tqdm
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import Calibration
-from anon_runtime.bundle.manifest import Choice, Damage, Manifest, Verification
+from anon_runtime.bundle.manifest import Choice, Damage, LevelCosts, Manifest, Verification
+from anon_runtime.diffusion.acceleration import FAST_LEVELS
+from anon_runtime.fast_help import describe_levels
 from anon_runtime.guard.thresholds import find_threshold, lowest_carried_rate
 
 from .build.plan import BuildPlan
@@ -70,9 +72,9 @@ class Progress:
 
 
 @contextmanager
-def photo_bar() -> Iterator[Callable[[int, int], None]]:
-    """Show a bar of photos on a terminal; the block gets a function of the photos that are done and of all."""
-    with tqdm(unit="photo", disable=None, dynamic_ncols=True) as bar:
+def counting_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on a terminal; the block gets a function of the photos or images that are done and of all."""
+    with tqdm(unit=unit, disable=None, dynamic_ncols=True) as bar:
 
         def report(done: int, total: int) -> None:
             bar.total = total
@@ -92,6 +94,18 @@ def show_calibration(calibration: Calibration, left_out: Mapping[Path, str]) -> 
         note = "" if found.carried else "   too far from the data"
         click.echo(f"{f'1e-{power}':<18}{found.value:>10.3f}   {found.low:.3f} to {found.high:.3f}{note}")
     click.echo(f"the lowest rate that these faces can carry is {lowest_carried_rate(calibration):.1e}")
+
+
+def show_levels(costs: LevelCosts) -> None:
+    """Show what the levels of fast mode save and cost."""
+    click.echo(f"{costs.images} images of each, on {costs.machine}")
+    click.echo(f"{'--fast':<12}{'UNet':>8}{'PSNR':>10}{'attributes alike':>18}{'one face':>10}")
+    for name, cost in {**costs.levels, "other seeds": costs.other_seeds}.items():
+        faces = (f"{100 * share:.1f} %" if share is not None else "-" for share in (cost.agreement, cost.one_face))
+        alike, one_face = faces
+        click.echo(f"{name:<12}{cost.speed:>6.2f} x{cost.psnr:>7.1f} dB{alike:>18}{one_face:>10}")
+    if missing := [str(level) for level in range(1, len(FAST_LEVELS)) if str(level) not in costs.levels]:
+        click.echo(f"the bundle lacks what levels {', '.join(missing)} need; build it with --deepcache", err=True)
 
 
 def show_plan(plan: BuildPlan, *, as_json: bool) -> None:
@@ -206,6 +220,8 @@ def show_bundle(manifest: Manifest, *, as_json: bool) -> None:
         facts["damage"] = describe_damage(manifest.damage)
     if manifest.choice is not None:
         facts["target"] = describe_choice(manifest.choice)
+    if manifest.levels is not None:
+        facts["levels"] = describe_levels(manifest.levels)
     for title, text in facts.items():
         click.echo(f"{title + ':':<12}{text}")
     for role, spec in manifest.engines.items():

@@ -19,6 +19,7 @@ from .console import Reporter, logging_to_stderr
 from .diffusion.acceleration import FAST_LEVELS
 from .errors import AnonError, UsageError, in_flags
 from .faces.prompt import STYLES
+from .fast_help import DEFAULT_BUNDLE, FastOption
 from .folder.discovery import find_photos
 from .folder.identity import read_seed
 from .folder.ray_cluster import LOCAL, connect
@@ -92,7 +93,7 @@ class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
               help="End the run when more than N photos have failed.")
 @click.option("--log-attributes", is_flag=True,
               help="Write the attributes and the prompt of each face into the journal. They are personal data.")
-@click.option("--engines", default=Path("engines/demo"), show_default=True, type=PATH,
+@click.option("--engines", default=DEFAULT_BUNDLE, show_default=True, type=PATH, is_eager=True,
               help="The folder of the bundle, made by `anon-export build`.")
 @click.option("--checksum/--no-checksum", default=True,
               help="Compare the sha256 of the bundle's files, or only their sizes, which starts faster.")
@@ -114,12 +115,7 @@ class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
 @click.option("--guidance-scale", type=float,
               help="How closely to follow the prompt; 1 turns guidance off.  [default: the bundle's, 7.5]")
 @click.option("--sampler", type=click.Choice(SAMPLERS), help="The sampler.  [default: the bundle's, dpmpp_sde]")
-@click.option("--fast", type=click.IntRange(0, len(FAST_LEVELS) - 1), default=0, show_default=True,
-              help="The level of fast mode. 0 is exact (attribute AUC 0.889). The other levels generate other images "
-                   "of nearly the same quality: the UNet's work is 1.2 times as fast with 1 (AUC 0.888), 3.2 times as "
-                   "fast with 2 (AUC 0.886), and 3.7 times as fast with 3 (AUC 0.878); other seeds have 0.882. Levels "
-                   "2 and 3 need a bundle built with --deepcache. The speeds are of the full-size UNet, the AUCs of "
-                   "the demo.")
+@click.option("--fast", cls=FastOption, type=click.IntRange(0, len(FAST_LEVELS) - 1), default=0, show_default=True)
 @click.option("--batch-size", type=click.IntRange(1),
               help="The number of photos that are processed together. Images do not depend on it, except for last "
                    "digits if it is 1.  [default: the bundle's]")

@@ -1,7 +1,6 @@
 """The command that calibrates a bundle's guard, on photos whose backgrounds differ and with a network of one layer."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +9,12 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from anon_export.calibrate_guard import find_people, store, thumbnail
-from anon_export.calibration import calibrate
+from anon_export.calibrate_guard import find_people, thumbnail
 from anon_export.cli import main
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import ARCFACE_TEMPLATE, IdentitySpec
 from anon_runtime.bundle.integrity import FileRecord, sha256
 from anon_runtime.bundle.manifest import MANIFEST, EngineSpec, TensorSpec
-from anon_runtime.errors import BundleError
 from anon_runtime.faces.identity import IDENTITY_ROLE
 
 SIDE = 112
@@ -143,21 +140,6 @@ def test_a_bundle_without_an_identity_engine(
     assert code == 1
     assert "no face-recognition network" in err
     assert err.count("\n") == 1
-
-
-def test_a_bundle_that_was_built_again_keeps_its_manifest(identity_bundle: Path) -> None:
-    opened = Bundle.read(identity_bundle)
-    data = json.loads((identity_bundle / MANIFEST).read_text())
-    (identity_bundle / MANIFEST).write_text(json.dumps(data | {"key": "another"}))
-    faces = np.eye(100, dtype=np.float32) + np.random.default_rng(1).normal(0, 0.1, (100, 100)).astype(np.float32)
-    measured = calibrate(faces / np.linalg.norm(faces, axis=1, keepdims=True), np.arange(100), "noise")
-    with pytest.raises(BundleError, match="changed during the calibration"):
-        store(opened, measured)
-    store(Bundle.read(identity_bundle), measured)
-    stored = Bundle.read(identity_bundle).manifest.identity
-    assert stored is not None
-    assert stored.calibration is not None
-    assert asdict(stored.calibration) == asdict(measured)
 
 
 def test_photos_of_one_folder_and_near_copies_show_one_person() -> None:

@@ -62,6 +62,7 @@ def choose_target(options: BuildOptions, report: Report = lambda _component, _st
 
     Raises:
         AnonError: the model cannot be found, or the options are invalid.
+        Exception: of the libraries, if none of the candidates that keep the images can run here.
     """
     if options.reduced:
         return replace(options, target="openvino")  # no other target has them
@@ -78,7 +79,7 @@ def choose_target(options: BuildOptions, report: Report = lambda _component, _st
         report("target", f"{known.target}, as before")
     else:
         seconds = _measure_candidates(candidates, options, report)
-        exact = [candidate for candidate in candidates if candidate.precision == options.precision]
+        exact = [known for known in candidates if known.precision == options.precision and known.name in seconds]
         known = Choice(min(exact, key=lambda candidate: seconds[candidate.name]).target, machine, seconds)
     target = next(name for name in ON_PROCESSORS if name == known.target)
     return replace(options, target=target, choice=known)
@@ -90,23 +91,33 @@ def _earlier_choice(options: BuildOptions, machine: str, candidates: Sequence[Ca
     choice = None if old is None else old.manifest.choice
     if choice is None or choice.machine != machine or choice.target not in ON_PROCESSORS:
         return None
-    return choice if set(choice.seconds) == {candidate.name for candidate in candidates} else None
+    return choice if set(choice.seconds) <= {candidate.name for candidate in candidates} else None
 
 
 def _measure_candidates(candidates: Sequence[Candidate], options: BuildOptions, report: Report) -> dict[str, float]:
-    """The seconds of each candidate by name, for a part of the model's UNet."""
+    """The seconds of each candidate by name, for a part of the model's UNet; one that cannot run here has none."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         model = locate_model(options, folder)
         latent_shape = generator_spec(model, options.height, options.width).latent_shape
         config = shrink(model.config("unet"))
+        inputs = make_inputs(latent_shape, config["cross_attention_dim"])
         engines: dict[str, Engine] = {}
+        failed: list[Exception] = []
         for candidate in candidates:
             report("target", f"preparing {candidate.name}")
-            place = folder / f"engine-{len(engines)}"
-            engines[candidate.name] = make_engine(candidate, config, latent_shape, options, place)
+            try:
+                engine = make_engine(candidate, config, latent_shape, options, folder / candidate.name)
+                engine(inputs)
+            except Exception as error:  # noqa: BLE001 - the libraries' exceptions share no base class
+                failed.append(error)
+                report("target", f"{candidate.name} is left out: {type(error).__name__}: {error}".splitlines()[0])
+            else:
+                engines[candidate.name] = engine
+        if not any(candidate.name in engines for candidate in candidates if candidate.precision == options.precision):
+            raise failed[0]
         report("target", "measuring")
-        return measure(engines, make_inputs(latent_shape, config["cross_attention_dim"]))
+        return measure(engines, inputs)
 
 
 def list_candidates(options: BuildOptions) -> list[Candidate]:

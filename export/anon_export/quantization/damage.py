@@ -44,7 +44,8 @@ def measure_damage(
         output = np.asarray(unet(call.inputs)["out_sample"], np.float32)
         errors[call.timestep].append(relative_rms(output, call.output))
     ratios = [min(psnr(own, theirs), 999.0) for own, theirs in zip(images, exact, strict=True)]
-    agreement, one_face = _compare_faces(bundle, images, exact)
+    with Engines(bundle) as engines:
+        agreement, one_face = compare_faces(engines, images, exact)
     return Damage(
         images=len(images),
         rms=tuple((timestep, float(np.mean(errors[timestep]))) for timestep in sorted(errors, reverse=True)),
@@ -76,24 +77,27 @@ def check_damage(damage: Damage, precision: Precision) -> None:
             raise AnonError(f"the UNet in {precision}", why, "build with `precision` fp32 or int8-weights")
 
 
-def _compare_faces(
-    bundle: Bundle, images: Sequence[Pixels], exact: Sequence[Pixels]
+def compare_faces(
+    engines: Engines, images: Sequence[Pixels], exact: Sequence[Pixels]
 ) -> tuple[float | None, float | None]:
     """Shares, over the exact images with one face: of attributes that are the same, and of images with one face.
 
     Both are None if the bundle has no face networks, or no exact image shows one face.
+
+    Args:
+        engines: whose face networks read the images.
+        images, exact: uint8 (height, width, 3), RGB, in the same order.
     """
-    if "face_detector" not in bundle.manifest.engines:
+    if "face_detector" not in engines.bundle.manifest.engines:
         return None, None
-    with Engines(bundle) as engines:
-        reader = Anonymizer.of(engines, Settings(guard="off")).reader
-        chosen = [k for k, faces in enumerate(reader.detect(exact)) if len(faces) == 1]
-        if not chosen:
-            return None, None
-        ours, theirs = ([some[k] for k in chosen] for some in (images, exact))
-        one_face = [len(faces) == 1 for faces in reader.detect(ours)]
-        both = zip(reader.describe_all(ours), reader.describe_all(theirs), strict=True)
-        same = [_count_same(own, other) for own, other in both]
+    reader = Anonymizer.of(engines, Settings(guard="off")).reader
+    chosen = [k for k, faces in enumerate(reader.detect(exact)) if len(faces) == 1]
+    if not chosen:
+        return None, None
+    ours, theirs = ([some[k] for k in chosen] for some in (images, exact))
+    one_face = [len(faces) == 1 for faces in reader.detect(ours)]
+    both = zip(reader.describe_all(ours), reader.describe_all(theirs), strict=True)
+    same = [_count_same(own, other) for own, other in both]
     return float(np.mean(same)) / len(CELEBA), float(np.mean(one_face))
 
 

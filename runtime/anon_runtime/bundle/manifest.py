@@ -217,6 +217,40 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class LevelCost:
+    """What images of one kind save and cost beside the exact images of the same requests.
+
+    Attributes:
+        speed: the time of the UNet for an exact image divided by that for one of these, the median over the images.
+        psnr: the median PSNR of the images against the exact ones, in dB.
+        agreement: the share of the attributes that are read alike from both images; None if no faces could be read.
+        one_face: the share of images with one face, of those whose exact image has one; None as above.
+    """
+
+    speed: float
+    psnr: float
+    agreement: float | None
+    one_face: float | None
+
+
+@dataclass(frozen=True)
+class LevelCosts:
+    """The price of each level of fast mode with a bundle, see ``anon-export measure-levels``.
+
+    Attributes:
+        machine: the processor that the speeds were measured on.
+        images: the number of images of each level.
+        levels: the levels that the bundle has, by number.
+        other_seeds: exact images of other seeds, as a measure of the others.
+    """
+
+    machine: str
+    images: int
+    levels: dict[str, LevelCost]
+    other_seeds: LevelCost
+
+
+@dataclass(frozen=True)
 class Manifest:
     """The content of ``bundle.json``.
 
@@ -237,6 +271,7 @@ class Manifest:
         identity: the face-recognition network that the guard uses; None if the bundle has none.
         damage: what a UNet in bf16 or int8 costs; None for other precisions.
         choice: how the target was chosen; None if the user named it.
+        levels: the price of the levels of fast mode; None if it was not measured.
         schema_version: the version of the manifest's layout.
     """
 
@@ -256,6 +291,7 @@ class Manifest:
     identity: IdentitySpec | None = None
     damage: Damage | None = None
     choice: Choice | None = None
+    levels: LevelCosts | None = None
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -302,6 +338,7 @@ class Manifest:
                 identity=_identity(data.get("identity")),
                 damage=_damage(data.get("damage")),
                 choice=_choice(data.get("choice")),
+                levels=_levels(data.get("levels")),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BundleError(where, f"the manifest lacks or garbles a field ({error})", REBUILD) from None
@@ -359,6 +396,14 @@ def _choice(data: dict[str, Any] | None) -> Choice | None:
         return None
     seconds = {name: _typed(value, float) for name, value in _typed(data["seconds"], dict).items()}
     return _make(Choice, {**data, "seconds": seconds})
+
+
+def _levels(data: dict[str, Any] | None) -> LevelCosts | None:
+    """Return the price of fast mode; bundles that nobody has measured have no such entry."""
+    if data is None:
+        return None
+    levels = {level: _make(LevelCost, cost) for level, cost in _typed(data["levels"], dict).items()}
+    return _make(LevelCosts, {**data, "levels": levels, "other_seeds": _make(LevelCost, data["other_seeds"])})
 
 
 def _identity(data: dict[str, Any] | None) -> IdentitySpec | None:

@@ -18,7 +18,7 @@ from anon_runtime.backends.processor import multiplies_bf16
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST, Choice
 from anon_runtime.errors import UsageError
-from anon_runtime.types import Array, Arrays
+from anon_runtime.types import Array, Arrays, Engine
 
 pytestmark = pytest.mark.usefixtures("export_packages")
 CONFIG = {
@@ -46,7 +46,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     monkeypatch.setattr(choice, "is_installed", lambda _: True)
     monkeypatch.setattr(choice, "multiplies_bf16", lambda: True)
     monkeypatch.setattr(choice, "describe_machine", lambda _: "a processor")
-    monkeypatch.setattr(choice, "make_engine", lambda *_: None)
+    monkeypatch.setattr(choice, "make_engine", lambda *_: lambda _inputs: {})
     monkeypatch.setattr(choice, "measure", lambda engines, _: {name: seconds[name] for name in engines})
     return seconds
 
@@ -83,6 +83,40 @@ def test_a_choice_is_kept_where_it_was_made(
     assert choose_target(replace(options, precision="fp16-weights")).target == "onnxruntime"
     monkeypatch.setattr(choice, "describe_machine", lambda _: "another processor")
     assert choose_target(options).target == "onnxruntime"
+
+
+def test_a_candidate_that_fails_is_left_out(
+    options: BuildOptions, machine: dict[str, float], demo_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not end the build, whether it cannot be made or cannot run, as long as one keeps the images."""
+
+    def engine(_inputs: Mapping[str, Array], /) -> Arrays:
+        raise MemoryError("no room\nfor the activations")
+
+    def make(candidate: Candidate, *_: object) -> Engine:
+        if candidate.name in broken:
+            raise RuntimeError(f"no kernel for {candidate.name}\nat node 7")
+        return engine if candidate.name == "openvino int8" else lambda _inputs: {}
+
+    broken = {"openvino int8-bf16", "openvino fp32"}
+    monkeypatch.setattr(choice, "make_engine", make)
+    said: list[str] = []
+    chosen = choose_target(options, lambda _, state: said.append(state))
+    assert chosen.choice == Choice("onnxruntime", "a processor", {"onnxruntime fp32": 2.0, "openvino bf16": 1.5})
+    assert [state for state in said if "left out" in state] == [
+        "openvino fp32 is left out: RuntimeError: no kernel for openvino fp32",
+        "openvino int8 is left out: MemoryError: no room",
+        "openvino int8-bf16 is left out: RuntimeError: no kernel for openvino int8-bf16",
+    ]
+    options.folder.mkdir()
+    manifest = replace(Bundle.read(demo_bundle).manifest, choice=chosen.choice)
+    (options.folder / MANIFEST).write_text(manifest.to_json())
+    machine.clear()
+    assert choose_target(options).choice == chosen.choice
+    (options.folder / MANIFEST).unlink()
+    broken.add("onnxruntime fp32")
+    with pytest.raises(RuntimeError, match="onnxruntime fp32"):
+        choose_target(options)
 
 
 def test_nothing_is_measured_where_there_is_no_choice(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import ARCFACE_TEMPLATE, IdentitySpec
-from anon_runtime.bundle.manifest import MANIFEST, Choice, Damage, Manifest, parse_calibration
+from anon_runtime.bundle.manifest import MANIFEST, Choice, Damage, LevelCost, LevelCosts, Manifest, parse_calibration
 from anon_runtime.errors import BundleError
 from tests.runtime.guard.calibrations import calibration
 from tests.runtime.strategies import JSON, ODD_JSON
@@ -38,6 +38,16 @@ def test_how_a_target_was_chosen_survives_a_round_trip(demo_bundle: Path) -> Non
     for field, bad in (("target", 1), ("machine", None), ("seconds", [1.0]), ("seconds", {"a": "b"})):
         with pytest.raises(BundleError, match="lacks or garbles a field"):
             Manifest.from_json(json.dumps(good | {"choice": good["choice"] | {field: bad}}), "here")
+
+
+def test_the_price_of_fast_mode_survives_a_round_trip(demo_bundle: Path) -> None:
+    cost = LevelCost(3.1, 20.5, 0.9, None)
+    manifest = replace(Bundle.open(demo_bundle).manifest, levels=LevelCosts("a processor", 16, {"2": cost}, cost))
+    assert Manifest.from_json(manifest.to_json(), "here") == manifest
+    good = json.loads(manifest.to_json())
+    for field, bad in (("machine", 1), ("images", "16"), ("levels", [cost]), ("levels", {"2": {}}), ("other_seeds", 1)):
+        with pytest.raises(BundleError, match="lacks or garbles a field"):
+            Manifest.from_json(json.dumps(good | {"levels": good["levels"] | {field: bad}}, default=vars), "here")
 
 
 def test_a_manifest_of_0_2_is_read_with_a_note(caplog: pytest.LogCaptureFixture) -> None:
