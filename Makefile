@@ -27,7 +27,7 @@ test-fast: $(VENV)/.installed-test $(if $(wildcard $(DEMO)),,$(DEMO)) ## run the
 	$(BIN)/python -m pytest --numprocesses 2 --bundle=$(dir $(DEMO)) tests/runtime
 
 test-packages: $(VENV)/.installed-packages $(FACER_VENV)/.installed ## run the tests that need more packages: Ray, OpenVINO, TensorRT, facer, the evaluation's
-	$(BIN)/python -m pytest -m packages
+	$(BIN)/python -m pytest -m packages --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest -m ray
 	$(FACER_VENV)/bin/python -m pytest tests/facer
 

@@ -3,9 +3,11 @@
 Only targets that compute the same image are chosen. What bf16 and int8 would save is measured beside them, and said.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -29,7 +31,7 @@ from .plan import locate_model, read_bundle
 
 ON_PROCESSORS: tuple[TargetName, ...] = ("onnxruntime", "openvino")
 LEVELS = 2  # the topmost ones, whose images are the largest
-TURNS = 5
+TURNS = 3
 Report = Callable[[str, str], object]  # a component, and what happens to it
 
 
@@ -102,12 +104,13 @@ def _measure_candidates(candidates: Sequence[Candidate], options: BuildOptions, 
         latent_shape = generator_spec(model, options.height, options.width).latent_shape
         config = shrink(model.config("unet"))
         inputs = make_inputs(latent_shape, config["cross_attention_dim"])
+        networks = Networks(config, latent_shape, options, folder)
         engines: dict[str, Engine] = {}
         failed: list[Exception] = []
         for candidate in candidates:
             report("target", f"preparing {candidate.name}")
             try:
-                engine = make_engine(candidate, config, latent_shape, options, folder / candidate.name)
+                engine = make_engine(candidate, networks)
                 engine(inputs)
             except Exception as error:  # noqa: BLE001 - the libraries' exceptions share no base class
                 failed.append(error)
@@ -155,29 +158,62 @@ def shrink(config: Mapping[str, Any]) -> dict[str, Any]:
     return small | {"up_block_types": config["up_block_types"][-LEVELS:], "layers_per_block": 1}
 
 
-def make_engine(
-    candidate: Candidate,
-    config: Mapping[str, Any],
-    latent_shape: tuple[int, int, int],
-    options: BuildOptions,
-    folder: Path,
-) -> Engine:
-    """Build and load one candidate's engine, with random weights, as a build would."""
-    import torch
-    from diffusers import UNet2DConditionModel
+@dataclass
+class Networks:
+    """The files of the candidates' engines, with random weights; each is written once, as a build would.
 
-    from ..graphs.stable_diffusion import export_unet
+    Attributes:
+        config: of diffusers' ``UNet2DConditionModel``.
+        latent_shape: channels, height, width.
+        options: of the build.
+        folder: that they are written into.
+    """
 
-    own = replace(options, target=candidate.target, precision=candidate.precision, deepcache=False, cache_branch=None)
-    torch.manual_seed(0)
-    network = UNet2DConditionModel.from_config(dict(config))
-    spec = export_unet(network, folder / "model.onnx", latent_shape, own.graph_options["unet"])
-    spec = TARGETS[candidate.target].convert(spec, {}, None)
-    if own.needs_nncf:
+    config: Mapping[str, Any]
+    latent_shape: tuple[int, int, int]
+    options: BuildOptions
+    folder: Path
+
+    @cached_property
+    def onnxruntime(self) -> Path:
+        """For onnxruntime."""
+        return self._write(replace(self.options, target="onnxruntime"))
+
+    @cached_property
+    def openvino(self) -> Path:
+        """For OpenVINO, which converts it to bf16 itself."""
+        return self._write(replace(self.options, target="openvino"))
+
+    @cached_property
+    def int8(self) -> Path:
+        """For OpenVINO, in int8."""
         from ..quantization.bundle import calibrate_once, replace_model
 
-        replace_model(calibrate_once(Path(spec.path)), Path(spec.path))
-    return load_engine(candidate.target, Path(spec.path), "cpu", precision=candidate.precision)
+        path = shutil.copytree(self.openvino.parent, self.folder / "int8") / self.openvino.name
+        replace_model(calibrate_once(self.openvino), path)
+        return path
+
+    def _write(self, options: BuildOptions) -> Path:
+        import torch
+        from diffusers import UNet2DConditionModel
+
+        from ..graphs.stable_diffusion import export_unet
+
+        own = replace(options, deepcache=False, cache_branch=None)
+        torch.manual_seed(0)
+        network = UNet2DConditionModel.from_config(dict(self.config))
+        path = self.folder / own.target / "model.onnx"
+        spec = export_unet(network, path, self.latent_shape, own.graph_options["unet"])
+        return Path(TARGETS[own.target].convert(spec, {}, None).path)
+
+
+def make_engine(candidate: Candidate, networks: Networks) -> Engine:
+    """Build and load one candidate's engine."""
+    if candidate.target == "onnxruntime":
+        path = networks.onnxruntime
+    else:
+        path = networks.int8 if candidate.precision.startswith("int8") else networks.openvino
+    return load_engine(candidate.target, path, "cpu", precision=candidate.precision)
 
 
 def make_inputs(latent_shape: tuple[int, int, int], width: int) -> Arrays:

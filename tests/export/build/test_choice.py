@@ -186,7 +186,7 @@ def test_engines_of_candidates_compute_the_same(
     if candidate.precision == "bf16" and not multiplies_bf16():
         pytest.skip("this processor has no instructions for bf16")
     small = shrink(CONFIG)
-    engine = choice.make_engine(candidate, small, (4, 16, 16), options, tmp_path)
+    engine = choice.make_engine(candidate, choice.Networks(small, (4, 16, 16), options, tmp_path))
     inputs = choice.make_inputs((4, 16, 16), 16)
     torch.manual_seed(0)
     network: Any = UNet2DConditionModel.from_config(small).eval()
