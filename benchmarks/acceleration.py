@@ -128,7 +128,7 @@ def frechet_distance(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     covariances = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     roots = np.sqrt(np.clip(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0, None))
     means = float(((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum())
-    return means + float(np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * roots.sum())
+    return max(0.0, means + float(np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * roots.sum()))
 
 
 def measure(bundles: Mapping[str, Anonymizer], photos: Photos, variants: Mapping[str, Settings]) -> list[Cost]:
@@ -207,6 +207,9 @@ def main() -> None:
     parser.add_argument(
         "--bundle", nargs=2, action="append", required=True, metavar=("NAME", "FOLDER"), help="a bundle"
     )
+    parser.add_argument(
+        "--only", nargs="+", choices=VARIANTS, metavar="NAME", help=f"rows beside the exact ones: {'; '.join(VARIANTS)}"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--grid", type=Path, help="also draw images of each level into this PNG file")
     options = parser.parse_args()
@@ -214,7 +217,9 @@ def main() -> None:
     bundles = {name: Anonymizer.load(folder, EXACT) for name, folder in options.bundle}
     if options.grid:
         draw_grid(bundles, photos, options.grid)
-    costs = measure(bundles, photos, VARIANTS)
+    costs = measure(
+        bundles, photos, {n: s for n, s in VARIANTS.items() if s == EXACT or n in (options.only or VARIANTS)}
+    )
     print("\n".join(table(costs)))
     if options.json:
         options.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=2))
