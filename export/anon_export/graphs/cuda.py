@@ -22,8 +22,8 @@ KINDS = {"text_encoder": "clip", "unet": "unet", "unet_cached": "unet", "vae_dec
 def use_cuda_operators(path: Path, signature: str, *, half: bool) -> None:
     """Rewrite a graph in fp32 for the CUDA provider, in its place.
 
-    Inputs and outputs stay in fp32. So does the time embedding: half precision has no 417.25, and the sine and cosine of
-    another number are those of another noise level.
+    Inputs and outputs stay in fp32. So does the time embedding: half precision has no 417.3, and the sine and cosine
+    of another number are those of another noise level.
 
     Args:
         path: of the graph.
@@ -33,15 +33,18 @@ def use_cuda_operators(path: Path, signature: str, *, half: bool) -> None:
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
 
-    kind = KINDS[signature]
+    kind, inputs = KINDS[signature], onnx.load(path, load_external_data=False).graph.input
     with _quiet():
         made = optimize_model(
             str(path), model_type=kind, opt_level=0, optimization_options=FusionOptions(kind), use_gpu=True
         )
         if half:
             made.convert_float_to_float16(keep_io_types=True, node_block_list=_time_embedding(made.model.graph))
+    model = made.model
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)  # the optimizers remove what a network does not use, but the runtime gives it
     path.with_name(f"{path.name}.data").unlink(missing_ok=True)
-    save_graph(made.model, path)
+    save_graph(model, path)
 
 
 def _time_embedding(graph: Any) -> list[str]:
