@@ -160,7 +160,7 @@ def command() -> None:
     "--winograd/--no-winograd",
     default=None,
     help="Write 3 x 3 convolutions with fewer multiplications. This is faster on processors and slower on GPUs, and "
-    "takes more memory.  [default: for arithmetic in fp32 with onnxruntime]",
+    "takes more memory.  [default: for arithmetic in fp32 with --target onnxruntime]",
 )
 @click.option(
     "--deepcache",
