@@ -20,6 +20,17 @@ from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, read_referen
 from anon_export.models.loading import load_model
 
 LATENTS = (4, 24, 24)
+# The kernels of the CUDA provider for half precision, and for integers where these operators work on shapes: from
+# onnxruntime's docs/OperatorKernels.md, section CUDAExecutionProvider. ArgMax has floats only.
+KERNELS = (
+    *("Add", "Cast", "Concat", "Cos", "Div", "Equal", "Expand", "Gather", "GatherND", "Gelu", "Gemm"),
+    *("LayerNormalization", "MatMul", "Mul", "Range", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice"),
+    *("Softmax", "Split", "Squeeze", "Transpose", "Unsqueeze"),
+)
+MICROSOFT_KERNELS = (
+    *("BiasAdd", "BiasSplitGelu", "GroupNorm", "MultiHeadAttention", "NhwcConv", "QuickGelu", "SkipGroupNorm"),
+    "SkipLayerNormalization",
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +104,18 @@ def test_the_operators_of_the_cuda_provider_are_there(
     floats = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT}
     sizes = {name: int(np.prod(tensor.dims)) for name, tensor in floats.items()}
     assert max(sizes.values(), default=0) < 1000, "weights are in half precision"
+
+
+@pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_decoder"])
+def test_the_provider_has_a_kernel_for_each_operator(signature: str, exported: dict[str, Path], tmp_path: Path) -> None:
+    """Others would run on the processor, with copies in between. Only the place of a prompt's last token does."""
+    model = rewrite(exported[signature], tmp_path, half=True)
+    found = {(node.domain, node.op_type) for node in model.graph.node}
+    allowed = {("", name) for name in KERNELS} | {("com.microsoft", name) for name in MICROSOFT_KERNELS}
+    assert found - allowed == ({("", "ArgMax")} if signature == "text_encoder" else set())
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    factors = [name for node in model.graph.node if "GroupNorm" in node.op_type for name in node.input[1:3]]
+    assert {kinds[name] for name in factors} <= {TensorProto.FLOAT}, "the kernel takes them in fp32 only"
 
 
 def test_the_time_embedding_stays_in_fp32(exported: dict[str, Path], tmp_path: Path) -> None:
