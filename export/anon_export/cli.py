@@ -122,19 +122,18 @@ def command() -> None:
     type=click.Choice([*get_args(TargetName), "auto"]),
     default="onnxruntime",
     show_default=True,
-    help="Library that runs the engines. auto measures a part of the model with onnxruntime and OpenVINO and takes "
-    "the faster one; both give the same images.",
+    help="What runs the engines: onnxruntime and openvino on processors; cuda is onnxruntime on any NVIDIA GPU, and "
+    "tensorrt and tensorrt-rtx are for one GPU. auto measures a part of the model with onnxruntime and OpenVINO and "
+    "takes the faster one; both give the same images.",
 )
 @click.option(
     "--precision",
     type=click.Choice(get_args(Precision)),
-    default="fp32",
-    show_default=True,
     help="Precision of text encoder and UNet; fp16-weights halves the files and computes in fp32. With --target "
     "openvino, int8 makes the UNet about twice as fast on processors, and its images others: the build calibrates it, "
     "measures what it costs, and fails if that is too much. int8-bf16 has bfloat16 for what int8 leaves, and is "
     "faster on processors that have it; bf16 has it for everything. int8-weights quarters the UNet's file and "
-    "computes in fp32. Face engines stay fp32.",
+    "computes in fp32. Face engines stay fp32.  [default: fp16 for --target cuda, otherwise fp32]",
 )
 @click.option(
     "--vae-precision",
@@ -161,7 +160,7 @@ def command() -> None:
     "--winograd/--no-winograd",
     default=None,
     help="Write 3 x 3 convolutions with fewer multiplications. This is faster on processors and slower on GPUs, and "
-    "takes more memory.  [default: for arithmetic in fp32 with onnxruntime]",
+    "takes more memory.  [default: for arithmetic in fp32 with --target onnxruntime]",
 )
 @click.option(
     "--deepcache",
@@ -223,7 +222,7 @@ def build_command(
     identity_std: float,
     identity_template: tuple[Point, ...] | None,
     target: TargetName | Literal["auto"],
-    precision: Precision,
+    precision: Precision | None,
     vae_precision: FloatPrecision,
     vae: str | None,
     revision: str | None,
@@ -266,7 +265,7 @@ def build_command(
         identity_std=identity_std,
         identity_template=identity_template,
         target="onnxruntime" if target == "auto" else target,
-        precision=precision,
+        precision=precision or ("fp16" if target == "cuda" else "fp32"),
         vae_precision=vae_precision,
         timestep_spacing=timestep_spacing,
         vae=vae,

@@ -164,7 +164,7 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
         click.echo(f"unchanged and not built again: {', '.join(kept)}", err=True)
     if manifest.verification is None:
         here = "the graphs agree with PyTorch, but the engines have not run: this machine has no such GPU"
-        click.echo(f"{here}; run `anon-export verify {bundle.path}` where there is a {manifest.gpu}", err=True)
+        click.echo(f"{here}; run `anon-export verify {bundle.path}` where there is one ({manifest.gpu})", err=True)
     else:
         click.echo(f"an image agrees with diffusers' to {manifest.verification.image_psnr:.1f} dB", err=True)
     if manifest.damage is not None:

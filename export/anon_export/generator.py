@@ -73,7 +73,8 @@ def generator_components(
         spec = graphs.export_unet(pipeline().unet, path, latent_shape, options)
         if options.cache_branch is None:
             return {"unet": spec}
-        return {"unet": spec, "unet_cached": graphs.extract_cached_unet(path, path.parent / "cached" / path.name)}
+        cached = graphs.extract_cached_unet(path, path.parent / "cached" / path.name)
+        return {"unet": spec, "unet_cached": replace(cached, precision=spec.precision)}
 
     def vae_decoder(path: Path) -> dict[str, EngineSpec]:
         from .graphs import stable_diffusion as graphs

@@ -20,7 +20,7 @@ from anon_runtime.errors import BackendError
 from anon_runtime.types import SAMPLERS
 
 from ..disk import check_space
-from ..targets import TARGETS
+from ..targets import TARGETS, cuda
 from .autotune import autotune
 from .options import BuildOptions
 from .plan import BuildPlan, BuildStep, prepare
@@ -151,12 +151,14 @@ def _build(step: BuildStep, plan: BuildPlan, folder: Path, report: Report) -> di
         if twin is not None:  # two roles share one engine
             engines[role] = engines[twin]
             continue
-        if plan.gpu and not runs_here(plan.gpu):
+        here, graph = runs_here(plan.gpu), Path(spec.path)
+        if not here:
             report(component.name, "checking the graph")
-            graph = Path(spec.path)
             check_engine(load_engine("onnxruntime", graph, "cpu"), spec, graph, role)
         report(component.name, "converting")
         made = target.convert(spec, plan.options.shapes.ranges(spec), plan.gpu)
+        if not here and plan.options.target == "cuda":
+            check_engine(cuda.load_on_processor(graph), spec, graph, role)
         engines[role] = replace(made, path=Path(made.path).relative_to(folder).as_posix(), key=step.key)
     return engines
 
@@ -187,6 +189,8 @@ def _defaults(plan: BuildPlan, folder: Path, unet: EngineSpec, report: Report) -
 def runs_here(gpu: str | None) -> bool:
     """Whether this machine can run engines that were built for a GPU architecture."""
     try:
+        if gpu == cuda.ANY_GPU:
+            return cuda.runs_here()
         return gpu is None or Cuda().architecture() == gpu
     except BackendError:
         return False

@@ -100,8 +100,8 @@ class BuildOptions:
     @property
     def graph_options(self) -> dict[str, GraphOptions]:
         """How the generator's graphs are written, by role."""
-        for_onnxruntime = self.target == "onnxruntime"
-        winograd = for_onnxruntime if self.winograd is None else self.winograd
+        for_onnxruntime = self.target in ("onnxruntime", "cuda")
+        winograd = self.target == "onnxruntime" if self.winograd is None else self.winograd
         precisions: dict[str, Precision] = {
             "text_encoder": "fp32" if self.reduced else self.precision,
             "unet": self.precision,
@@ -112,6 +112,7 @@ class BuildOptions:
                 precision,
                 static=self.static or TARGETS[self.target].one_size,
                 fused_attention=for_onnxruntime,
+                cuda=self.target == "cuda",
                 winograd=winograd and precision != "fp16" and role != "text_encoder",
                 cache_branch=(self.cache_branch or 0) if self.deepcache and role == "unet" else None,
             )

@@ -19,6 +19,8 @@ class GraphOptions:
         precision: of weights and arithmetic.
         static: the height and width of the latents are fixed.
         fused_attention: attention is one operator of onnxruntime, see `graphs.attention`.
+        cuda: the graph is for onnxruntime's CUDA provider, see `graphs.cuda`: it is exported in fp32, and gets its
+            precision where it is rewritten.
         winograd: convolutions are written with fewer multiplications, see `graphs.winograd`.
         cache_branch: the UNet also returns its deep features, and a second graph takes them as an input. The features
             are cut before the last ``cache_branch + 1`` layers, as DeepCache counts its branches; None is no cut.
@@ -28,4 +30,10 @@ class GraphOptions:
     static: bool = False
     fused_attention: bool = False
     winograd: bool = False
+    cuda: bool = False
     cache_branch: int | None = None
+
+    @property
+    def exported(self) -> Precision:
+        """The precision that PyTorch exports."""
+        return "fp32" if self.cuda else self.precision

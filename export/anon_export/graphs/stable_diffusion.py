@@ -110,7 +110,7 @@ def export_text_encoder(model: Any, path: Path, options: GraphOptions) -> Engine
     ids = torch.randint(0, model.config.vocab_size, (2, WINDOW), generator=seeded_generator())
     axes = {"input_ids": {0: "batch"}}
     outputs = ("last_hidden_state", "pooler_output")
-    spec = export_graph(TextEncoder(model), {"input_ids": ids}, axes, outputs, path, precision=options.precision)
+    spec = export_graph(TextEncoder(model), {"input_ids": ids}, axes, outputs, path, precision=options.exported)
     return _rewrite(path, spec, options, {})
 
 
@@ -136,7 +136,7 @@ def export_unet(model: Any, path: Path, latent_shape: Sequence[int], options: Gr
     outputs = ("out_sample",) if options.cache_branch is None else ("out_sample", "deep")
     with fused_attention(model) if options.fused_attention else nullcontext():
         spec = export_graph(
-            network, inputs, axes, outputs, path, reference_inputs=reference_inputs, precision=options.precision
+            network, inputs, axes, outputs, path, reference_inputs=reference_inputs, precision=options.exported
         )
     return _rewrite(path, spec, options, dict.fromkeys(free.values(), 2 ** (levels - 1)))
 
@@ -172,7 +172,7 @@ def export_vae_decoder(
             ("sample",),
             path,
             reference_inputs={"latent_sample": seeded_normal(1, *reference_shape)},
-            precision=options.precision,
+            precision=options.exported,
         )
     return _rewrite(path, spec, options, dict.fromkeys(free.values(), multiple))
 
@@ -182,8 +182,8 @@ def _rewrite(path: Path, spec: EngineSpec, options: GraphOptions, smallest: Mapp
 
     ``smallest`` holds a value of each free dimension; all other values are multiples of it.
     """
-    if options.precision != "fp16-weights" and not options.winograd:
-        return spec
+    if options.exported != "fp16-weights" and not options.winograd:
+        return replace(spec, precision=options.precision) if options.cuda else spec
     model = onnx.load(path)
     if options.precision == "fp16-weights":
         store_as_fp16(model)

@@ -8,10 +8,10 @@ from typing import Literal
 
 from anon_runtime.bundle.manifest import EngineSpec
 
-from . import openvino, tensorrt
+from . import cuda, openvino, tensorrt
 from .shapes import Range
 
-TargetName = Literal["onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"]
+TargetName = Literal["onnxruntime", "cuda", "openvino", "tensorrt", "tensorrt-rtx"]
 Ranges = Mapping[str, Range]
 
 
@@ -25,8 +25,8 @@ class Target:
         extra: of this project that installs it.
         convert: a graph, the ranges of its free dimensions, and the GPU's architecture -> the engine, in the graph's
             place.
-        architecture: the GPU that the user named, if any -> the GPU that engines are built for; None if any processor
-            runs them.
+        architecture: the GPU that the user named, if any -> the GPU that engines are built for, ``any`` for each of
+            NVIDIA's; None if any processor runs them.
         one_size: the engines generate images of one height and width, which are fixed in the graphs.
     """
 
@@ -49,12 +49,13 @@ class Target:
 
 
 def _keep_graph(spec: EngineSpec, _ranges: Ranges, _gpu: str | None) -> EngineSpec:
-    """onnxruntime runs the graphs themselves, and one file serves all its providers."""
+    """onnxruntime runs the graphs themselves."""
     return spec
 
 
 TARGETS: dict[TargetName, Target] = {
     "onnxruntime": Target("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "cpu", _keep_graph),
+    "cuda": Target("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "cpu", cuda.convert, lambda _: cuda.ANY_GPU),
     "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert, one_size=True),
     "tensorrt": Target(
         "tensorrt",

@@ -13,6 +13,7 @@ from ..types import Array, Engine
 
 _MODULES = {
     "onnxruntime": ".onnxruntime",
+    "cuda": ".onnxruntime",
     "openvino": ".openvino",
     "tensorrt": ".tensorrt",
     "tensorrt-rtx": ".tensorrt",
@@ -20,6 +21,7 @@ _MODULES = {
 # The devices that the engines of each target can run on. The runtime never replaces a device that the user has chosen.
 DEVICES = {
     "onnxruntime": ("cpu", "cuda", "tensorrt"),
+    "cuda": ("cuda",),
     "openvino": ("cpu",),
     "tensorrt": ("tensorrt",),
     "tensorrt-rtx": ("tensorrt",),

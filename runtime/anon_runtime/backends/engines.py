@@ -122,6 +122,9 @@ class Engines:
         path = self.bundle.engine_path(role)
         if path not in self._loaded:
             manifest, spec = self.bundle.manifest, self.bundle.spec(role)
+            if manifest.target == "onnxruntime" and self.device != "cpu" and role == "unet":
+                fix = "build one with `anon-export build --target cuda`"
+                log.warning("bundle %s is made for processors, and slow on a GPU; %s", self.bundle.path, fix)
             if spec.precision in ("int8", "int8-bf16") and not multiplies_int8():
                 log.warning("this processor has no instructions for int8 (VNNI): the %s engine will be slow", role)
             if spec.precision.endswith("bf16") and not multiplies_bf16():

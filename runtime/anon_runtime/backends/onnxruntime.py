@@ -16,6 +16,8 @@ from .base import Placement, cache_folder, cannot_load, cannot_run, is_large
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+# What a user without a GPU can do, by target.
+OTHERWISE = {"onnxruntime": "use `device` cpu", "cuda": "use a bundle for processors"}
 
 
 def session_arguments(path: Path, threads: int | None = None) -> dict[str, Any]:
@@ -48,13 +50,13 @@ def session_arguments(path: Path, threads: int | None = None) -> dict[str, Any]:
 
 
 class _OrtEngine:
-    def __init__(self, path: Path, placement: Placement) -> None:
+    def __init__(self, path: Path, target: str, placement: Placement) -> None:
         self._ort = import_onnxruntime()
         device = placement.device or default_device()
         if PROVIDERS[device] not in self._ort.get_available_providers():
-            fix = "install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or use `device` cpu"
+            fix = f"install `anon-engines[gpu]` in place of `anon-engines[cpu]`, or {OTHERWISE[target]}"
             raise BackendError(f"device {device}", f"this onnxruntime has no {PROVIDERS[device]}", fix)
-        self._path, self.session = path, _start(path, device, placement)
+        self._path, self.session = path, _start(path, target, device, placement)
         self.memory = None if device == "cpu" else "cuda"
         self._outputs = [output.name for output in self.session.get_outputs()]
 
@@ -104,7 +106,7 @@ def import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _start(path: Path, device: str, placement: Placement) -> Any:
+def _start(path: Path, target: str, device: str, placement: Placement) -> Any:
     """Return a session on the given device; onnxruntime must not replace the device by another one.
 
     Raises:
@@ -115,7 +117,7 @@ def _start(path: Path, device: str, placement: Placement) -> Any:
         # off; it is read when the first session starts. A value that the user has set stays.
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     missing = {"cuda": "CUDA and cuDNN", "tensorrt": "CUDA, cuDNN and TensorRT"}.get(device)
-    fix = f"check the driver with `nvidia-smi` and that {missing} are installed, or use `device` cpu"
+    fix = f"check the driver with `nvidia-smi` and that {missing} are installed, or {OTHERWISE[target]}"
     try:
         # With fallback, onnxruntime would print the failure of a provider on standard output and use the next provider.
         session = import_onnxruntime().InferenceSession(
@@ -148,6 +150,6 @@ def _providers(device: str, key: str) -> list[tuple[str, dict[str, Any]]]:
     return [(PROVIDERS["tensorrt"], kept), cuda, cpu]
 
 
-def load(path: Path, _target: str, placement: Placement) -> Engine:
+def load(path: Path, target: str, placement: Placement) -> Engine:
     """Return an engine, loaded from an ONNX file; see `load_engine`."""
-    return _OrtEngine(path, placement)
+    return _OrtEngine(path, target, placement)

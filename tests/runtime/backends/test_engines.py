@@ -92,6 +92,25 @@ def test_what_the_processor_lacks_is_told(
         assert all(f"no instructions for {note}" in caplog.text for note in expected)
 
 
+@pytest.mark.parametrize(
+    ("target", "device", "noted"), [("onnxruntime", "cuda", 1), ("onnxruntime", "cpu", 0), ("cuda", "cuda", 0)]
+)
+def test_a_bundle_for_processors_says_that_it_is_slow_on_a_gpu(
+    target: str,
+    device: str,
+    noted: int,
+    demo_bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bundle = Bundle.read(demo_bundle)
+    monkeypatch.setattr("anon_runtime.backends.engines.load_engine", lambda *_: "an engine")
+    with Engines(replace(bundle, manifest=replace(bundle.manifest, target=target)), device=device) as engines:
+        for role in ("text_encoder", "unet", "unet", "vae_decoder"):
+            assert engines[role]
+    assert caplog.text.count("slow on a GPU; build one with `anon-export build --target cuda`") == noted
+
+
 def test_an_engine_that_is_replaced_need_not_be_in_the_bundle(demo_bundle: Path) -> None:
     def nothing(_inputs: Mapping[str, Array], /) -> Arrays:
         return {}
