@@ -21,7 +21,7 @@ demo: $(DEMO) ## build the demo engines and anonymize a photograph
 	$(BIN)/anon-run "$(PHOTO)" --output $(SHOWN)/portraits --overwrite --json | $(BIN)/python -m anon_export.demo.contact_sheet $(SHOWN)/side-by-side.png
 
 test: $(VENV)/.installed-demo $(VENV)/.installed-test ## run the tests in the demo's environment, and measure their coverage
-	$(BIN)/python -m pytest --numprocesses 2 --cov
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov
 
 test-fast: $(VENV)/.installed-test $(if $(wildcard $(DEMO)),,$(DEMO)) ## run the runtime's tests on the demo engines that are there; torch is not needed
 	$(BIN)/python -m pytest --numprocesses 2 --bundle=$(dir $(DEMO)) tests/runtime

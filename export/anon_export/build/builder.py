@@ -158,7 +158,9 @@ def _build(step: BuildStep, plan: BuildPlan, folder: Path, report: Report) -> di
         report(component.name, "converting")
         made = target.convert(spec, plan.options.shapes.ranges(spec), plan.gpu)
         if not here and plan.options.target == "cuda":
-            check_engine(cuda.load_on_processor(graph), spec, graph, role)
+            # What is computed between the rounded weights stays in fp32 on a processor.
+            precision = "fp16-weights" if spec.precision == "fp16" else spec.precision
+            check_engine(cuda.load_on_processor(graph), replace(spec, precision=precision), graph, role)
         engines[role] = replace(made, path=Path(made.path).relative_to(folder).as_posix(), key=step.key)
     return engines
 

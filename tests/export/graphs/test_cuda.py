@@ -1,6 +1,8 @@
 """Graphs for the CUDA provider: the operators that are there, and, in standard operators, what they compute."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from anon_export.graphs.options import GraphOptions
 from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 from anon_export.models.loading import load_model
 
+Rewrite = Callable[[str, bool], onnx.ModelProto]  # of a network's graph, in half precision or not
 LATENTS = (4, 24, 24)
 # The kernels of the CUDA provider for half precision, and for integers where these operators work on shapes: from
 # onnxruntime's docs/OperatorKernels.md, section CUDAExecutionProvider. ArgMax has floats only.
@@ -53,28 +56,31 @@ def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.n
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def rewrite(path: Path, folder: Path, *, half: bool) -> onnx.ModelProto:
-    copy = folder / path.name
-    copy.write_bytes(path.read_bytes())
-    use_cuda_operators(copy, path.parent.name, half=half)
-    assert [file.name for file in folder.iterdir()] == [path.name]
-    return onnx.load(copy)
+@pytest.fixture(scope="module")
+def rewrite(exported: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rewrite]:
+    """Rewrites a network's graph once, as if the provider had a kernel for the narrow gates of the demo."""
 
+    @cache
+    def run(signature: str, half: bool) -> onnx.ModelProto:
+        copy = tmp_path_factory.mktemp(signature) / "model.onnx"
+        copy.write_bytes(exported[signature].read_bytes())
+        use_cuda_operators(copy, signature, half=half)
+        assert [file.name for file in copy.parent.iterdir()] == [copy.name]
+        return onnx.load(copy)
 
-@pytest.fixture(autouse=True)
-def gates_of_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The provider has no kernel for the narrow gates of the demo."""
-    monkeypatch.setattr(cuda, "GATE_WIDTHS", (1536,))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda, "GATE_WIDTHS", (1536,))
+        yield run
 
 
 @pytest.mark.parametrize(("half", "bound"), [(False, 3e-6), (True, 3e-3)])
 @pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_decoder"])
 def test_a_rewritten_graph_computes_the_same(
-    signature: str, half: bool, bound: float, exported: dict[str, Path], tmp_path: Path
+    signature: str, half: bool, bound: float, exported: dict[str, Path], rewrite: Rewrite
 ) -> None:
     """Its inputs and outputs stay as they were, too."""
     path = exported[signature]
-    before, after = onnx.load(path), rewrite(path, tmp_path, half=half)
+    before, after = onnx.load(path), rewrite(signature, half)
     assert list(after.graph.input) == list(before.graph.input)
     assert [output.name for output in after.graph.output] == [output.name for output in before.graph.output]
     inputs, expected = read_reference_outputs(path.with_name(REFERENCE_OUTPUTS))
@@ -86,10 +92,10 @@ def test_a_rewritten_graph_computes_the_same(
 
 @pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_decoder"])
 def test_the_operators_of_the_cuda_provider_are_there(
-    signature: str, exported: dict[str, Path], tmp_path: Path
+    signature: str, exported: dict[str, Path], rewrite: Rewrite
 ) -> None:
     before = Counter(node.op_type for node in onnx.load(exported[signature]).graph.node)
-    model = rewrite(exported[signature], tmp_path, half=True)
+    model = rewrite(signature, True)
     after = Counter(node.op_type for node in model.graph.node)
     assert after["NhwcConv"] == before["Conv"]
     assert after["GroupNorm"] + after["SkipGroupNorm"] == before["InstanceNormalization"]
@@ -107,9 +113,9 @@ def test_the_operators_of_the_cuda_provider_are_there(
 
 
 @pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_decoder"])
-def test_the_provider_has_a_kernel_for_each_operator(signature: str, exported: dict[str, Path], tmp_path: Path) -> None:
+def test_the_provider_has_a_kernel_for_each_operator(signature: str, rewrite: Rewrite) -> None:
     """Others would run on the processor, with copies in between. Only the place of a prompt's last token does."""
-    model = rewrite(exported[signature], tmp_path, half=True)
+    model = rewrite(signature, True)
     found = {(node.domain, node.op_type) for node in model.graph.node}
     allowed = {("", name) for name in KERNELS} | {("com.microsoft", name) for name in MICROSOFT_KERNELS}
     assert found - allowed == ({("", "ArgMax")} if signature == "text_encoder" else set())
@@ -118,9 +124,9 @@ def test_the_provider_has_a_kernel_for_each_operator(signature: str, exported: d
     assert {kinds[name] for name in factors} <= {TensorProto.FLOAT}, "the kernel takes them in fp32 only"
 
 
-def test_the_time_embedding_stays_in_fp32(exported: dict[str, Path], tmp_path: Path) -> None:
+def test_the_time_embedding_stays_in_fp32(rewrite: Rewrite) -> None:
     """417.25 and 417.3 are the same number in half precision."""
-    model = rewrite(exported["unet"], tmp_path, half=True)
+    model = rewrite("unet", True)
     producers = {name: node for node in model.graph.node for name in node.output}
     for wave in (node for node in model.graph.node if node.op_type in ("Sin", "Cos")):
         angle = producers[wave.input[0]]

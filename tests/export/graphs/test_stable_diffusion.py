@@ -115,19 +115,29 @@ def test_unets_of_any_size(tmp_path: Path, size: int, free: bool) -> None:
             close(ours, unet(sample, 417.25, states, return_dict=False)[0])
 
 
-def test_cuts_of_deepcache(tmp_path: Path, pipeline: Any) -> None:
+def test_cuts_of_deepcache(tmp_path: Path) -> None:
     """A branch leaves as many layers of the way up as its number says and one, and the same of the way down."""
     kept = {}
+    unet: Any = UNet2DConditionModel(
+        sample_size=12,
+        block_out_channels=(16, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        attention_head_dim=4,
+        norm_num_groups=8,
+    ).eval()
     for branch in (0, 1):
         path = tmp_path / str(branch) / "model.onnx"
-        stable_diffusion.export_unet(pipeline.unet, path, (4, 12, 12), GraphOptions(cache_branch=branch))
+        stable_diffusion.export_unet(unet, path, (4, 12, 12), GraphOptions(cache_branch=branch))
         spec = stable_diffusion.extract_cached_unet(path, path.parent / "cached" / path.name)
         assert [tensor.name for tensor in spec.inputs] == ["sample", "timestep", "encoder_hidden_states", "deep"]
         cached = Path(spec.path)
         assert check_engine(load_engine("onnxruntime", cached), spec, cached, "cached").relative < 1e-5
         kept[branch] = {name for tensor in onnx.load(cached).graph.initializer if "resnets" in (name := tensor.name)}
     resnets = {branch: {name.rsplit(".", 2)[0] for name in names} for branch, names in kept.items()}
-    assert resnets[0] == {"model.up_blocks.2.resnets.1"}
-    assert resnets[1] == {"model.up_blocks.2.resnets.0", "model.up_blocks.2.resnets.1", "model.down_blocks.0.resnets.0"}
+    assert resnets[0] == {"model.up_blocks.1.resnets.1"}
+    assert resnets[1] == {"model.up_blocks.1.resnets.0", "model.up_blocks.1.resnets.1", "model.down_blocks.0.resnets.0"}
     with pytest.raises(UsageError, match="`cache_branch` 2: the topmost level of this UNet has 2 layers"):
-        stable_diffusion.export_unet(pipeline.unet, path, (4, 12, 12), GraphOptions(cache_branch=2))
+        stable_diffusion.export_unet(unet, path, (4, 12, 12), GraphOptions(cache_branch=2))
