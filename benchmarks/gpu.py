@@ -17,7 +17,6 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
@@ -33,6 +32,7 @@ from anon_runtime.types import Arrays
 from .command_line import one_line_errors
 from .contenders import NEGATIVE, PROMPT
 from .gpu_report import Result, table
+from .throughput import time_calls
 
 with one_line_errors(__name__, extras="export"):
     import torch
@@ -42,6 +42,7 @@ with one_line_errors(__name__, extras="export"):
     from anon_export.build.verify import REFERENCE_IMAGE, REQUEST, SETTINGS
     from anon_export.comparison import psnr, relative_rms
     from anon_export.demo.weights import write_demo
+    from anon_export.extras import installed_versions
     from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 
     from .full_size import write_model
@@ -58,14 +59,8 @@ COMPILED = {
 
 def describe(place: Place) -> Result:
     """The machine, and the versions of what runs."""
-    found: dict[str, str] = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    result: Result = {"processor": processor_name(), "python": platform.python_version(), "packages": found}
-    result["providers"] = import_onnxruntime().get_available_providers()
+    result: Result = {"processor": processor_name(), "python": platform.python_version()}
+    result |= {"packages": installed_versions(PACKAGES), "providers": import_onnxruntime().get_available_providers()}
     if not place.dry:
         query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader"]
         result["gpu"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
@@ -151,7 +146,6 @@ def bound_call(place: Place, role: str, inputs: Arrays, *, graph: bool = False) 
 
 def contenders(place: Place, inputs: Arrays) -> dict[str, Callable[[], Call]]:
     """The ways to evaluate the UNet, the baseline first; each makes a call."""
-
     return {
         "diffusers, eager": partial(torch_call, place, inputs),
         "diffusers, channels_last": partial(torch_call, place, inputs, channels_last=True),
@@ -193,8 +187,7 @@ def time_batches(place: Place) -> Result:
     result: Result = {}
     for images in BATCHES[: 2 if place.dry else None]:
         call = bound_call(place, "unet", place.sizes.inputs("unet", images))
-        call()
-        result[str(images)] = median(_seconds(call) for _ in range(place.repeats)) / images
+        result[str(images)] = median(time_calls(call, place.repeats)) / images
     return result
 
 

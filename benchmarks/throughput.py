@@ -18,13 +18,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
+from anon_export.extras import installed_versions
 from anon_runtime.backends.processor import processor_name
 
 from . import latency
@@ -160,14 +160,8 @@ def measure_batches(folder: Path, counts: Sequence[int], repeats: int) -> list[B
 
 def machine(threads: int) -> dict[str, str | int]:
     """Processor, threads and versions, on which the figures depend."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    cpu = processor_name()
-    return {"cpu": cpu, "threads": threads, "python": platform.python_version(), **versions}
+    facts: dict[str, str | int] = {"cpu": processor_name(), "threads": threads, "python": platform.python_version()}
+    return facts | installed_versions(PACKAGES)
 
 
 def run(

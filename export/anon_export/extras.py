@@ -1,6 +1,7 @@
 """The Python packages of this project's extras, and clear messages for imports that fail."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from traceback import walk_tb
 
@@ -70,6 +71,17 @@ def is_installed(module: str) -> bool:
         return find_spec(module) is not None
     except ValueError:  # a module that was put into the process by hand
         return True
+
+
+def installed_versions(distributions: Iterable[str]) -> dict[str, str]:
+    """The versions of those packages that are installed, by their names on PyPI."""
+    found = {}
+    for name in distributions:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def install_command(*extras: str) -> str:

@@ -142,7 +142,7 @@ def _keep(step: BuildStep, old: Bundle, folder: Path, report: Report) -> dict[st
 
 def _build(step: BuildStep, plan: BuildPlan, folder: Path, report: Report) -> dict[str, EngineSpec]:
     """Export and convert one component; its entries for the manifest."""
-    component, target = step.component, TARGETS[plan.options.target]
+    component, target, here = step.component, TARGETS[plan.options.target], runs_here(plan.gpu)
     report(component.name, "exporting")
     specs = component.export(folder / component.name)
     engines: dict[str, EngineSpec] = {}
@@ -151,16 +151,16 @@ def _build(step: BuildStep, plan: BuildPlan, folder: Path, report: Report) -> di
         if twin is not None:  # two roles share one engine
             engines[role] = engines[twin]
             continue
-        here, graph = runs_here(plan.gpu), Path(spec.path)
+        graph = Path(spec.path)
         if not here:
             report(component.name, "checking the graph")
             check_engine(load_engine("onnxruntime", graph, "cpu"), spec, graph, role)
         report(component.name, "converting")
         made = target.convert(spec, plan.options.shapes.ranges(spec), plan.gpu)
-        if not here and plan.options.target == "cuda":
+        if not here and target.on_processor is not None:
             # What is computed between the rounded weights stays in fp32 on a processor.
             precision = "fp16-weights" if spec.precision == "fp16" else spec.precision
-            check_engine(cuda.load_on_processor(graph), replace(spec, precision=precision), graph, role)
+            check_engine(target.on_processor(graph), replace(spec, precision=precision), graph, role)
         engines[role] = replace(made, path=Path(made.path).relative_to(folder).as_posix(), key=step.key)
     return engines
 

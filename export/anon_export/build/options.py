@@ -151,6 +151,9 @@ class BuildOptions:
             raise UsageError("`deepcache`", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
         if self.reduced and self.target != "openvino":
             raise UsageError(f"`precision` {self.precision}", "it is for OpenVINO", "add `target` openvino")
+        if self.target == "cuda" and "fp16-weights" in (self.precision, self.vae_precision):
+            why = "engines for cuda compute in the precision of their weights"
+            raise UsageError("`precision` or `vae_precision` fp16-weights", why, "choose fp16 or fp32")
         if self.cache_branch is not None and not self.deepcache:
             why = "it says where DeepCache cuts the UNet"
             raise UsageError(f"`cache_branch` {self.cache_branch}", why, "add `deepcache`, or leave it out")

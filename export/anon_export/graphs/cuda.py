@@ -67,7 +67,8 @@ def _pack_projections(graph: Any) -> None:
         products = [producers[name] for name in attention.input]
         if len(products) != 3 or any(p.op_type != "MatMul" or p.input[1] not in weights for p in products):
             continue  # with a bias, as in the VAE, whose only attention is not worth it
-        source, same = products[1].input[0], [p for p in products if p.input[0] == products[1].input[0]]
+        source = products[1].input[0]
+        same = [product for product in products if product.input[0] == source]
         if products[2] not in same:
             continue
         columns = [numpy_helper.to_array(weights[p.input[1]]) for p in same]
@@ -109,7 +110,7 @@ def _fuse_gates(graph: Any) -> None:
 
 def _replace(graph: Any, old: list[Any], new: list[Any], before: Any) -> None:
     """Put nodes before another one, and remove others."""
-    place = next(k for k, node in enumerate(graph.node) if node is before or node == before)
+    place = list(graph.node).index(before)
     for k, node in enumerate(new):
         graph.node.insert(place + k, node)
     for node in old:

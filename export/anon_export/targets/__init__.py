@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 from anon_runtime.bundle.manifest import EngineSpec
+from anon_runtime.types import Engine
 
+from ..extras import installed_versions
 from . import cuda, openvino, tensorrt
 from .shapes import Range
 
@@ -27,6 +29,8 @@ class Target:
             place.
         architecture: the GPU that the user named, if any -> the GPU that engines are built for, ``any`` for each of
             NVIDIA's; None if any processor runs them.
+        on_processor: loads an engine on a processor that cannot run it as it is, to compare it with PyTorch; None if it
+            cannot be done.
         one_size: the engines generate images of one height and width, which are fixed in the graphs.
     """
 
@@ -35,17 +39,12 @@ class Target:
     extra: str
     convert: Callable[[EngineSpec, Ranges, str | None], EngineSpec]
     architecture: Callable[[str | None], str | None] = lambda _: None
+    on_processor: Callable[[Path], Engine] | None = None
     one_size: bool = False
 
     def tools(self) -> dict[str, str]:
         """Name and version of the installed package."""
-        found = {}
-        for name in self.distributions:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                continue
-        return found
+        return installed_versions(self.distributions)
 
 
 def _keep_graph(spec: EngineSpec, _ranges: Ranges, _gpu: str | None) -> EngineSpec:
@@ -55,7 +54,14 @@ def _keep_graph(spec: EngineSpec, _ranges: Ranges, _gpu: str | None) -> EngineSp
 
 TARGETS: dict[TargetName, Target] = {
     "onnxruntime": Target("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "cpu", _keep_graph),
-    "cuda": Target("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "cpu", cuda.convert, lambda _: cuda.ANY_GPU),
+    "cuda": Target(
+        "onnxruntime",
+        ("onnxruntime", "onnxruntime-gpu"),
+        "cpu",
+        cuda.convert,
+        lambda _: cuda.ANY_GPU,
+        cuda.load_on_processor,
+    ),
     "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert, one_size=True),
     "tensorrt": Target(
         "tensorrt",

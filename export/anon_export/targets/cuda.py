@@ -1,6 +1,7 @@
 """ONNX graphs -> graphs for onnxruntime's CUDA provider, which run on any NVIDIA GPU."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -36,6 +37,7 @@ def load_on_processor(path: Path) -> Engine:
         return load_engine("onnxruntime", copy, "cpu")
 
 
+@cache
 def runs_here() -> bool:
     """Whether onnxruntime can run a graph on a GPU of this machine."""
     from onnx import TensorProto, helper, save

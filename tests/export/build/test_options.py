@@ -26,6 +26,8 @@ OPTIONS = BuildOptions("owner/model", "m", faces="none")
         ({"precision": "int8"}, "`precision` int8: it is for OpenVINO; add `target` openvino"),
         ({"precision": "int8-weights", "target": "tensorrt"}, "it is for OpenVINO"),
         ({"precision": "bf16"}, "`precision` bf16: it is for OpenVINO; add `target` openvino"),
+        ({"precision": "fp16-weights", "target": "cuda"}, "compute in the precision of their weights; choose fp16"),
+        ({"vae_precision": "fp16-weights", "target": "cuda"}, "compute in the precision of their weights; choose fp16"),
         ({"cache_branch": 1}, "`cache_branch` 1: it says where DeepCache cuts"),
         ({"winograd": True, "precision": "fp16", "vae_precision": "fp16"}, "`winograd`: it is for arithmetic in fp32"),
     ],
