@@ -13,7 +13,7 @@ DEFAULT_BUNDLE = Path("engines/demo")
 LEVELS = "The level of fast mode. 0 is exact. The other levels generate other images of nearly the same quality. "
 # These figures are those of docs/speed.md: the speeds at full size, the attributes on the demo.
 UNMEASURED = (
-    "The UNet has about a sixth less to do with 1, and is about 3 times as fast with 2 and 4 times with 3 (full size, on "
+    "The UNet has a sixth less to do with 1, and is about 3 times as fast with 2 and 4 times with 3 (full size, on "
     "processors). Attributes are found in its images with an AUC of 0.889 with 0, 0.888 with 1, 0.886 with 2 and 0.878 "
     "with 3 (the demo; with other seeds 0.882). `anon-export measure-levels BUNDLE` measures a bundle of yours, and "
     "`anon-run --engines BUNDLE --help` then says it here. "
