@@ -10,6 +10,7 @@ import torch
 
 from anon_export.graphs.cuda import in_standard_operators
 from anon_export.graphs.export import save_graph
+from anon_runtime.backends.base import load_engine
 from anon_runtime.backends.engines import Engines
 from anon_runtime.backends.onnxruntime import import_onnxruntime
 from anon_runtime.bundle.bundle import Bundle
@@ -85,8 +86,10 @@ class Place:
         """The bundle's engines as the runtime has them; in a dry run, on the processor."""
         if not self.dry:
             return Engines(self.bundle)
-        replaced: dict[str, Engine] = {role: as_engine(self.session(role)) for role in ROLES}
-        return Engines(self.bundle, replaced=replaced)
+        roles = self.bundle.manifest.engines
+        return Engines(
+            self.bundle, replaced={role: load_engine("onnxruntime", self.graph(role), "cpu") for role in roles}
+        )
 
     def network(self, half: bool = True) -> Any:
         """diffusers' UNet on the device; in a dry run always in fp32."""

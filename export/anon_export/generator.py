@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anon_runtime.bundle.manifest import EngineSpec, GeneratorSpec, Source
+from anon_runtime.diffusion.device_loop import COLUMNS, ROLES
 from anon_runtime.errors import UsageError
 
 from .component import Component
@@ -103,6 +104,23 @@ def generator_components(
         component("unet", "unet", unet),
         component("vae_decoder", "vae", vae_decoder),
     ]
+
+
+def loop_component(spec: GeneratorSpec) -> Component:
+    """The engines of the sampling loop on a GPU.
+
+    Args:
+        spec: sizes of the images and of their latents.
+    """
+    image_shape = (3, spec.height, spec.width)
+
+    def export(folder: Path) -> dict[str, EngineSpec]:
+        from .graphs.loop import export_loop
+
+        return export_loop(folder, spec.latent_shape, image_shape)
+
+    material = {"latents": list(spec.latent_shape), "image": list(image_shape), "columns": list(COLUMNS)}
+    return Component("loop", ROLES, material, 50_000, "fp32", export)
 
 
 def _unet_levels(model: Model) -> int:

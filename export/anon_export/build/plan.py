@@ -14,7 +14,7 @@ from anon_runtime.bundle.manifest import GeneratorSpec, Source
 from anon_runtime.errors import BundleError
 
 from ..component import Component
-from ..generator import generator_components, generator_spec
+from ..generator import generator_components, generator_spec, loop_component
 from ..models.model import Model
 from ..models.sources import find_model
 from ..targets import TARGETS, TargetName
@@ -130,6 +130,7 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
     pipeline = cache(lambda: _load_pipeline(model))
     components = [
         *generator_components(model, source, pipeline, generator.latent_shape, options.graph_options),
+        *([loop_component(generator)] if gpu else []),
         *faces,
         *_identity_components(encoder),
     ]

@@ -61,6 +61,7 @@ TARGETS: dict[TargetName, Target] = {
         cuda.convert,
         lambda _: cuda.ANY_GPU,
         cuda.load_on_processor,
+        one_size=True,
     ),
     "openvino": Target("openvino", ("openvino",), "openvino", openvino.convert, one_size=True),
     "tensorrt": Target(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from anon_runtime.bundle.manifest import EngineSpec
+from anon_runtime.diffusion.device_loop import ROLES
 from anon_runtime.diffusion.text_encoder import WINDOW
 from anon_runtime.errors import UsageError
 
@@ -54,6 +55,10 @@ class Range:
         return Range(self.low, self.best, max(self.high, least))
 
 
+# Of 1, 15 and 50 steps of `dpmpp_sde`, and one more row.
+EVALUATIONS, TABLE_ROWS = Range(1, 29, 99), Range(2, 30, 100)
+
+
 @dataclass(frozen=True)
 class Shapes:
     """The batches and prompts that the engines of a bundle are built for.
@@ -76,10 +81,12 @@ class Shapes:
         pairs = batch.times(1, 2, 2)
         if spec.signature == "text_encoder":
             return {"batch": pairs.times(1, windows.best, windows.high)}
-        if spec.signature == "unet":
+        if spec.signature in ("unet", "unet_cached"):
             return {"batch": pairs, "tokens": windows.reach(2).times(WINDOW, WINDOW, WINDOW)}
         if spec.signature == "vae_decoder":
             return {"batch": batch}
+        if spec.signature in ROLES:
+            return {"batch": batch.reach(2), "evaluations": EVALUATIONS, "rows": TABLE_ROWS}
         sides = Range(*DETECTOR_SIDES)
         return {"batch": batch.reach(2), "height": sides, "width": sides}
 

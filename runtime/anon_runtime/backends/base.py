@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import BackendError, GenerationError, first_line
 from ..types import Array, Engine
+from .buffers import Buffer
 
 _MODULES = {
     "onnxruntime": ".onnxruntime",
@@ -128,8 +129,13 @@ def check_finite(array: Array, engine: str, when: str) -> None:
         GenerationError: the array holds NaN or infinity; the message names the engine and the moment.
     """
     if not np.isfinite(array).all():
-        fix = "use fp32 engines, or report the model if it is fp32 already"
-        raise GenerationError(f"the {engine} engine {when}", "it returned NaN or infinity, so no image is written", fix)
+        raise not_finite(engine, when)
+
+
+def not_finite(engine: str, when: str) -> GenerationError:
+    """Return the error that a user sees when an engine gave NaN or infinity; see `check_finite` for the arguments."""
+    fix = "use fp32 engines, or report the model if it is fp32 already"
+    return GenerationError(f"the {engine} engine {when}", "it returned NaN or infinity, so no image is written", fix)
 
 
 def cache_folder() -> Path:
@@ -151,13 +157,13 @@ def cannot_load(path: Path, library: str, error: Exception | str) -> BackendErro
     )
 
 
-def cannot_run(path: Path, library: str, inputs: Mapping[str, Array], error: Exception | str) -> BackendError:
+def cannot_run(path: Path, library: str, inputs: Mapping[str, Array | Buffer], error: Exception | str) -> BackendError:
     """Return the error that a user sees when a library cannot run an engine with some inputs.
 
     Args:
         path: the file of the engine.
         library: the name of the library.
-        inputs: the inputs of the call; the message names their dtypes and shapes.
+        inputs: the inputs of the call, or their buffers; the message names their dtypes and shapes.
         error: the library's exception, or the reason as text.
     """
     reason = error if isinstance(error, str) else first_line(error)

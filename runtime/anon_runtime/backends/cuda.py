@@ -1,8 +1,13 @@
-"""The calls of the CUDA runtime that TensorRT engines need."""
+"""The calls of the CUDA runtime that TensorRT engines need, and the memory of the GPU."""
 
+import weakref
 from typing import Any
 
+import numpy as np
+
 from ..errors import BackendError
+from ..types import Array
+from .buffers import Buffer
 
 
 class Cuda:
@@ -55,3 +60,43 @@ class Cuda:
         major = self("DeviceGetAttribute", kinds.cudaDevAttrComputeCapabilityMajor, 0)
         minor = self("DeviceGetAttribute", kinds.cudaDevAttrComputeCapabilityMinor, 0)
         return f"sm_{major}{minor}"
+
+
+class CudaMemory:
+    """The memory of the first GPU; see `Memory`.
+
+    Args:
+        cuda: the CUDA runtime.
+        stream: the CUDA stream that copies are made on.
+    """
+
+    def __init__(self, cuda: Cuda, stream: Any) -> None:
+        self._cuda, self._stream = cuda, stream
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Buffer:
+        """See `Memory.empty`."""
+        kind = np.dtype(dtype)
+        address = int(self._cuda("Malloc", max(int(np.prod(shape)) * kind.itemsize, 1)))
+        return Buffer(address, shape, kind, _Block(self._cuda, address))
+
+    def write(self, buffer: Buffer, array: Array) -> None:
+        """See `Memory.write`."""
+        source = np.asarray(array, buffer.dtype, order="C")
+        kind = self._cuda.api.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._cuda("MemcpyAsync", buffer.address, source.ctypes.data, source.nbytes, kind, self._stream)
+        self._cuda("StreamSynchronize", self._stream)  # until then, the array must not change
+
+    def read(self, buffer: Buffer) -> Array:
+        """See `Memory.read`."""
+        array: Array = np.empty(buffer.shape, buffer.dtype)
+        kind = self._cuda.api.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._cuda("MemcpyAsync", array.ctypes.data, buffer.address, array.nbytes, kind, self._stream)
+        self._cuda("StreamSynchronize", self._stream)
+        return array
+
+
+class _Block:
+    """A block of the GPU's memory, which is freed with this object; at the end of a process, CUDA frees all of them."""
+
+    def __init__(self, cuda: Cuda, address: int) -> None:
+        weakref.finalize(self, cuda.api.cudaFree, address).atexit = False

@@ -4,18 +4,23 @@ import ctypes
 import importlib
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from ..bundle.manifest import TensorSpec
 from ..errors import BackendError
 from ..types import Array, Arrays, Engine
 from .base import Placement, cannot_load, cannot_run
-from .cuda import Cuda
+from .buffers import Buffer, Launch
+from .cuda import Cuda, CudaMemory
+
+T = TypeVar("T")
+Buffers = Mapping[str, Buffer]
 
 # The wheel that contains the libraries of TensorRT for RTX; once they are loaded, the bindings find them.
 RTX_LIBRARIES = "onnxruntime_ep_nv_tensorrt_rtx"
@@ -82,57 +87,37 @@ def _require(accepted: Any, what: str) -> None:
 
 
 class _Launch:
-    """The resources for one set of input shapes: buffers on the GPU, an execution context, and its CUDA graph.
+    """One set of buffers on the GPU, an execution context for them, and its CUDA graph.
 
     A captured graph is valid only as long as its execution context is not changed, so each launch has its own context.
 
     Args:
         cuda: the CUDA runtime.
         stream: the CUDA stream that everything runs on.
-        context: a new execution context with working memory.
-        inputs: arrays of these shapes.
-        outputs: the dtypes of the outputs by name.
+        context: an execution context with working memory, which knows the shapes of the inputs.
+        inputs: the buffers of the inputs.
+        outputs: the buffers of the outputs.
 
     Raises:
-        _RefusedError: the engine was built for other shapes.
-        BackendError: the GPU has not enough memory.
+        _RefusedError: the engine does not take the buffers.
     """
 
-    def __init__(self, cuda: Cuda, stream: Any, context: Any, inputs: Arrays, outputs: Mapping[str, Any]) -> None:
+    def __init__(self, cuda: Cuda, stream: Any, context: Any, inputs: Buffers, outputs: Buffers) -> None:
         self._cuda, self._stream, self._context = cuda, stream, context
+        self.inputs, self.outputs = inputs, outputs
         self._held = ExitStack()
         _close_with(self, self._held)
         self._runs, self._graph = 0, None
-        for name, array in inputs.items():
-            _require(context.set_input_shape(name, array.shape), f"it does not take {name} {list(array.shape)}")
-        self._outputs = {name: (tuple(context.get_tensor_shape(name)), dtype) for name, dtype in outputs.items()}
-        for name, (shape, _) in self._outputs.items():
-            _require(min(shape, default=0) >= 0, f"output {name} has no size that follows from the inputs")
-        self._buffers = {name: self._bind(name, array) for name, array in {**inputs, **self._results()}.items()}
+        for name, buffer in {**inputs, **outputs}.items():
+            _require(context.set_tensor_address(name, buffer.address), f"it does not take a buffer for {name}")
 
-    def __call__(self, inputs: Arrays) -> Arrays:
-        """Run the network on inputs of these shapes."""
-        results, kinds = self._results(), self._cuda.api.cudaMemcpyKind
-        for name, array in inputs.items():
-            self._copy(self._buffers[name], array.ctypes.data, array.nbytes, kinds.cudaMemcpyHostToDevice)
+    def __call__(self) -> None:
+        """Run the network once, and wait until it has finished."""
         self._run()
-        for name, array in results.items():
-            self._copy(array.ctypes.data, self._buffers[name], array.nbytes, kinds.cudaMemcpyDeviceToHost)
         self._cuda("StreamSynchronize", self._stream)
-        return results
-
-    def _results(self) -> Arrays:
-        return {name: np.empty(shape, dtype) for name, (shape, dtype) in self._outputs.items()}
-
-    def _bind(self, name: str, array: Array) -> int:
-        """Allocate a buffer for an array, bind it to the input or output of that name, and return its address."""
-        address = int(self._cuda("Malloc", max(array.nbytes, 1)))
-        self._held.callback(self._cuda.api.cudaFree, address)
-        _require(self._context.set_tensor_address(name, address), f"it does not take a buffer for {name}")
-        return address
 
     def _run(self) -> None:
-        """Run the network once.
+        """Start a run of the network.
 
         The first run is executed call by call, because the context does some initialization only then. The second run
         is captured as a CUDA graph, which it and all later runs launch.
@@ -172,9 +157,6 @@ class _Launch:
     def _execute(self) -> bool:
         return bool(self._context.execute_async_v3(int(self._stream)))
 
-    def _copy(self, to: int, source: int, size: int, kind: Any) -> None:
-        self._cuda("MemcpyAsync", to, source, size, kind, self._stream)
-
 
 def _close_with(owner: object, held: ExitStack) -> None:
     """Release resources on the GPU when their owner is collected; at the end of a process, CUDA releases them all."""
@@ -182,7 +164,10 @@ def _close_with(owner: object, held: ExitStack) -> None:
 
 
 class _TensorRtEngine:
-    """An engine with one stream, one block of working memory, and a `_Launch` for each of the latest input shapes."""
+    """An engine with one stream and one block of working memory; see `BoundEngine`.
+
+    It keeps a `_Launch` for each of the latest input shapes whose arrays come from the memory of the processor.
+    """
 
     def __init__(self, path: Path, trt: Any, cuda: Cuda) -> None:
         self._path, self._cuda, self._trt = path, cuda, trt
@@ -193,10 +178,10 @@ class _TensorRtEngine:
         if engine is None:
             raise cannot_load(path, trt.__name__, self._with_errors(f"version {trt.__version__} did not accept it"))
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-        dtypes = {name: trt.nptype(engine.get_tensor_dtype(name)) for name in names}
+        tensors = {name: self._describe(name) for name in names}
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
-        self._inputs = {name: dtypes[name] for name in inputs}
-        self._outputs = {name: dtype for name, dtype in dtypes.items() if name not in inputs}
+        self._inputs = {name: np.dtype(tensors[name].dtype) for name in inputs}
+        self.outputs = {name: tensor for name, tensor in tensors.items() if name not in inputs}
         self._launches: dict[tuple[tuple[int, ...], ...], _Launch] = {}
         held = ExitStack()
         _close_with(self, held)
@@ -204,35 +189,83 @@ class _TensorRtEngine:
         # capture.
         self._stream = cuda("StreamCreateWithFlags", cuda.api.cudaStreamNonBlocking)
         held.callback(cuda.api.cudaStreamDestroy, self._stream)
+        self.memory = CudaMemory(cuda, self._stream)
         # All launches share this working memory, because they run one after the other. It is the largest part of the
         # memory that an engine needs.
-        self._size = max(engine.device_memory_size_v2, 1)
-        self._memory = int(cuda("Malloc", self._size))
-        held.callback(cuda.api.cudaFree, self._memory)
+        self._working = self.memory.empty((max(engine.device_memory_size_v2, 1),), np.uint8)
         held.callback(self._launches.clear)
+
+    def _describe(self, name: str) -> TensorSpec:
+        dtype = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name))).name
+        shape = tuple(self._engine.get_tensor_shape(name))
+        return TensorSpec(name, dtype, tuple("free" if size < 0 else size for size in shape))
 
     def __call__(self, inputs: Mapping[str, Array]) -> Arrays:
         self._errors.clear()
         try:
-            _require(inputs.keys() == self._inputs.keys(), f"its inputs are {', '.join(self._inputs)}")
+            self._check_names(inputs)
             arrays = {name: np.asarray(inputs[name], dtype, order="C") for name, dtype in self._inputs.items()}
             shapes = tuple(array.shape for array in arrays.values())
             launch = self._launches.pop(shapes, None) or self._new_launch(arrays)
-            results = launch(arrays)
+            for name, array in arrays.items():
+                self.memory.write(launch.inputs[name], array)
+            launch()
+            results = {name: self.memory.read(buffer) for name, buffer in launch.outputs.items()}
         except _RefusedError as refused:
             raise cannot_run(self._path, self._trt.__name__, inputs, self._with_errors(str(refused))) from None
         self._launches[shapes] = launch  # the latest launch comes last; a launch that failed is not kept
         return results
 
+    def bind(self, inputs: Buffers, outputs: Buffers) -> Launch:
+        """See `BoundEngine.bind`."""
+
+        def guarded(call: Callable[[], T]) -> T:
+            self._errors.clear()
+            try:
+                return call()
+            except _RefusedError as refused:
+                raise cannot_run(self._path, self._trt.__name__, inputs, self._with_errors(str(refused))) from None
+
+        launch = guarded(lambda: self._bind(inputs, outputs))
+        return lambda: guarded(launch)
+
+    def _bind(self, inputs: Buffers, outputs: Buffers) -> _Launch:
+        self._check_names(inputs)
+        for name, dtype in self._inputs.items():
+            _require(inputs[name].dtype == dtype, f"it takes {name} as {dtype}")
+        context = self._context(inputs)
+        for name, tensor in self.outputs.items():
+            # TensorRT writes an output of any size to the address that it is given.
+            _require(name in outputs, f"output {name} has no buffer")
+            wanted = (tuple(context.get_tensor_shape(name)), np.dtype(tensor.dtype))
+            fits = (outputs[name].shape, outputs[name].dtype) == wanted
+            _require(fits, f"its output {name} is {wanted[1]}{list(wanted[0])}")
+        return _Launch(self._cuda, self._stream, context, inputs, outputs)
+
+    def _check_names(self, inputs: Mapping[str, object]) -> None:
+        _require(inputs.keys() == self._inputs.keys(), f"its inputs are {', '.join(self._inputs)}")
+
     def _new_launch(self, arrays: Arrays) -> _Launch:
         """Return a launch for new shapes; if too many are kept, the least recently used one is removed."""
-        self._check_profile(arrays)
         while len(self._launches) >= KEPT:
             del self._launches[next(iter(self._launches))]
+        context = self._context(arrays)
+        shapes = {name: tuple(context.get_tensor_shape(name)) for name in self.outputs}
+        for name, shape in shapes.items():
+            _require(min(shape, default=0) >= 0, f"output {name} has no size that follows from the inputs")
+        inputs = {name: self.memory.empty(array.shape, array.dtype) for name, array in arrays.items()}
+        outputs = {name: self.memory.empty(shapes[name], tensor.dtype) for name, tensor in self.outputs.items()}
+        return _Launch(self._cuda, self._stream, context, inputs, outputs)
+
+    def _context(self, inputs: Mapping[str, Array | Buffer]) -> Any:
+        """Return a new execution context with working memory for inputs of these shapes."""
+        self._check_profile(inputs)
         context = self._new_context()
         _require(context, "it makes no execution context")
-        context.set_device_memory(self._memory, self._size)
-        return _Launch(self._cuda, self._stream, context, arrays, self._outputs)
+        context.set_device_memory(self._working.address, self._working.shape[0])
+        for name, array in inputs.items():
+            _require(context.set_input_shape(name, array.shape), f"it does not take {name} {list(array.shape)}")
+        return context
 
     def _new_context(self) -> Any:
         managed = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -246,14 +279,15 @@ class _TensorRtEngine:
         config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER
         return self._engine.create_execution_context(config)
 
-    def _check_profile(self, arrays: Arrays) -> None:
-        for name, array in arrays.items():
+    def _check_profile(self, inputs: Mapping[str, Array | Buffer]) -> None:
+        for name, array in inputs.items():
             if -1 not in tuple(self._engine.get_tensor_shape(name)):
                 continue  # an input without free dimensions has no profile
             low, _, high = (tuple(shape) for shape in self._engine.get_tensor_profile_shape(name, 0))
-            fits = len(low) == array.ndim and all(a <= n <= b for a, n, b in zip(low, array.shape, high, strict=True))
+            shape = array.shape
+            fits = len(low) == len(shape) and all(a <= n <= b for a, n, b in zip(low, shape, high, strict=True))
             if not fits:
-                why = f"{name} {list(array.shape)} is outside of {list(low)} to {list(high)}, which it was built for"
+                why = f"{name} {list(shape)} is outside of {list(low)} to {list(high)}, which it was built for"
                 fix = "use another `batch_size`, or build again with larger ranges"
                 raise BackendError(str(self._path), why, fix)
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Self
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..backends.base import check_finite
+from ..backends.base import check_finite, not_finite
 from ..backends.engines import Engines
 from ..bundle.manifest import GeneratorSpec
 from ..errors import GenerationError, UsageError
@@ -19,6 +19,7 @@ from ..timing import StageTimer
 from ..types import EngineSource, Floats, Pixels, Portrait, Progress, Request, Sampler
 from .acceleration import Acceleration, choose_evaluations
 from .brownian import NoiseSpec, draw_initial, draw_noise, specify_noise
+from .device_loop import ROLES, DeviceLoops, DeviceState, make_table
 from .guidance import TextEmbeddings, make_denoiser
 from .samplers import LOOPS, State
 from .schedule import Schedule, load_schedule
@@ -82,6 +83,7 @@ class Generator:
         schedules: a function that returns the tables of a sampler and a number of steps.
         options: the settings for generating images.
         one_batch: whether the positive and the negative prompt go through the UNet in one call.
+        loops: the loops on the GPU that the engines are on; None to run the loop on the processor.
     """
 
     def __init__(
@@ -93,8 +95,10 @@ class Generator:
         options: SamplingOptions,
         *,
         one_batch: bool = True,
+        loops: DeviceLoops | None = None,
     ) -> None:
         self._engines, self._spec, self._schedules, self._one_batch = engines, spec, schedules, one_batch
+        self._loops = loops
         self.tokenizer, self.options = tokenizer, options
         self.schedule = schedules(options.sampler, options.steps)
         self.evaluations = choose_evaluations(self.schedule, options.acceleration, guidance=options.guided)
@@ -115,7 +119,9 @@ class Generator:
         schedules = partial(load_schedule, path / manifest.tables.path)
         tokenizer = ClipTokenizer.load(path / manifest.tokenizer)
         one_batch = manifest.defaults.guidance_batch
-        return cls(engines, manifest.generator, tokenizer, schedules, options, one_batch=one_batch)
+        spec, on_device = manifest.generator, set(ROLES) <= set(manifest.engines)
+        loops = DeviceLoops(engines, spec.latent_shape) if on_device else None
+        return cls(engines, spec, tokenizer, schedules, options, one_batch=one_batch, loops=loops)
 
     def using(self, options: SamplingOptions) -> Self:
         """Return a generator with the same engines and tokenizer, and other settings.
@@ -127,7 +133,13 @@ class Generator:
             UsageError: there are no tables for the options.
         """
         return type(self)(
-            self._engines, self._spec, self.tokenizer, self._schedules, options, one_batch=self._one_batch
+            self._engines,
+            self._spec,
+            self.tokenizer,
+            self._schedules,
+            options,
+            one_batch=self._one_batch,
+            loops=self._loops,
         )
 
     def check(self) -> None:
@@ -137,7 +149,8 @@ class Generator:
             BundleError: an engine is missing.
             BackendError: the device is not available.
         """
-        self._engines.require("text_encoder", "unet", "vae_decoder", *["unet_cached"] * self._caches)
+        small = () if self._loops is None else ROLES
+        self._engines.require("text_encoder", "unet", "vae_decoder", *small, *["unet_cached"] * self._caches)
 
     @property
     def _caches(self) -> bool:
@@ -199,12 +212,12 @@ class Generator:
         return [portraits[i] for i in range(len(requests))]
 
     def _generate_batch(self, batch: Sequence[TokenizedRequest], report: Callable[[int], None]) -> list[Portrait]:
-        timer, latents = StageTimer(), np.empty(0, np.float32)
+        timer, images = StageTimer(), np.empty(0, np.uint8)
         for state in self.denoise(batch, timer=timer):
-            latents = state.latents
             report(state.evaluation)
-        with timer("vae"):
-            images = self.decode(latents)
+            if state.evaluation == self.schedule.evaluations:
+                with timer("vae"):
+                    images = self._finish(state) if isinstance(state, DeviceState) else self.decode(state.latents)
         share, requests = timer.share(len(batch)), [tokenized.request for tokenized in batch]
         return [
             Portrait(Image.fromarray(image), r.prompt, r.negative_prompt, r.seed, seconds=dict(share))
@@ -238,35 +251,60 @@ class Generator:
         if len({tokenized.windows for tokenized in batch}) != 1:
             why = "they need different numbers of text windows" if batch else "there is nothing to generate"
             raise UsageError(f"a batch of {len(batch)} prompts", why, "give one or more prompts of like length")
-        timer, schedule, shape = timer or StageTimer(), self.schedule, self._spec.latent_shape
-        seeds = [tokenized.request.seed for tokenized in batch]
+        timer, seeds = timer or StageTimer(), [tokenized.request.seed for tokenized in batch]
         with ThreadPoolExecutor(1) as thread:
-            drawn = [thread.submit(draw_noise, self._noise_spec, seed, shape) for seed in seeds]
+            drawn = [thread.submit(draw_noise, self._noise_spec, seed, self._spec.latent_shape) for seed in seeds]
+            if self._loops is None:
+                yield from self._denoise_on_host(batch, drawn, timer)
+            else:
+                yield from self._denoise_on_device(self._loops, batch, drawn, timer)
 
-            def noise(k: int) -> Floats:
-                with timer("noise"):
-                    return np.stack([future.result()[k] for future in drawn])
+    def _draw_initial(self, batch: Sequence[TokenizedRequest]) -> Floats:
+        drawn = [draw_initial(tokenized.request.seed, self._spec.latent_shape) for tokenized in batch]
+        return np.stack(drawn) * self.schedule.init_noise_sigma
 
-            with timer("text"):
-                text = self._encode(batch)
-            self._engines.release("text_encoder")
-            with timer("load"):
-                unet = timer.timing("unet", self._engines["unet"])
-                cached = timer.timing("unet", self._engines["unet_cached"]) if self._caches else None
-            denoise = make_denoiser(
-                unet,
-                cached,
-                text,
-                self.options.guidance_scale,
-                schedule.timesteps,
-                self.evaluations,
-                one_batch=self._one_batch,
-            )
+    def _denoise_on_host(
+        self, batch: Sequence[TokenizedRequest], drawn: Sequence[Future[Floats]], timer: StageTimer
+    ) -> Iterator[State]:
+        schedule = self.schedule
+
+        def noise(k: int) -> Floats:
             with timer("noise"):
-                initial = np.stack([draw_initial(seed, shape) for seed in seeds]) * schedule.init_noise_sigma
-            for state in LOOPS[schedule.sampler](initial, schedule, noise, denoise):
-                self._check_finite(state.latents, "unet", f"at evaluation {state.evaluation} of {schedule.evaluations}")
-                yield state
+                return np.stack([future.result()[k] for future in drawn])
+
+        with timer("text"):
+            text = self._encode(batch)
+        self._engines.release("text_encoder")
+        with timer("load"):
+            unet = timer.timing("unet", self._engines["unet"])
+            cached = timer.timing("unet", self._engines["unet_cached"]) if self._caches else None
+        scale, one_batch = self.options.guidance_scale, self._one_batch
+        denoise = make_denoiser(unet, cached, text, scale, schedule.timesteps, self.evaluations, one_batch=one_batch)
+        with timer("noise"):
+            initial = self._draw_initial(batch)
+        for state in LOOPS[schedule.sampler](initial, schedule, noise, denoise):
+            self._check_finite(state.latents, "unet", self._when(state.evaluation))
+            yield state
+
+    def _denoise_on_device(
+        self, loops: DeviceLoops, batch: Sequence[TokenizedRequest], drawn: Sequence[Future[Floats]], timer: StageTimer
+    ) -> Iterator[State]:
+        """The same on a GPU, where NaN and infinity are noticed when the image leaves it."""
+        schedule = self.schedule
+        with timer("load"):
+            borrowed = loops.borrow(len(batch), batch[0].windows, schedule.evaluations, caches=self._caches)
+        with borrowed as loop:
+            yield from loop.denoise(
+                [*(t.negative for t in batch if t.negative is not None), *(t.positive for t in batch)],
+                lambda: self._draw_initial(batch),
+                lambda: np.stack([future.result() for future in drawn], axis=1),
+                make_table(schedule, self.options.guidance_scale, self._spec.vae_scaling_factor),
+                self.evaluations,
+                timer,
+            )
+
+    def _when(self, evaluation: int) -> str:
+        return f"at evaluation {evaluation} of {self.schedule.evaluations}"
 
     def _encode(self, batch: Sequence[TokenizedRequest]) -> TextEmbeddings:
         """Return the text embeddings of all positive and, with guidance, all negative prompts, computed in one call."""
@@ -295,6 +333,16 @@ class Generator:
         # This is what diffusers' VaeImageProcessor does: denormalize, clip, and round half to even.
         unit = np.clip(decoded * np.float32(0.5) + np.float32(0.5), 0, 1).transpose(0, 2, 3, 1)
         images: Pixels = (unit * np.float32(255)).round().astype(np.uint8)
+        return images
+
+    def _finish(self, state: DeviceState) -> Pixels:
+        """Decode latents on the device that they are on."""
+        images, finite, decoded = state.decode()
+        self._engines.verify()  # damaged weights may be the cause of the errors below
+        if finite < state.evaluation:
+            raise not_finite("unet", self._when(finite + 1))
+        if not decoded:
+            raise not_finite("vae_decoder", "at the end")
         return images
 
     def _check_finite(self, values: Floats, role: str, when: str) -> None:

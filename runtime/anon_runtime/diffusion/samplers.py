@@ -22,6 +22,7 @@ midpoint.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -34,9 +35,28 @@ NoiseSource = Callable[[int], Floats]
 Denoiser = Callable[[Floats, int], Floats]
 
 
+class State(Protocol):
+    """The state of a sampling loop after an evaluation of the denoiser; see `HostState` for the attributes."""
+
+    @property
+    def evaluation(self) -> int:
+        """The number of evaluations that are done."""
+        ...
+
+    @property
+    def latents(self) -> Floats:
+        """The current sample."""
+        ...
+
+    @property
+    def denoised(self) -> Floats:
+        """The current prediction of the final latents."""
+        ...
+
+
 @dataclass(frozen=True)
-class State:
-    """The state of a sampling loop after an evaluation of the denoiser.
+class HostState:
+    """The state of a loop in the memory of the processor.
 
     Attributes:
         evaluation: the number of evaluations that are done.
@@ -49,7 +69,7 @@ class State:
     denoised: Floats
 
 
-def sample_dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[State]:
+def sample_dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[HostState]:
     """Run DPM-Solver++ (2S) with Brownian noise: two evaluations for each step, and one for the last step.
 
     This is k-diffusion's ``sample_dpmpp_sde`` (after Lu et al., 2022) as diffusers' ``DPMSolverSDEScheduler`` computes
@@ -73,14 +93,16 @@ def sample_dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, de
         x = s.sample_coefs[k] * base + s.denoised_coefs[k] * denoised + noise(k) * s.noise_coefs[k]
         if k % 2 == 1:
             base = x
-        yield State(k + 1, x, denoised)
+        yield HostState(k + 1, x, denoised)
     # The last step uses Euler's method and ends at sigma = 0.
     denoised = predict_denoised(s, last, x, denoise)
     derivative = (x - denoised) / s.sigmas[last]
-    yield State(last + 1, x + derivative * -s.sigmas[last], denoised)
+    yield HostState(last + 1, x + derivative * -s.sigmas[last], denoised)
 
 
-def sample_dpmpp_2m_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[State]:
+def sample_dpmpp_2m_sde(
+    latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser
+) -> Iterator[HostState]:
     """Run SDE-DPM-Solver++ (2M): one evaluation for each step.
 
     This is k-diffusion's ``sample_dpmpp_2m_sde`` (solver midpoint) as diffusers'
@@ -104,7 +126,7 @@ def sample_dpmpp_2m_sde(latents: Floats, schedule: Schedule, noise: NoiseSource,
             x = x + s.correction_coefs[k] * (s.correction_scales[k] * (denoised - previous))
         x = x + s.noise_coefs[k] * noise(k)
         previous = denoised
-        yield State(k + 1, x, denoised)
+        yield HostState(k + 1, x, denoised)
 
 
 def predict_denoised(schedule: Schedule, k: int, x: Floats, denoise: Denoiser) -> Floats:
@@ -124,5 +146,5 @@ def predict_denoised(schedule: Schedule, k: int, x: Floats, denoise: Denoiser) -
     return denoised
 
 
-SamplingLoop = Callable[[Floats, Schedule, NoiseSource, Denoiser], Iterator[State]]
+SamplingLoop = Callable[[Floats, Schedule, NoiseSource, Denoiser], Iterator[HostState]]
 LOOPS: dict[Sampler, SamplingLoop] = {"dpmpp_sde": sample_dpmpp_sde, "dpmpp_2m_sde": sample_dpmpp_2m_sde}

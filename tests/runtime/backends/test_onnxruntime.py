@@ -12,7 +12,7 @@ import pytest
 from anon_runtime import Anonymizer
 from anon_runtime.backends.base import load_engine, resolve_device
 from anon_runtime.backends.engines import Engines
-from anon_runtime.backends.onnxruntime import session_arguments
+from anon_runtime.backends.onnxruntime import OrtMemory, session_arguments
 from anon_runtime.errors import BackendError
 
 
@@ -44,11 +44,14 @@ class GpuLibrary:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, works: bool) -> None:
         self.asked: list[Any] = []
         self.tf32: str | None = None
+        self.captures = True
         self.list_providers(monkeypatch)
         real = onnxruntime.InferenceSession
 
         def session(path: str, providers: list[Any], sess_options: object, **_: object) -> object:
             self.asked, self.tf32 = providers, os.environ.get("NVIDIA_TF32_OVERRIDE")
+            if not self.captures and dict(providers)["CUDAExecutionProvider"]["enable_cuda_graph"] == "1":
+                raise RuntimeError("This session cannot use the graph capture feature as requested by the user")
             made = real(path, sess_options, providers=["CPUExecutionProvider"])
             if works:
                 made.get_providers = lambda: [name for name, _ in providers]
@@ -164,11 +167,81 @@ def test_bound_arrays_give_the_same_numbers(demo_bundle: Path) -> None:
     }
     engine: Any = anonymizer.engines["unet"]
     plain = engine(inputs)["out_sample"]
-    engine.memory = "cpu"
-    bound = engine(inputs)["out_sample"]
-    np.testing.assert_array_equal(plain, bound)
+    np.testing.assert_array_equal(plain, engine._run_copied(inputs)[0])  # noqa: SLF001 - a processor does without
     with pytest.raises(BackendError, match="onnxruntime refused sample"):
         engine(inputs | {"sample": np.zeros((1, 3, 16, 16), np.float32)})
+    memory = engine.memory
+    buffers = {name: memory.empty(array.shape, array.dtype) for name, array in inputs.items()}
+    result = memory.empty(plain.shape, plain.dtype)
+    launch = engine.bind(buffers, {"out_sample": result})
+    for scale in (1, 2):  # a launch reads what its buffers hold at that time
+        for name, array in (inputs | {"sample": inputs["sample"] * scale}).items():
+            memory.write(buffers[name], array)
+        launch()
+        expected = engine(inputs | {"sample": inputs["sample"] * scale})["out_sample"]
+        np.testing.assert_array_equal(memory.read(result), expected)
+    assert (engine.outputs["out_sample"].dtype, engine.outputs["out_sample"].shape[:2]) == ("float32", ("batch", 4))
+
+
+def test_buffers_of_a_wrong_size_are_refused(demo_bundle: Path) -> None:
+    engine: Any = Anonymizer.load(demo_bundle).engines["unet"]
+    shapes = {"sample": (2, 3, 16, 16), "timestep": (), "encoder_hidden_states": (2, 77, 64)}
+    inputs = {name: engine.memory.empty(shape, np.float32) for name, shape in shapes.items()}
+    launch = engine.bind(inputs, {"out_sample": engine.memory.empty((2, 4, 16, 16), np.float32)})
+    with pytest.raises(BackendError, match=r"onnxruntime refused sample float32\[2, 3, 16, 16\]"):
+        launch()
+
+
+def test_few_graphs_are_captured_and_a_failure_is_launched_plainly(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime captures and replays by the number that a run gives it; -1 is for neither."""
+    engine: Any = load_engine("onnxruntime", graph(demo_bundle), "cpu")
+    numbers, failing = list[str](), {"2"}
+
+    class Session:
+        io_binding = engine.session.io_binding
+
+        def run_with_iobinding(self, _binding: Any, options: Any) -> None:
+            numbers.append(options.get_run_config_entry("gpu_graph_id"))
+            if numbers[-1] in failing:
+                raise RuntimeError("CUDA failure 900: operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(engine, "session", Session())
+    monkeypatch.setattr(engine, "_most_graphs", 2)
+    launches = [engine.bind({}, {}) for _ in range(3)]
+    for launch in launches * 2:
+        launch()
+    assert numbers == ["1", "2", "-1", "-1", "1", "-1", "-1"]
+    failing.add("-1")
+    with pytest.raises(BackendError, match="operation not permitted"):
+        launches[1]()
+
+
+def test_graphs_are_asked_for_only_where_onnxruntime_takes_them(
+    demo_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = GpuLibrary(monkeypatch, works=True)
+    engine: Any = load_engine("cuda", graph(demo_bundle))
+    assert dict(library.asked)["CUDAExecutionProvider"]["enable_cuda_graph"] == "1"
+    assert engine._most_graphs > 0  # noqa: SLF001
+    load_engine("onnxruntime", graph(demo_bundle), "cuda")
+    assert dict(library.asked)["CUDAExecutionProvider"]["enable_cuda_graph"] == "0"
+    library.captures = False
+    engine = load_engine("cuda", graph(demo_bundle))
+    assert engine._most_graphs == 0  # noqa: SLF001
+
+
+def test_rows_of_a_buffer_share_its_memory() -> None:
+    memory = OrtMemory("cpu")
+    buffer = memory.empty((4, 3), np.float16)
+    rows = buffer.rows(1, 3)
+    assert (rows.shape, rows.address - buffer.address, rows.owner) == ((2, 3), 6, buffer.owner)
+    assert buffer.reshape(2, 6).address == buffer.address
+    memory.write(buffer, np.arange(12, dtype=np.float16).reshape(4, 3))
+    read = memory.read(buffer)
+    memory.write(buffer, np.zeros((4, 3), np.float16))
+    assert read.sum() == 66, "what was read is a copy"
 
 
 @pytest.mark.usefixtures("export_packages")

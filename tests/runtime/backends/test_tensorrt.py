@@ -102,6 +102,11 @@ class FakeCuda:
     def _Free(self, address: int) -> None:  # noqa: N802
         del self.memory[address]
 
+    def array(self, address: int, count: int) -> Any:
+        """Numbers at an address, which may lie within a block."""
+        start = max(start for start in self.memory if start <= address)
+        return np.frombuffer(self.memory[start], np.float32, count, address - start)
+
     def _MemcpyAsync(self, to: int, source: int, size: int, kind: Any, stream: int) -> None:  # noqa: N802
         assert stream in self.alive["stream"]
         assert self.recording is None
@@ -204,8 +209,7 @@ class FakeEngine:
 
         def work() -> None:
             assert state.changes == changes, "the context of a graph was changed"
-            blocks = (self.cuda.memory[state.addresses[name]] for name in "xy")
-            x, y = (np.frombuffer(block, np.float32, count) for block in blocks)
+            x, y = (self.cuda.array(state.addresses[name], count) for name in "xy")
             y[:] = x + 1
 
         if self.cuda.recording is not None:
@@ -412,6 +416,50 @@ def test_shapes_outside_of_the_profile_are_named(engine: Any) -> None:
 def test_inputs_of_other_names_are_refused(engine: Any, inputs: dict[str, Any]) -> None:
     with pytest.raises(BackendError, match="its inputs are x"):
         engine(inputs)
+
+
+def test_a_bound_engine_copies_nothing_and_is_captured(engine: Any, cuda: FakeCuda) -> None:
+    x, y = (engine.memory.empty((4, 3), np.float32) for _ in "xy")
+    launch = engine.bind({"x": x.rows(1, 3)}, {"y": y.rows(2, 4)})
+    for k in range(3):
+        engine.memory.write(x, rows(4, k)["x"])
+        engine.memory.write(y, np.zeros((4, 3), np.float32))
+        cuda.calls.clear()
+        launch()
+        assert not {"cudaMemcpyAsync", "cudaMalloc"} & set(cuda.calls)
+        assert ("cudaGraphLaunch" in cuda.calls) == (k > 0)
+        np.testing.assert_array_equal(engine.memory.read(y)[2:], rows(4, k)["x"][1:3] + 1)
+        assert not engine.memory.read(y)[:2].any()
+    del launch, x, y
+    gc.collect()
+    assert len(cuda.memory) == 1, "the working memory of the engine is left"
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        ((2, np.float16), (2, np.float32), "it takes x as float32"),
+        ((2, np.float32), (3, np.float32), r"its output y is float32\[2, 3\]"),
+        ((2, np.float32), (2, np.float16), r"its output y is float32\[2, 3\]"),
+        ((2, np.float32), None, "output y has no buffer"),
+        ((9, np.float32), (9, np.float32), r"x \[9, 3\] is outside"),
+    ],
+)
+def test_buffers_that_do_not_fit_are_refused(
+    engine: Any, x: tuple[int, Any], y: tuple[int, Any] | None, message: str
+) -> None:
+    inputs = {"x": engine.memory.empty((x[0], 3), x[1])}
+    outputs = {} if y is None else {"y": engine.memory.empty((y[0], 3), y[1])}
+    with pytest.raises(BackendError, match=message):
+        engine.bind(inputs, outputs)
+
+
+def test_a_bound_launch_that_fails_is_an_error(engine: Any, network: FakeEngine) -> None:
+    x, y = (engine.memory.empty((2, 3), np.float32) for _ in "xy")
+    launch = engine.bind({"x": x}, {"y": y})
+    network.refusing = {"execute"}
+    with pytest.raises(BackendError, match=r"refused x float32\[2, 3\].*execution failed"):
+        launch()
 
 
 def test_an_engine_for_another_gpu_says_so(cuda: FakeCuda, tmp_path: Path) -> None:
