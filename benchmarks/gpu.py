@@ -4,7 +4,7 @@
     python -m benchmarks.gpu --out OUT --dry-run     # the demo's sizes on the processor, to try the stages
 
 No network is needed. A package that is missing, or a stage that fails, is named with its reason, and the next stage
-runs. OUT gets `gpu.json` and `gpu.md` after each stage.
+runs. OUT gets `gpu.json` and `gpu.md` after each stage, and `gpu.png` at the end where matplotlib is installed.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -46,7 +47,7 @@ with one_line_errors(__name__, extras="export"):
     from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 
     from .full_size import write_model
-    from .gpu_place import ROLES, Place, SkippedError, as_engine
+    from .gpu_place import ROLES, Place, SkippedError
 
 Call = Callable[[], object]
 BATCHES = (1, 2, 4, 8, 16)
@@ -87,7 +88,7 @@ def compare(place: Place) -> Result:
     result: Result = {}
     for role in ROLES:
         inputs, expected = read_reference_outputs(place.bundle.engine_path(role).with_name(REFERENCE_OUTPUTS))
-        outputs = as_engine(place.session(role))(inputs)
+        outputs = place.engine(role)(inputs)
         result[role] = {name: relative_rms(np.asarray(outputs[name]), array) for name, array in expected.items()}
     with place.engines() as engines:
         generator = Anonymizer.of(engines, replace(SETTINGS, guard="off")).generator
@@ -115,33 +116,25 @@ def torch_call(place: Place, inputs: Arrays, *, channels_last: bool = False, mod
     return call
 
 
-def bound_call(place: Place, role: str, inputs: Arrays, *, graph: bool = False) -> Call:
-    """A call of an engine whose inputs and outputs are on the device.
+def bound_call(place: Place, role: str, inputs: Arrays, *, target: str = "onnxruntime") -> Call:
+    """A call of an engine whose inputs and outputs stay on the device, as in the runtime's own loop.
 
     Args:
         place: where it runs.
         role: of the engine.
-        inputs: of every call.
-        graph: launch the kernels as one CUDA graph.
+        inputs: of every call; the outputs have as many rows as ``sample``.
+        target: the library that runs it; ``cuda`` is onnxruntime with CUDA graphs.
     """
-    if graph and place.dry:
-        raise SkippedError("a processor has no CUDA graphs")
-    ort = import_onnxruntime()
-    shapes = {name: array.shape for name, array in as_engine(place.session(role))(inputs).items()}
-    session = place.session(role, **({"enable_cuda_graph": "1"} if graph else {}))
-    binding = session.io_binding()
-    kept = {name: ort.OrtValue.ortvalue_from_numpy(array, place.device, 0) for name, array in inputs.items()}
-    for name, value in kept.items():
-        binding.bind_ortvalue_input(name, value)
-    for name, shape in shapes.items():
-        kept[name] = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, place.device, 0)
-        binding.bind_ortvalue_output(name, kept[name])
-
-    def call() -> None:
-        session.run_with_iobinding(binding)
-        binding.synchronize_outputs()
-
-    return call
+    engine = place.engine(role, target)
+    memory, rows = engine.memory, len(inputs["sample"])
+    buffers = {name: memory.empty(array.shape, array.dtype) for name, array in inputs.items()}
+    for name, array in inputs.items():
+        memory.write(buffers[name], array)
+    outputs = {
+        name: memory.empty(tuple(size if isinstance(size, int) else rows for size in tensor.shape), tensor.dtype)
+        for name, tensor in engine.outputs.items()
+    }
+    return engine.bind(buffers, outputs)
 
 
 def contenders(place: Place, inputs: Arrays) -> dict[str, Callable[[], Call]]:
@@ -150,9 +143,10 @@ def contenders(place: Place, inputs: Arrays) -> dict[str, Callable[[], Call]]:
         "diffusers, eager": partial(torch_call, place, inputs),
         "diffusers, channels_last": partial(torch_call, place, inputs, channels_last=True),
         **{name: partial(torch_call, place, inputs, channels_last=True, mode=mode) for name, mode in COMPILED.items()},
-        "anon-engines, copied": lambda: partial(as_engine(place.session("unet")), inputs),
+        "anon-engines, copied": lambda: partial(place.engine("unet"), inputs),
         "anon-engines, bound": partial(bound_call, place, "unet", inputs),
-        "anon-engines, CUDA graph": partial(bound_call, place, "unet", inputs, graph=True),
+        "anon-engines, CUDA graph": partial(bound_call, place, "unet", inputs, target="cuda"),
+        "anon-engines, TensorRT": partial(bound_call, place, "unet", inputs, target="tensorrt"),
     }
 
 
@@ -186,7 +180,7 @@ def time_batches(place: Place) -> Result:
     """Seconds of the UNet for an image, by the number of images at once."""
     result: Result = {}
     for images in BATCHES[: 2 if place.dry else None]:
-        call = bound_call(place, "unet", place.sizes.inputs("unet", images))
+        call = bound_call(place, "unet", place.sizes.inputs("unet", images), target=place.fastest)
         result[str(images)] = median(time_calls(call, place.repeats)) / images
     return result
 
@@ -266,6 +260,17 @@ def run(place: Place, out: Path, minutes: float, stages: Mapping[str, Callable[[
     return results
 
 
+def draw_where_possible(results: Result, path: Path) -> None:
+    """Draw the results, or say that there is no plot because matplotlib is missing, which GPU machines may lack."""
+    if find_spec("matplotlib") is None:
+        print(f"{path.name} is not drawn: matplotlib is not installed")
+        return
+    from .gpu_plot import draw
+
+    draw(results, path)
+    print(f"written: {path}")
+
+
 def _seconds(call: Call) -> float:
     start = time.perf_counter()
     call()
@@ -289,7 +294,9 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="the demo's sizes on the processor")
     options = parser.parse_args()
     place = Place(options.folder or options.out / "work", "cpu" if options.dry_run else "cuda", options.repeats)
-    print("\n".join(table(run(place, options.out, options.minutes))))
+    results = run(place, options.out, options.minutes)
+    print("\n".join(table(results)))
+    draw_where_possible(results, options.out / "gpu.png")
 
 
 if __name__ == "__main__":

@@ -2,19 +2,21 @@
 
 import json
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import onnx
 import torch
 
+from anon_export.build.builder import build
+from anon_export.build.options import BuildOptions
 from anon_export.graphs.cuda import in_standard_operators
 from anon_export.graphs.export import save_graph
 from anon_runtime.backends.base import load_engine
+from anon_runtime.backends.buffers import BoundEngine
 from anon_runtime.backends.engines import Engines
-from anon_runtime.backends.onnxruntime import import_onnxruntime
 from anon_runtime.bundle.bundle import Bundle
-from anon_runtime.types import Engine
 
 from .contenders import Sizes
 
@@ -65,22 +67,32 @@ class Place:
             save_graph(in_standard_operators(onnx.load(path)), copy)
         return copy
 
-    def session(self, role: str, **options: Any) -> Any:
-        """A session of onnxruntime for an engine.
+    def engine(self, role: str, target: str = "onnxruntime") -> BoundEngine:
+        """An engine on the device; in a dry run, on the processor.
 
         Args:
             role: of the engine.
-            **options: of the CUDA provider, which have no effect in a dry run.
+            target: ``onnxruntime``, or ``cuda`` for the same with CUDA graphs, or ``tensorrt``, which is built first.
+
+        Raises:
+            SkippedError: this machine cannot run it.
         """
-        ort = import_onnxruntime()
-        settings = ort.SessionOptions()
-        settings.log_severity_level = 3
-        cuda = ("CUDAExecutionProvider", {"use_tf32": "0"} | options)
-        providers = ["CPUExecutionProvider"] if self.dry else [cuda, "CPUExecutionProvider"]
-        session = ort.InferenceSession(self.graph(role), settings, providers=providers, enable_fallback=0)
-        if not self.dry and session.get_providers()[0] != cuda[0]:
-            raise SkippedError("onnxruntime cannot use the GPU")
-        return session
+        if self.dry:
+            if target != "onnxruntime":
+                raise SkippedError(f"a processor has no {'CUDA graphs' if target == 'cuda' else 'TensorRT'}")
+            return cast(BoundEngine, load_engine(target, self.graph(role), "cpu"))
+        if target != "tensorrt":
+            return cast(BoundEngine, load_engine(target, self.bundle.engine_path(role), "cuda"))
+        if find_spec("tensorrt") is None:
+            raise SkippedError("tensorrt is not installed")
+        options = BuildOptions(str(self.folder / "model"), target, self.folder / "engines", "none", "tensorrt", "fp16")
+        made = build(options)
+        return cast(BoundEngine, load_engine(target, made.engine_path(role), gpu=made.manifest.gpu))
+
+    @property
+    def fastest(self) -> str:
+        """The target of `engine` whose engines onnxruntime runs fastest."""
+        return "onnxruntime" if self.dry else "cuda"
 
     def engines(self) -> Engines:
         """The bundle's engines as the runtime has them; in a dry run, on the processor."""
@@ -109,9 +121,3 @@ class Place:
             return None
         free, total = torch.cuda.mem_get_info()
         return int(total - free)
-
-
-def as_engine(session: Any) -> Engine:
-    """An engine whose inputs and outputs are copied from and to the memory of the processor."""
-    names = [output.name for output in session.get_outputs()]
-    return lambda inputs: dict(zip(names, session.run(names, dict(inputs)), strict=True))

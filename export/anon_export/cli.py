@@ -14,7 +14,7 @@ import click
 from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import Point
-from anon_runtime.errors import AnonError, in_flags
+from anon_runtime.errors import AnonError, UsageError, in_flags
 
 from .build.options import BuildOptions, FaceNetworks, TimestepSpacing
 from .console import (
@@ -33,12 +33,16 @@ from .manifest_file import replace_manifest
 from .targets import TargetName
 from .targets.shapes import Range
 
+# The target that suits a device best: of those for GPUs, the one that needs no further package and runs on all of them.
+TARGET_FOR: dict[str, TargetName] = {"cpu": "onnxruntime", "cuda": "cuda"}
 EPILOG = """\b
 Examples:
   anon-export build demo                        the embedded model, to engines/demo
   anon-export build realistic-vision            the paper's model and VAE, from the hub
   anon-export build v1-5.safetensors --faces demo --vae stabilityai/sd-vae-ft-mse
                                                 a checkpoint file with another VAE
+  anon-export build realistic-vision --device cuda --deepcache
+                                                for any NVIDIA GPU; the build needs none
   anon-export build realistic-vision --target tensorrt --precision fp16 --batch-size 1:4:8
                                                 for this machine's GPU
   anon-export build realistic-vision --target auto
@@ -118,13 +122,16 @@ def command() -> None:
     help="Where the eyes, the nose and the corners of the mouth lie in its input, in pixels.  [default: ArcFace's]",
 )
 @click.option(
+    "--device",
+    type=click.Choice(list(TARGET_FOR)),
+    help="What the engines are for, if you do not name a --target: cpu means onnxruntime, and cuda means cuda.",
+)
+@click.option(
     "--target",
     type=click.Choice([*get_args(TargetName), "auto"]),
-    default="onnxruntime",
-    show_default=True,
     help="What runs the engines: onnxruntime and openvino on processors; cuda is onnxruntime on any NVIDIA GPU, and "
     "tensorrt and tensorrt-rtx are for one GPU. auto measures a part of the model with onnxruntime and OpenVINO and "
-    "takes the faster one; both give the same images.",
+    "takes the faster one; both give the same images.  [default: onnxruntime]",
 )
 @click.option(
     "--precision",
@@ -221,7 +228,8 @@ def build_command(
     identity_mean: float,
     identity_std: float,
     identity_template: tuple[Point, ...] | None,
-    target: TargetName | Literal["auto"],
+    device: Literal["cpu", "cuda"] | None,
+    target: TargetName | Literal["auto"] | None,
     precision: Precision | None,
     vae_precision: FloatPrecision,
     vae: str | None,
@@ -254,6 +262,11 @@ def build_command(
 
     if deep_reuse:
         click.echo("anon-export: --deep-reuse is called --deepcache now; version 0.4 will not know it", err=True)
+    if device and target:
+        raise UsageError(
+            f"`device` {device}", f"`target` {target} says already what the engines are for", "leave one out"
+        )
+    target = target or TARGET_FOR[device or "cpu"]
     options = BuildOptions(
         model=model,
         name=name,

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks import gpu
 from benchmarks.gpu_place import ROLES, Place, SkippedError
@@ -44,7 +45,8 @@ def test_engines_and_images_are_those_of_pytorch(results: Result) -> None:
 def test_contenders_that_need_a_gpu_say_so(results: Result) -> None:
     found = {name: own for name, own in results["UNet"].items() if isinstance(own, dict)}
     skipped = {name for name, own in found.items() if "skipped" in own}
-    assert skipped == {*gpu.COMPILED, "anon-engines, CUDA graph"}
+    assert skipped == {*gpu.COMPILED, "anon-engines, CUDA graph", "anon-engines, TensorRT"}
+    assert found["anon-engines, TensorRT"]["skipped"] == "a processor has no TensorRT"
     for name in found.keys() - skipped:
         assert len(found[name]["seconds"]) == 1
         assert found[name]["speed"] > 0
@@ -57,6 +59,14 @@ def test_levels_batches_and_operators(results: Result) -> None:
     assert results["batches"].keys() >= {"1", "2"}
     shares = [share for name, share in results["operators"].items() if name != "stage took"]
     assert sum(shares) == pytest.approx(1)
+
+
+def test_a_plot_is_drawn_of_what_there_is(results: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, some in {"all": results, "none": {}, "failed": {"UNet": {"failed": "no GPU"}}}.items():
+        gpu.draw_where_possible(some, tmp_path / f"{name}.png")
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert image.width > 800
+        assert f"{name}.png" in capsys.readouterr().out
 
 
 def test_a_stage_that_fails_or_comes_too_late_is_named(place: Place, tmp_path: Path) -> None:

@@ -85,6 +85,40 @@ def test_the_command_passes_all_options(
     assert "--batch-size 3:2:1" in message
 
 
+@pytest.mark.parametrize(
+    ("flags", "target", "precision"),
+    [
+        ([], "onnxruntime", "fp32"),
+        (["--device", "cpu"], "onnxruntime", "fp32"),
+        (["--device", "cuda"], "cuda", "fp16"),
+        (["--device", "cuda", "--precision", "fp32"], "cuda", "fp32"),
+    ],
+)
+def test_a_device_stands_for_a_target(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    demo_bundle: Path,
+    flags: list[str],
+    target: str,
+    precision: str,
+) -> None:
+    built: list[BuildOptions] = []
+
+    def build(options: BuildOptions, _report: builder.Report) -> Bundle:
+        built.append(options)
+        return Bundle.open(demo_bundle)
+
+    monkeypatch.setattr(builder, "build", build)
+    assert call(capsys, "build", "demo", "-q", *flags)[0] == 0
+    assert [(options.target, options.precision) for options in built] == [(target, precision)]
+
+
+def test_a_device_beside_a_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, message = call(capsys, "build", "demo", "--device", "cuda", "--target", "tensorrt")
+    assert code == 2
+    assert "--target tensorrt says already what the engines are for; leave one out" in message
+
+
 def test_a_target_is_chosen_where_the_user_wants_that(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, demo_bundle: Path
 ) -> None:
