@@ -47,7 +47,7 @@ with one_line_errors(__name__, extras="export"):
     from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS, read_reference_outputs
 
     from .full_size import write_model
-    from .gpu_place import ROLES, Place, SkippedError
+    from .gpu_place import Place, SkippedError
 
 Call = Callable[[], object]
 BATCHES = (1, 2, 4, 8, 16)
@@ -86,7 +86,7 @@ def compare(place: Place) -> Result:
     from PIL import Image
 
     result: Result = {}
-    for role in ROLES:
+    for role in place.bundle.manifest.engines:
         inputs, expected = read_reference_outputs(place.bundle.engine_path(role).with_name(REFERENCE_OUTPUTS))
         outputs = place.engine(role)(inputs)
         result[role] = {name: relative_rms(np.asarray(outputs[name]), array) for name, array in expected.items()}

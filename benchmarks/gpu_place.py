@@ -20,8 +20,6 @@ from anon_runtime.bundle.bundle import Bundle
 
 from .contenders import Sizes
 
-ROLES = ("text_encoder", "unet", "unet_cached", "vae_decoder")
-
 
 class SkippedError(Exception):
     """A contender or a stage that this machine cannot run; the message is the reason."""
