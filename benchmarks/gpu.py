@@ -25,6 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Request, Settings
+from anon_runtime.backends.buffers import allocate_outputs
 from anon_runtime.backends.onnxruntime import import_onnxruntime
 from anon_runtime.backends.processor import processor_name
 from anon_runtime.diffusion.acceleration import FAST_LEVELS
@@ -126,15 +127,10 @@ def bound_call(place: Place, role: str, inputs: Arrays, *, target: str = "onnxru
         target: the library that runs it; ``cuda`` is onnxruntime with CUDA graphs.
     """
     engine = place.engine(role, target)
-    memory, rows = engine.memory, len(inputs["sample"])
-    buffers = {name: memory.empty(array.shape, array.dtype) for name, array in inputs.items()}
+    buffers = {name: engine.memory.empty(array.shape, array.dtype) for name, array in inputs.items()}
     for name, array in inputs.items():
-        memory.write(buffers[name], array)
-    outputs = {
-        name: memory.empty(tuple(size if isinstance(size, int) else rows for size in tensor.shape), tensor.dtype)
-        for name, tensor in engine.outputs.items()
-    }
-    return engine.bind(buffers, outputs)
+        engine.memory.write(buffers[name], array)
+    return engine.bind(buffers, allocate_outputs(engine, len(inputs["sample"])))
 
 
 def contenders(place: Place, inputs: Arrays) -> dict[str, Callable[[], Call]]:
@@ -180,7 +176,7 @@ def time_batches(place: Place) -> Result:
     """Seconds of the UNet for an image, by the number of images at once."""
     result: Result = {}
     for images in BATCHES[: 2 if place.dry else None]:
-        call = bound_call(place, "unet", place.sizes.inputs("unet", images), target=place.fastest)
+        call = bound_call(place, "unet", place.sizes.inputs("unet", images), target=place.with_graphs)
         result[str(images)] = median(time_calls(call, place.repeats)) / images
     return result
 

@@ -1,4 +1,4 @@
-"""Where the stages of `gpu` run: the files, the device, and the sessions, engines and networks on it."""
+"""Where the stages of `gpu` run: the files, the device, and the engines and networks on it."""
 
 import json
 from dataclasses import dataclass
@@ -88,8 +88,8 @@ class Place:
         return cast(BoundEngine, load_engine(target, made.engine_path(role), gpu=made.manifest.gpu))
 
     @property
-    def fastest(self) -> str:
-        """The target of `engine` whose engines onnxruntime runs fastest."""
+    def with_graphs(self) -> str:
+        """The target of `engine` that is onnxruntime with CUDA graphs; in a dry run, onnxruntime."""
         return "onnxruntime" if self.dry else "cuda"
 
     def engines(self) -> Engines:

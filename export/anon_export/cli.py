@@ -124,7 +124,8 @@ def command() -> None:
 @click.option(
     "--device",
     type=click.Choice(list(TARGET_FOR)),
-    help="What the engines are for, if you do not name a --target: cpu means onnxruntime, and cuda means cuda.",
+    help="What the engines are for, if you do not name a --target: cpu stands for --target onnxruntime, and cuda for "
+    "--target cuda.",
 )
 @click.option(
     "--target",

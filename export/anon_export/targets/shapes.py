@@ -7,6 +7,7 @@ from typing import Self
 
 from anon_runtime.bundle.manifest import EngineSpec
 from anon_runtime.diffusion.device_loop import ROLES
+from anon_runtime.diffusion.schedule import evaluations
 from anon_runtime.diffusion.text_encoder import WINDOW
 from anon_runtime.errors import UsageError
 
@@ -55,8 +56,8 @@ class Range:
         return Range(self.low, self.best, max(self.high, least))
 
 
-# Of 1, 15 and 50 steps of `dpmpp_sde`, and one more row.
-EVALUATIONS, TABLE_ROWS = Range(1, 29, 99), Range(2, 30, 100)
+# Of `dpmpp_sde`, which has the most, with the numbers of steps that bundles have tables for.
+EVALUATIONS = Range(*(evaluations("dpmpp_sde", steps) for steps in (1, 15, 50)))
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ class Shapes:
         if spec.signature == "vae_decoder":
             return {"batch": batch}
         if spec.signature in ROLES:
-            return {"batch": batch.reach(2), "evaluations": EVALUATIONS, "rows": TABLE_ROWS}
+            rows = Range(*(count + 1 for count in (EVALUATIONS.low, EVALUATIONS.best, EVALUATIONS.high)))
+            return {"batch": batch.reach(2), "evaluations": EVALUATIONS, "rows": rows}
         sides = Range(*DETECTOR_SIDES)
         return {"batch": batch.reach(2), "height": sides, "width": sides}
 

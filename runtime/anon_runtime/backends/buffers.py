@@ -1,5 +1,6 @@
 """Arrays that stay in the memory of a device between the calls of engines."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -30,7 +31,7 @@ class Buffer:
 
     def rows(self, start: int, stop: int) -> "Buffer":
         """Return the rows ``start .. stop - 1`` along the first dimension; they share the memory."""
-        row = int(np.prod(self.shape[1:])) * self.dtype.itemsize
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
         return replace(self, address=self.address + start * row, shape=(stop - start, *self.shape[1:]))
 
     def reshape(self, *shape: int) -> "Buffer":
@@ -92,3 +93,19 @@ class BoundEngine(Engine, Protocol):
             BackendError: the engine does not take these shapes, or cannot be run.
         """
         ...
+
+
+def allocate_outputs(engine: BoundEngine, rows: int) -> dict[str, Buffer]:
+    """Return new buffers for the outputs of an engine, by name.
+
+    Args:
+        engine: an engine whose outputs have no free dimension but their first.
+        rows: the size of that dimension.
+
+    Raises:
+        BackendError: the device has not enough memory.
+    """
+    return {
+        name: engine.memory.empty(tuple(n if isinstance(n, int) else rows for n in tensor.shape), tensor.dtype)
+        for name, tensor in engine.outputs.items()
+    }

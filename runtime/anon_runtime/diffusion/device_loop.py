@@ -9,17 +9,18 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backends.buffers import BoundEngine, Buffer, Launch
+from ..backends.buffers import BoundEngine, Buffer, Launch, Memory, allocate_outputs
 from ..errors import UsageError
 from ..timing import StageTimer
 from ..types import EngineSource, Floats, Pixels
 from .acceleration import Evaluation
 from .schedule import Schedule
+from .text_encoder import WINDOW
 
 ROLES = ("scale_model_input", "scheduler_step", "postprocess")
 # The columns of the table of a run, see `make_table`.
@@ -70,19 +71,17 @@ class DeviceState:
     """
 
     evaluation: int
-    _read: Callable[["DeviceState", str], Any]
+    _loop: "DeviceLoop"
 
     @property
     def latents(self) -> Floats:
         """float32 (n, channels, height, width), the current sample."""
-        latents: Floats = self._read(self, "x")
-        return latents
+        return self._loop.read(self, "x")
 
     @property
     def denoised(self) -> Floats:
         """float32 of the same shape, the current prediction of the final latents."""
-        denoised: Floats = self._read(self, "denoised")
-        return denoised
+        return self._loop.read(self, "denoised")
 
     def decode(self) -> tuple[Pixels, int, bool]:
         """Decode the final latents.
@@ -91,8 +90,7 @@ class DeviceState:
             uint8 (n, height, width, 3), RGB; the number of evaluations before the first one that gave NaN or infinity;
             and whether the decoder's output is finite.
         """
-        pixels, (finite, decoded) = self._read(self, "pixels"), self._read(self, "checks")
-        return pixels, int(finite), bool(decoded)
+        return self._loop.decode(self)
 
 
 class DeviceLoop:
@@ -118,10 +116,10 @@ class DeviceLoop:
         caches: bool,
     ) -> None:
         roles = ("text_encoder", "unet", "vae_decoder", *ROLES, *["unet_cached"] * caches)
-        self._engines: dict[str, Any] = {role: engines[role] for role in roles}
-        self._memory = self._engines["unet"].memory
-        self._count, self._windows, self._caches = count, windows, caches
-        self._launches: dict[tuple[object, ...], Launch] = {}
+        self._engines: dict[str, BoundEngine] = {role: cast(BoundEngine, engines[role]) for role in roles}
+        self._memory: Memory = self._engines["unet"].memory
+        self._count, self._windows = count, windows
+        self._launches: dict[tuple[object, ...], Launch] = {}  # what is bound already, see `_launch`
         self._current: DeviceState | None = None
         self._table: Floats | None = None
         latents = (count, *latent_shape)
@@ -138,20 +136,8 @@ class DeviceLoop:
         for name, (shape, dtype) in (state | numbers).items():
             self._buffers |= {f"{name} {side}": empty(shape, dtype) for side in (0, 1)}
         # One row for each window of text or image, of the negative prompts first and then of the positive ones.
-        self._outputs = {
-            "text_encoder": self._allocate("text_encoder", 2 * count * windows),
-            "unet": self._allocate("unet", 2 * count),
-            "vae_decoder": self._allocate("vae_decoder", count),
-            "postprocess": self._allocate("postprocess", count),
-        }
-
-    def _allocate(self, role: str, rows: int) -> dict[str, Buffer]:
-        """Return buffers for the outputs of an engine, whose first dimension is free."""
-        engine: BoundEngine = self._engines[role]
-        return {
-            name: self._memory.empty(tuple(n if isinstance(n, int) else rows for n in tensor.shape), tensor.dtype)
-            for name, tensor in engine.outputs.items()
-        }
+        rows = {"text_encoder": 2 * count * windows, "unet": 2 * count, "vae_decoder": count, "postprocess": count}
+        self._outputs = {role: allocate_outputs(self._engines[role], number) for role, number in rows.items()}
 
     def denoise(
         self,
@@ -174,61 +160,64 @@ class DeviceLoop:
             evaluations: the work of each evaluation.
             timer: the timer that the stages are added to.
         """
+        tokens = np.concatenate(windows)
         with timer("text"):
-            self._encode(np.concatenate(windows))
+            self._memory.write(self._tokens(len(tokens)), tokens)
+            self._launch(self._bind_text_encoder, len(tokens))
         with timer("noise"):
             self._memory.write(self._buffers["x 0"], initial())
         if self._table is None or not np.array_equal(self._table, table):
             self._memory.write(self._buffers["table"], table)
             self._table = table
-        self._start()
+        self._launch(self._bind_start)
         for k, evaluation in enumerate(evaluations):
             with timer("unet"):
-                self._predict(evaluation)
+                self._launch(self._bind_unet, evaluation.guided, not evaluation.full)
             if k == 0:
                 with timer("noise"):
                     self._write_noise(noise())
-            self._update(k % 2, guided=evaluation.guided)
-            self._current = DeviceState(k + 1, self._read)
+            self._launch(self._bind_step, evaluation.guided, k % 2)
+            self._current = DeviceState(k + 1, self)
             yield self._current
         self._current = None
 
-    def _encode(self, tokens: NDArray[np.int64]) -> None:
-        """Fill the last rows of the embeddings: those of the positive prompts, or all of them."""
-        name, rows = f"tokens {len(tokens)}", 2 * self._count * self._windows
+    def read(self, state: DeviceState, name: str) -> Floats:
+        """Return a copy of ``x`` or ``denoised``.
+
+        Raises:
+            UsageError: the loop has gone on since the state was yielded.
+        """
+        self._check_current(state)
+        values: Floats = self._memory.read(self._buffers[f"{name} {state.evaluation % 2}"])  # type: ignore[assignment]
+        return values
+
+    def decode(self, state: DeviceState) -> tuple[Pixels, int, bool]:
+        """See `DeviceState.decode`, and `read` for the errors."""
+        self._check_current(state)
+        self._launch(self._bind_decoder)
+        self._launch(self._bind_postprocess, state.evaluation % 2)
+        made = {name: self._memory.read(buffer) for name, buffer in self._outputs["postprocess"].items()}
+        pixels: Any = made["pixels"]
+        finite, decoded = made["checks"]
+        return pixels, int(finite), bool(decoded)
+
+    def _check_current(self, state: DeviceState) -> None:
+        if state is not self._current:
+            raise UsageError("a state of the loop", "the loop has gone on", "read it before the next one")
+
+    def _launch(self, bind: Callable[..., Launch], *arguments: object) -> None:
+        """Run an engine on the buffers that a function binds it to; it is called only once for the same arguments."""
+        key = (bind.__name__, *arguments)
+        if key not in self._launches:
+            self._launches[key] = bind(*arguments)
+        self._launches[key]()
+
+    def _tokens(self, count: int) -> Buffer:
+        """Return the buffer for this number of windows of text: those of the positive prompts, or all of them."""
+        name = f"tokens {count}"
         if name not in self._buffers:
-            self._buffers[name] = self._memory.empty(tokens.shape, tokens.dtype)
-        self._memory.write(self._buffers[name], tokens)
-        outputs = {n: buffer.rows(rows - len(tokens), rows) for n, buffer in self._outputs["text_encoder"].items()}
-        self._launch(("text", len(tokens)), "text_encoder", {"input_ids": self._buffers[name]}, outputs)
-
-    def _start(self) -> None:
-        inputs = {"x": self._buffers["x 0"], "table": self._buffers["table"]}
-        names = ("base", "denoised", "evaluation", "finite")
-        outputs = {name: self._buffers[name] for name in ("sample", "timestep")}
-        outputs |= {name: self._buffers[f"{name} 0"] for name in names}
-        self._launch(("start",), "scale_model_input", inputs, outputs)
-
-    def _predict(self, evaluation: Evaluation) -> None:
-        """Run the UNet for both prompts, or for the positive ones, whose rows come last."""
-        count, whole = self._count, self._outputs["unet"]
-        states = self._outputs["text_encoder"]["last_hidden_state"]
-        text = states.reshape(2 * count, self._windows * states.shape[1], states.shape[2])
-        start, stop = (0 if evaluation.guided else count), 2 * count
-
-        def part(buffer: Buffer) -> Buffer:
-            return buffer.rows(start, stop)
-
-        inputs = {
-            "sample": part(self._buffers["sample"]),
-            "timestep": self._buffers["timestep"],
-            "encoder_hidden_states": part(text),
-        }
-        outputs = {name: part(buffer) for name, buffer in whole.items()}
-        role = "unet"
-        if not evaluation.full and self._caches:
-            role, inputs["deep"] = "unet_cached", outputs.pop("deep")
-        self._launch(("unet", role, start), role, inputs, outputs)
+            self._buffers[name] = self._memory.empty((count, WINDOW), np.int64)
+        return self._buffers[name]
 
     def _write_noise(self, noise: Floats) -> None:
         """Copy the noise to the device; `dpmpp_sde` has one update less than evaluations."""
@@ -237,7 +226,34 @@ class DeviceLoop:
         padded[: len(noise)] = noise
         self._memory.write(buffer, padded)
 
-    def _update(self, side: int, *, guided: bool) -> None:
+    def _bind_text_encoder(self, count: int) -> Launch:
+        """It fills the last rows of the embeddings: those of the positive prompts, or all of them."""
+        rows = 2 * self._count * self._windows
+        outputs = {name: buffer.rows(rows - count, rows) for name, buffer in self._outputs["text_encoder"].items()}
+        return self._bind("text_encoder", {"input_ids": self._tokens(count)}, outputs)
+
+    def _bind_start(self) -> Launch:
+        inputs = {"x": self._buffers["x 0"], "table": self._buffers["table"]}
+        names = ("base", "denoised", "evaluation", "finite")
+        outputs = {name: self._buffers[name] for name in ("sample", "timestep")}
+        return self._bind("scale_model_input", inputs, outputs | {name: self._buffers[f"{name} 0"] for name in names})
+
+    def _bind_unet(self, guided: bool, cached: bool) -> Launch:
+        """It works on both prompts, or on the positive ones, whose rows come last."""
+        start, stop = (0 if guided else self._count), 2 * self._count
+        states = self._outputs["text_encoder"]["last_hidden_state"]
+        text = states.reshape(stop, self._windows * states.shape[1], states.shape[2])
+        inputs = {
+            "sample": self._buffers["sample"].rows(start, stop),
+            "timestep": self._buffers["timestep"],
+            "encoder_hidden_states": text.rows(start, stop),
+        }
+        outputs = {name: buffer.rows(start, stop) for name, buffer in self._outputs["unet"].items()}
+        if not cached:
+            return self._bind("unet", inputs, outputs)
+        return self._bind("unet_cached", inputs | {"deep": outputs.pop("deep")}, outputs)
+
+    def _bind_step(self, guided: bool, side: int) -> Launch:
         """Guidance, the update of the sample, and the input of the next evaluation."""
         names, count = ("x", "base", "denoised", "evaluation", "finite"), self._count
         predicted = self._outputs["unet"]["out_sample"]
@@ -246,31 +262,18 @@ class DeviceLoop:
         inputs |= {"positive": positive, "negative": predicted.rows(0, count) if guided else positive}
         inputs |= {name: self._buffers[name] for name in ("noise", "table")}
         outputs = {name: self._buffers[f"{name} {1 - side}"] for name in names}
-        outputs |= {name: self._buffers[name] for name in ("sample", "timestep")}
-        self._launch(("update", side, guided), "scheduler_step", inputs, outputs)
+        return self._bind("scheduler_step", inputs, outputs | {n: self._buffers[n] for n in ("sample", "timestep")})
 
-    def _decode(self, side: int) -> None:
+    def _bind_decoder(self) -> Launch:
         latents = {"latent_sample": self._buffers["sample"].rows(0, self._count)}
-        self._launch(("decode",), "vae_decoder", latents, self._outputs["vae_decoder"])
+        return self._bind("vae_decoder", latents, self._outputs["vae_decoder"])
+
+    def _bind_postprocess(self, side: int) -> Launch:
         inputs = {"sample": self._outputs["vae_decoder"]["sample"], "finite": self._buffers[f"finite {side}"]}
-        self._launch(("finish", side), "postprocess", inputs, self._outputs["postprocess"])
+        return self._bind("postprocess", inputs, self._outputs["postprocess"])
 
-    def _launch(
-        self, key: tuple[object, ...], role: str, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]
-    ) -> None:
-        """Run an engine on buffers, which are bound to it at the first call with this key."""
-        if key not in self._launches:
-            self._launches[key] = self._engines[role].bind(inputs, outputs)
-        self._launches[key]()
-
-    def _read(self, state: DeviceState, name: str) -> Any:
-        if state is not self._current:
-            raise UsageError("a state of the loop", "the loop has gone on", "read it before the next one")
-        side = state.evaluation % 2
-        if name == "pixels":
-            self._decode(side)
-        own = self._outputs["postprocess"] if name in ("pixels", "checks") else self._buffers
-        return self._memory.read(own[name] if name in own else own[f"{name} {side}"])
+    def _bind(self, role: str, inputs: Mapping[str, Buffer], outputs: Mapping[str, Buffer]) -> Launch:
+        return self._engines[role].bind(inputs, outputs)
 
 
 class DeviceLoops:
@@ -288,6 +291,7 @@ class DeviceLoops:
     @contextmanager
     def borrow(self, count: int, windows: int, evaluations: int, *, caches: bool) -> Iterator[DeviceLoop]:
         """Lend a loop to one caller; see `DeviceLoop` for the arguments."""
+        _ = self._engines["unet"]  # this raises an error if the engines were closed, which an idle loop does not notice
         key = (count, windows, evaluations, caches)
         loop = self._idle.pop(key, None)
         if loop is None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Self
@@ -291,9 +292,10 @@ class Generator:
     ) -> Iterator[State]:
         """The same on a GPU, where NaN and infinity are noticed when the image leaves it."""
         schedule = self.schedule
-        with timer("load"):
-            borrowed = loops.borrow(len(batch), batch[0].windows, schedule.evaluations, caches=self._caches)
-        with borrowed as loop:
+        with ExitStack() as held:
+            with timer("load"):
+                borrowed = loops.borrow(len(batch), batch[0].windows, schedule.evaluations, caches=self._caches)
+                loop = held.enter_context(borrowed)
             yield from loop.denoise(
                 [*(t.negative for t in batch if t.negative is not None), *(t.positive for t in batch)],
                 lambda: self._draw_initial(batch),

@@ -20,6 +20,7 @@ DECIDES_NO_ENGINE = {
     "anon_runtime/backends/tensorrt": "runs engines",
     "anon_runtime/bundle/integrity": "sha256",
     "anon_runtime/diffusion/device_loop": "the names of roles and columns, which are part of the material",
+    "anon_runtime/diffusion/schedule": "the number of evaluations of a sampler, which is diffusers' own",
     "anon_runtime/bundle/manifest": "a manifest in another layout has another schema version, and is not read",
     "anon_runtime/errors": "writes messages",
     "anon_runtime/faces/detection": "finds faces with engines",

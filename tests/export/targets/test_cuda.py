@@ -181,6 +181,14 @@ def test_states_are_read_before_the_loop_goes_on(generator: Generator) -> None:
         _ = last.latents
 
 
+def test_engines_that_were_closed_are_not_used_again(bundle: Bundle, engines: dict[str, Any]) -> None:
+    with Engines(bundle, replaced=engines) as replaced:
+        generator = Anonymizer.of(replaced, Settings(guard="off", steps=1)).generator
+        generator.generate(REQUESTS[:1])
+    with pytest.raises(BackendError, match="the engines were closed"):
+        generator.generate(REQUESTS[:1])
+
+
 def test_loops_that_run_at_the_same_time_do_not_mix(generator: Generator) -> None:
     expected = [[state.latents for state in generator.denoise([request])] for request in REQUESTS]
     loops = zip(*(generator.denoise([request]) for request in REQUESTS), strict=True)

@@ -18,6 +18,7 @@ from anon_export import faces
 from anon_export.build.options import BuildOptions
 from anon_export.build.verify import REQUEST, SETTINGS
 from anon_export.graphs.reference_outputs import REFERENCE_OUTPUTS
+from anon_export.tables import MAX_STEPS
 from anon_export.targets.shapes import Range, Shapes, profile_shapes
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.backends.buffers import Buffer, Launch
@@ -27,6 +28,7 @@ from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import EngineSpec, TensorSpec
 from anon_runtime.diffusion.acceleration import FAST_LEVELS
 from anon_runtime.diffusion.device_loop import ROLES as LOOP
+from anon_runtime.diffusion.schedule import evaluations
 from anon_runtime.errors import UsageError
 from anon_runtime.faces.detection import DETECTORS, detect
 from anon_runtime.folder.discovery import find_photos
@@ -267,5 +269,8 @@ def test_shapes_of_each_engine() -> None:
     assert sizes("unet", "batch", "tokens", 768) == ([1, 77, 768], [4, 154, 768], [8, 231, 768])
     assert sizes("text_encoder", "batch", 77) == ([1, 77], [8, 77], [24, 77])
     assert sizes("vae_decoder", "batch", 4, 64, 48) == ([1, 4, 64, 48], [2, 4, 64, 48], [4, 4, 64, 48])
+    noise = sizes("scheduler_step", "evaluations", "batch", 4)
+    assert noise == ([1, 1, 4], [29, 2, 4], [evaluations("dpmpp_sde", MAX_STEPS), 4, 4])
+    assert sizes("scheduler_step", "rows", 11) == ([2, 11], [30, 11], [noise[2][0] + 1, 11])
     assert sizes("centerface", "batch", 3, "height", "width")[2] == [4, 3, 640, 640]
     assert sizes("attributes", "batch", 3, 224, 224)[2] == [4, 3, 224, 224]
