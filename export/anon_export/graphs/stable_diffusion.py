@@ -61,8 +61,16 @@ class Unet(nn.Module):
         kept: list[Tensor] = []
         layer: nn.Module | None = self.last_deep
         hook = None
+
+        def keep(_module: nn.Module, _inputs: Any, output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+            """Let the rest of the network follow from ``deep`` itself; otherwise a graph could not be cut there."""
+            first = output[0] if isinstance(output, tuple) else output
+            kept.append(first.float())
+            again = kept[0].to(first.dtype)
+            return (again, *output[1:]) if isinstance(output, tuple) else again
+
         if layer is not None:
-            hook = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(_first(output)))
+            hook = layer.register_forward_hook(keep)
         dtype = self.model.dtype
         try:
             output = self.model(sample.to(dtype), timestep, encoder_hidden_states.to(dtype), return_dict=False)[0]
@@ -70,7 +78,7 @@ class Unet(nn.Module):
             if hook is not None:
                 hook.remove()
         predicted: Tensor = output.float()
-        return (predicted, kept[0].float()) if kept else predicted
+        return (predicted, kept[0]) if kept else predicted
 
 
 def _layer_before(up_blocks: Any, branch: int) -> nn.Module:
@@ -86,10 +94,6 @@ def _layer_before(up_blocks: Any, branch: int) -> nn.Module:
         raise UsageError(f"`cache_branch` {branch}", why, f"use at most {len(top.resnets) - 1}")
     layer: nn.Module = up_blocks[-2] if number == 0 else (getattr(top, "attentions", None) or top.resnets)[number - 1]
     return layer
-
-
-def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
 
 
 class VaeDecoder(nn.Module):

@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto
 
 from anon_export.graphs.loop import export_loop
 from anon_runtime.bundle.manifest import EngineSpec
@@ -11,6 +12,15 @@ from anon_runtime.diffusion.device_loop import COLUMNS, ROLES
 from anon_runtime.types import Arrays
 
 Specs = dict[str, EngineSpec]
+BOOL, FLOAT, INT64 = TensorProto.BOOL, TensorProto.FLOAT, TensorProto.INT64
+# Types of inputs, axes and indices included, that the CUDA provider has kernels for in opset 20, as far as the loop
+# needs them: from onnxruntime's docs/OperatorKernels.md, section CUDAExecutionProvider.
+KERNELS = {
+    FLOAT: "Abs Add Cast Clip Concat Div Equal Gather Greater Identity LessOrEqual Mul ReduceMin Reshape Round Slice "
+    "Split Sub Transpose Where",
+    INT64: "Add Cast Concat Equal Gather Identity Mul ReduceMin Reshape Slice",
+    BOOL: "Cast Where",
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +35,20 @@ def test_every_input_is_used(specs: Specs, role: str) -> None:
     used = {name for node in graph.node for name in node.input}
     assert {tensor.name for tensor in specs[role].inputs} <= used
     assert not any(node.op_type in ("If", "Loop", "Scan") for node in graph.node), "a CUDA graph has no control flow"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_cuda_provider_has_kernels_for_all_types(specs: Specs, role: str) -> None:
+    """A node without one would run on the processor, and a CUDA graph could not be captured."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(specs[role].path))
+    assert {domain.version for domain in model.opset_import} == {20}
+    graph = model.graph
+    values = (*graph.input, *graph.value_info, *graph.output)
+    kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+    kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    for node in graph.node:
+        for name in node.input:
+            assert node.op_type in KERNELS[kinds[name]].split(), node
 
 
 @pytest.mark.parametrize(("images", "evaluations"), [(1, 1), (3, 7)])

@@ -1,4 +1,5 @@
 import hashlib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -115,10 +116,10 @@ def test_unets_of_any_size(tmp_path: Path, size: int, free: bool) -> None:
             close(ours, unet(sample, 417.25, states, return_dict=False)[0])
 
 
-def test_cuts_of_deepcache(tmp_path: Path) -> None:
-    """A branch leaves as many layers of the way up as its number says and one, and the same of the way down."""
-    kept = {}
-    unet: Any = UNet2DConditionModel(
+@pytest.fixture(scope="module")
+def two_levels() -> Any:
+    """A UNet with one layer for each level on the way down and two on the way up."""
+    return UNet2DConditionModel(
         sample_size=12,
         block_out_channels=(16, 32),
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -128,16 +129,32 @@ def test_cuts_of_deepcache(tmp_path: Path) -> None:
         attention_head_dim=4,
         norm_num_groups=8,
     ).eval()
-    for branch in (0, 1):
-        path = tmp_path / str(branch) / "model.onnx"
-        stable_diffusion.export_unet(unet, path, (4, 12, 12), GraphOptions(cache_branch=branch))
-        spec = stable_diffusion.extract_cached_unet(path, path.parent / "cached" / path.name)
-        assert [tensor.name for tensor in spec.inputs] == ["sample", "timestep", "encoder_hidden_states", "deep"]
-        cached = Path(spec.path)
-        assert check_engine(load_engine("onnxruntime", cached), spec, cached, "cached").relative < 1e-5
-        kept[branch] = {name for tensor in onnx.load(cached).graph.initializer if "resnets" in (name := tensor.name)}
-    resnets = {branch: {name.rsplit(".", 2)[0] for name in names} for branch, names in kept.items()}
-    assert resnets[0] == {"model.up_blocks.1.resnets.1"}
-    assert resnets[1] == {"model.up_blocks.1.resnets.0", "model.up_blocks.1.resnets.1", "model.down_blocks.0.resnets.0"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "branch", "left", "bound"),
+    [
+        ("fp32", 0, {"up_blocks.1.resnets.1"}, 1e-5),
+        ("fp32", 1, {"up_blocks.1.resnets.0", "up_blocks.1.resnets.1", "down_blocks.0.resnets.0"}, 1e-5),
+        ("fp16", 0, {"up_blocks.1.resnets.1"}, 1e-2),
+    ],
+)
+def test_cuts_of_deepcache(
+    two_levels: Any, tmp_path: Path, precision: Precision, branch: int, left: set[str], bound: float
+) -> None:
+    """A branch leaves as many layers of the way up as its number says and one, and the same of the way down."""
+    path = tmp_path / "model.onnx"
+    stable_diffusion.export_unet(deepcopy(two_levels), path, (4, 12, 12), GraphOptions(precision, cache_branch=branch))
+    spec = stable_diffusion.extract_cached_unet(path, tmp_path / "cached" / path.name)
+    assert [tensor.name for tensor in spec.inputs] == ["sample", "timestep", "encoder_hidden_states", "deep"]
+    cached = Path(spec.path)
+    assert check_engine(load_engine("onnxruntime", cached), spec, cached, "cached").relative < bound
+    graph = onnx.load(cached).graph
+    assert any("deep" in node.input for node in graph.node)
+    weights = {name for tensor in graph.initializer if "resnets" in (name := tensor.name)}
+    assert {name.removeprefix("model.").rsplit(".", 2)[0] for name in weights} == left
+
+
+def test_a_cut_beyond_the_topmost_level_is_refused(two_levels: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`cache_branch` 2: the topmost level of this UNet has 2 layers"):
-        stable_diffusion.export_unet(unet, path, (4, 12, 12), GraphOptions(cache_branch=2))
+        stable_diffusion.export_unet(two_levels, tmp_path / "model.onnx", (4, 12, 12), GraphOptions(cache_branch=2))
