@@ -147,8 +147,6 @@ class BuildOptions:
         if self.gpu is not None and not for_gpu:
             why, fix = f"engines for {self.target} are for no particular GPU", "tensorrt or tensorrt-rtx"
             raise UsageError(f"`gpu` {self.gpu}", why, f"leave it out, or choose `target` {fix}")
-        if self.deepcache and for_gpu:
-            raise UsageError("`deepcache`", f"engines for {self.target} cannot", "choose onnxruntime or openvino")
         if self.reduced and self.target != "openvino":
             raise UsageError(f"`precision` {self.precision}", "it is for OpenVINO", "add `target` openvino")
         if self.target == "cuda" and "fp16-weights" in (self.precision, self.vae_precision):

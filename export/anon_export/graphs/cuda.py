@@ -1,15 +1,15 @@
 """Graphs for onnxruntime's CUDA provider, rewritten by onnxruntime's own optimizers for Stable Diffusion.
 
-They write what that provider is fast with: convolutions and group normalization with the channels last, sums and their
-normalization in one operator, and half precision. No other provider has all of these operators. Two of their rewrites
-know only graphs of PyTorch's old exporter, and are done here: products for attention in one, and the gates of
-transformer blocks.
+They write what that provider is fast with: group normalization with the channels last, sums and their normalization in
+one operator, and half precision. No other provider has all of these operators. Three of their rewrites are done here.
+Two know only graphs of PyTorch's old exporter: products for attention in one, and the gates of transformer blocks. That
+of convolutions needs all weights in the graph, and so more memory than a build should take.
 """
 
 import contextlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from .export import save_graph
+from anon_runtime.types import Array
 
-# onnxruntime's name for the kind of each network, by signature; other networks stay as they are.
+from .weights import Weight, load_without_weights, make_input, save_with_weights
+
 # The widths of the sum before the gate that the provider has a kernel for: those of Stable Diffusion 1.5.
 GATE_WIDTHS = (2560, 5120, 10240)
+# onnxruntime's name for the kind of each network, by signature; other networks stay as they are.
 KINDS = {"text_encoder": "clip", "unet": "unet", "unet_cached": "unet", "vae_decoder": "vae"}
 
 
@@ -39,29 +41,51 @@ def use_cuda_operators(path: Path, signature: str, *, half: bool) -> None:
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
 
-    kind, inputs = KINDS[signature], onnx.load(path, load_external_data=False).graph.input
+    kind = KINDS[signature]
+    model, weights = load_without_weights(path)
+    outer = [value for value in model.graph.input if value.name not in weights]
+    names = [value.name for value in (*outer, *model.graph.output)]
+    options = FusionOptions(kind)
+    options.enable_nhwc_conv = False  # onnxruntime's own rewrite needs the weights in the graph
     with _quiet():
-        made = optimize_model(
-            str(path), model_type=kind, opt_level=0, optimization_options=FusionOptions(kind), use_gpu=True
-        )
-        _pack_projections(made.model.graph)
+        made = optimize_model(model, model_type=kind, opt_level=0, optimization_options=options, use_gpu=True)
+        if kind != "clip":
+            _put_channels_last(made.model.graph, weights)
+            made.merge_adjacent_transpose()
+        _pack_projections(made.model.graph, weights)
         _fuse_gates(made.model.graph)
+        if kind == "unet":
+            made.fuse_bias_add()  # it looks for gates
         if half:
-            made.convert_float_to_float16(keep_io_types=True, node_block_list=_time_embedding(made.model.graph))
-    model = made.model
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)  # the optimizers remove what a network does not use, but the runtime gives it
-    path.with_name(f"{path.name}.data").unlink(missing_ok=True)
-    save_graph(model, path)
+            made.convert_float_to_float16(keep_io_types=names, node_block_list=_time_embedding(made.model.graph))
+    graph = made.model.graph
+    inner = [value for value in graph.input if value.name in weights]
+    del graph.input[:]
+    graph.input.extend([*outer, *inner])  # the optimizers remove what a network does not use, but the runtime gives it
+    save_with_weights(made.model, weights, path)
 
 
-def _pack_projections(graph: Any) -> None:
+def _put_channels_last(graph: Any, weights: dict[str, Weight]) -> None:
+    """Compute convolutions with the channels last, between transpositions that are merged afterwards."""
+    for conv in [node for node in graph.node if node.op_type == "Conv"]:
+        image, kernel, *bias = conv.input
+        first, result, last = (f"{conv.name}/{name}" for name in ("channels_last", "result", "kernel"))
+        weights[last] = weights[kernel].transposed(0, 2, 3, 1)
+        graph.input.append(make_input(last, weights[last].shape))
+        made = helper.make_node("NhwcConv", [first, last, *bias], [result], f"{conv.name}/nhwc", domain="com.microsoft")
+        made.attribute.extend(conv.attribute)
+        before = helper.make_node("Transpose", [image], [first], first, perm=[0, 2, 3, 1])
+        after = helper.make_node("Transpose", [result], [*conv.output], result, perm=[0, 3, 1, 2])
+        _replace(graph, [conv], [before, made, after], before=conv)
+    _remove_unused(graph, weights)
+
+
+def _pack_projections(graph: Any, weights: dict[str, Weight]) -> None:
     """Compute queries, keys and values of an attention from one input in one product, or keys and values.
 
     The columns of the weights are then sorted by head, and within a head by their kind, as onnxruntime wants them.
     """
     producers = {name: node for node in graph.node for name in node.output}
-    weights = {tensor.name: tensor for tensor in graph.initializer}
     for attention in [node for node in graph.node if node.op_type == "MultiHeadAttention"]:
         heads = next(attribute.i for attribute in attention.attribute if attribute.name == "num_heads")
         products = [producers[name] for name in attention.input]
@@ -71,12 +95,11 @@ def _pack_projections(graph: Any) -> None:
         same = [product for product in products if product.input[0] == source]
         if products[2] not in same:
             continue
-        columns = [numpy_helper.to_array(weights[p.input[1]]) for p in same]
-        parts = [array.reshape(len(array), heads, 1, -1) for array in columns]
-        joined = np.concatenate(parts, axis=2)
         name = f"{attention.name}/packed"
-        shape = np.array([0, 0, *joined.shape[1:]], np.int64)
-        graph.initializer.append(numpy_helper.from_array(joined.reshape(len(joined), -1), f"{name}/weights"))
+        packed = _interleaved([weights[p.input[1]] for p in same], heads)
+        weights[f"{name}/weights"] = packed
+        graph.input.append(make_input(f"{name}/weights", packed.shape))
+        shape = np.array([0, 0, heads, len(same), packed.shape[1] // (heads * len(same))], np.int64)
         graph.initializer.append(numpy_helper.from_array(shape, f"{name}/shape"))
         made = [
             helper.make_node("MatMul", [source, f"{name}/weights"], [f"{name}/product"], f"{name}/product"),
@@ -86,7 +109,18 @@ def _pack_projections(graph: Any) -> None:
         _replace(graph, [*same], made, before=attention)
         del attention.input[:]
         attention.input.extend(inputs)
-    _remove_unused(graph)
+    _remove_unused(graph, weights)
+
+
+def _interleaved(columns: list[Weight], heads: int) -> Weight:
+    """The columns of several matrices in one, sorted by head."""
+    rows, width = columns[0].shape
+
+    def read() -> Array:
+        parts = [weight.read().reshape(rows, heads, 1, -1) for weight in columns]
+        return np.concatenate(parts, axis=2).reshape(rows, -1)
+
+    return Weight((rows, width * len(columns)), read)
 
 
 def _fuse_gates(graph: Any) -> None:
@@ -117,12 +151,12 @@ def _replace(graph: Any, old: list[Any], new: list[Any], before: Any) -> None:
         graph.node.remove(node)
 
 
-def _remove_unused(graph: Any) -> None:
-    """Remove weights that nothing uses any more."""
+def _remove_unused(graph: Any, weights: Mapping[str, Weight]) -> None:
+    """Remove the inputs of weights that nothing uses any more."""
     used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    kept = [value for value in graph.input if value.name in used or value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(kept)
 
 
 def _time_embedding(graph: Any) -> list[str]:
@@ -240,6 +274,12 @@ def _gate(write: _Writer) -> _Writer:
     return write
 
 
+def _bias_add(write: _Writer) -> _Writer:
+    image, bias, skip = write.node.input
+    write("Add", write("Add", image, bias), skip, output=write.node.output[0])
+    return write
+
+
 def _attention(write: _Writer) -> _Writer:
     """Packed inputs, (n, tokens, heads, kinds, width), as separate ones, (n, tokens, heads * width)."""
     *query, packed = write.node.input
@@ -255,5 +295,6 @@ _DEFINITIONS = {
     "GroupNorm": _group_norm,
     "SkipGroupNorm": _skip_group_norm,
     "BiasSplitGelu": _gate,
+    "BiasAdd": _bias_add,
     "MultiHeadAttention": _attention,
 }

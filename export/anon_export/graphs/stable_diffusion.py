@@ -147,9 +147,10 @@ def export_unet(model: Any, path: Path, latent_shape: Sequence[int], options: Gr
 
 def extract_cached_unet(unet: Path, path: Path) -> EngineSpec:
     """Extract the part of a UNet's graph that computes ``out_sample`` from its inputs and ``deep``; see `Unet`."""
-    model = onnx.load(unet)
+    model = onnx.load(unet, load_external_data=False)
     inputs = [value.name for value in model.graph.input] + ["deep"]
     part = onnx.utils.Extractor(model).extract_model(inputs, ["out_sample"])
+    onnx.external_data_helper.load_external_data_for_model(part, str(unet.parent))
     save_graph(part, path)
     with np.load(unet.with_name(REFERENCE_OUTPUTS), allow_pickle=False) as kept:
         arrays = {name: kept[f"input {name}"] for name in inputs[:-1]} | {"deep": kept["output deep"]}

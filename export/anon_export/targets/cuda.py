@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 from anon_runtime.backends.base import load_engine
 from anon_runtime.bundle.manifest import EngineSpec
@@ -29,12 +29,11 @@ def load_on_processor(path: Path) -> Engine:
     import onnx
 
     from ..graphs.cuda import in_standard_operators
-    from ..graphs.export import save_graph
 
-    with TemporaryDirectory() as scratch:
-        copy = Path(scratch) / path.name
-        save_graph(in_standard_operators(onnx.load(path)), copy)
-        return load_engine("onnxruntime", copy, "cpu")
+    # Beside the graph, since both have the same weights.
+    with NamedTemporaryFile(dir=path.parent, suffix=path.suffix) as copy:
+        onnx.save(in_standard_operators(onnx.load(path, load_external_data=False)), copy.name)
+        return load_engine("onnxruntime", Path(copy.name), "cpu")
 
 
 @cache

@@ -19,4 +19,4 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def rtx_bundle(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Bundle:
-    return build(BuildOptions("demo", "demo", tmp_path_factory.mktemp("rtx"), "demo", "tensorrt-rtx"))
+    return build(BuildOptions("demo", "demo", tmp_path_factory.mktemp("rtx"), "demo", "tensorrt-rtx", deepcache=True))

@@ -128,7 +128,7 @@ class CheckedEngines(Engines):
 
 FACES = ("face_detector", "face_attributes", "face_age", "face_race", "face_identity")
 GENERATOR = ("text_encoder", "unet", "vae_decoder", *LOOP)
-ROLES = (*GENERATOR, *FACES)
+ROLES = (*GENERATOR, "unet_cached", *FACES)
 
 
 @pytest.mark.packages

@@ -36,6 +36,7 @@ def test_every_engine_is_a_plan(rtx_bundle: Bundle) -> None:
     assert manifest.gpu == "sm_89"
     assert manifest.target == "tensorrt-rtx"
     assert manifest.tools["tensorrt_rtx_cu13_bindings"]
+    assert "unet_cached" in manifest.engines
     for role, spec in manifest.engines.items():
         assert spec.path.endswith("/model.plan")
         assert rtx_bundle.engine_path(role).stat().st_size > 1000
@@ -54,7 +55,7 @@ def test_what_has_not_run_is_not_called_verified(rtx_bundle: Bundle, astronaut: 
 
 
 def test_a_second_build_builds_nothing(rtx_bundle: Bundle, tmp_path: Path) -> None:
-    options = BuildOptions("demo", "demo", rtx_bundle.path.parent, "demo", "tensorrt-rtx")
+    options = BuildOptions("demo", "demo", rtx_bundle.path.parent, "demo", "tensorrt-rtx", deepcache=True)
     assert build_plan.prepare(options, tmp_path / "a").unchanged
     for change in ({"gpu": "sm_86"}, {"batch_size": Range(1, 2, 8)}, {"text_windows": Range(1, 1, 1)}):
         after = build_plan.prepare(replace(options, **change), tmp_path / next(iter(change)))
