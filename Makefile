@@ -11,7 +11,7 @@ PHOTO = $$($(BIN)/python -c 'from importlib.resources import files; print(files(
 SOURCES := $(shell find export runtime -name '*.py' -o -name '*.safetensors')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-packages lint docs hooks package bench clean
+.PHONY: help demo serve test test-fast test-packages lint docs hooks package bench clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ help: ## list these targets
 # In folders of its own: whoever runs photos of theirs into out/ keeps what is there.
 demo: $(DEMO) ## build the demo engines and anonymize a photograph
 	$(BIN)/anon-run "$(PHOTO)" --output $(SHOWN)/portraits --overwrite --json | $(BIN)/python -m anon_export.demo.contact_sheet $(SHOWN)/side-by-side.png
+
+serve: $(DEMO) $(VENV)/.installed-test ## answer requests with the demo engines at http://127.0.0.1:8000
+	$(BIN)/anon-serve
 
 test: $(VENV)/.installed-demo $(VENV)/.installed-test ## run the tests in the demo's environment, and measure their coverage
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov
@@ -75,7 +78,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed-demo: EXTRAS := cpu,export,demo
-$(VENV)/.installed-test: EXTRAS := cpu,test
+$(VENV)/.installed-test: EXTRAS := cpu,serve,test
 $(VENV)/.installed-docs: EXTRAS := docs
 $(VENV)/.installed-dev: EXTRAS := dev
 $(VENV)/.installed-packages: EXTRAS := openvino,int8,tensorrt-rtx,ray,reference,bench,evaluate

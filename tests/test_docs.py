@@ -10,6 +10,7 @@ import pytest
 
 import anon_export.cli
 import anon_runtime.cli
+import anon_runtime.serve
 
 ROOT = Path(__file__).parents[1]
 FRONT = [path for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md") if (path := ROOT / name).is_file()]
@@ -75,8 +76,9 @@ def test_the_tree_of_the_architecture_is_the_packages(package: str) -> None:
 
 
 def options() -> set[str]:
-    """All options of the two commands and of the benchmarks."""
-    groups: list[click.Command] = [anon_runtime.cli.command, *anon_export.cli.command.commands.values()]
+    """All options of the commands and of the benchmarks."""
+    served = anon_runtime.serve.command
+    groups: list[click.Command] = [anon_runtime.cli.command, served, *anon_export.cli.command.commands.values()]
     found = {name for group in groups for p in group.params for name in (*p.opts, *p.secondary_opts)}
     for path in (ROOT / "benchmarks").rglob("*.py"):
         found.update(re.findall(r'"(--[a-z-]+)"', path.read_text()))

@@ -9,7 +9,7 @@ import anon_runtime
 
 PACKAGE = Path(anon_runtime.__file__).parent
 # The command line itself names options.
-COMMAND_LINE = {"cli.py", "command_line.py", "commands.py", "console.py", "fast_help.py"}
+COMMAND_LINE = {"cli.py", "command_line.py", "commands.py", "console.py", "fast_help.py", "serve.py"}
 OPTION = re.compile(r"--[a-z]")
 # A complete command is an instruction. In an f-string its end may be in another part.
 COMMAND = re.compile(r"`(anon-export|anon-run|ray) [^`]*(`|$)")

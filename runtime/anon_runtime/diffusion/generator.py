@@ -178,7 +178,11 @@ class Generator:
         return TokenizedRequest(request, padded[0], padded[1] if self.options.guided else None)
 
     def generate(
-        self, requests: Sequence[Request | TokenizedRequest], *, progress: Progress | None = None
+        self,
+        requests: Sequence[Request | TokenizedRequest],
+        *,
+        progress: Progress | None = None,
+        after: Callable[[State], object] = lambda state: None,
     ) -> list[Portrait]:
         """Generate images; each image depends only on its own request.
 
@@ -187,6 +191,8 @@ class Generator:
         Args:
             requests: any number of requests, tokenized or not.
             progress: a function that is called with the number of evaluations that are done and the number of all.
+            after: a function that is called with the state of a batch after each evaluation. It can end the work by
+                raising an exception.
 
         Returns:
             The portraits in the order of the requests.
@@ -209,13 +215,16 @@ class Generator:
                 if progress is not None:
                     progress((before + done) // len(groups), total)
 
-            portraits |= zip(members, self._generate_batch(list(members.values()), report), strict=True)
+            portraits |= zip(members, self._generate_batch(list(members.values()), report, after), strict=True)
         return [portraits[i] for i in range(len(requests))]
 
-    def _generate_batch(self, batch: Sequence[TokenizedRequest], report: Callable[[int], None]) -> list[Portrait]:
+    def _generate_batch(
+        self, batch: Sequence[TokenizedRequest], report: Callable[[int], None], after: Callable[[State], object]
+    ) -> list[Portrait]:
         timer, images = StageTimer(), np.empty(0, np.uint8)
         for state in self.denoise(batch, timer=timer):
             report(state.evaluation)
+            after(state)
             if state.evaluation == self.schedule.evaluations:
                 with timer("vae"):
                     images = self._finish(state) if isinstance(state, DeviceState) else self.decode(state.latents)

@@ -1,0 +1,356 @@
+"""The application: the routes of the service."""
+
+import asyncio
+import base64
+import json
+import secrets
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Form, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
+from PIL import Image
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+
+from ..anonymizer import Anonymizer
+from ..errors import AnonError
+from ..folder.writer import encode
+from ..guard.options import Mode
+from ..settings import Settings
+from .forms import MEDIA_TYPES, Format, PortraitForm, ReadingForm
+from .metrics import Counting, Metrics
+from .options import ServiceOptions
+from .problems import problem, problem_of, problem_of_status
+from .studio import Order, Result, Step, Studio
+
+EVENTS, JSON = "text/event-stream", "application/json"
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {"description": words, "content": {"application/problem+json": {}}}
+    for status, words in {
+        400: "A value is not valid, or values do not fit together.",
+        404: "There is no such thing.",
+        406: "No format that the service has is accepted.",
+        408: "The body took too long.",
+        409: "The request was cancelled, or its name is in use.",
+        413: "The body is too large.",
+        422: "The photo cannot be used, no portrait passed the guard, or a field is not valid.",
+        503: "There are too many requests.",
+        504: "The deadline has passed.",
+    }.items()
+}
+IMAGES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The portrait, a record with the portrait in it, or events.",
+        "content": {media: {} for media in (*MEDIA_TYPES.values(), JSON, EVENTS)},
+    }
+}
+
+
+class Service:
+    """The state of a service.
+
+    Args:
+        anonymizer: the engines with the service's own settings.
+        options: the limits.
+    """
+
+    def __init__(self, anonymizer: Anonymizer, options: ServiceOptions) -> None:
+        self.anonymizer, self.options = anonymizer, options
+        self.studio = Studio(options)
+        self.metrics = Metrics(lambda: self.studio.active)
+        self.ready = False
+        self.running: dict[str, asyncio.Future[Result]] = {}
+        self.guard: Mode = "off" if anonymizer.inspector is None else anonymizer.inspector.options.mode
+        self._using = lru_cache(64)(anonymizer.using)
+
+    def using(self, settings: Settings) -> Anonymizer:
+        """Return an anonymizer with a request's settings; the same one for the same settings."""
+        return self.anonymizer.using(settings) if settings.attributes is not None else self._using(settings)
+
+    def load(self) -> None:
+        """Load all engines."""
+        manifest = self.anonymizer.engines.bundle.manifest
+        for role in manifest.engines:
+            _ = self.anonymizer.engines[role]
+        self.anonymizer.engines.verify()
+        self.ready = True
+
+    async def work(self, order: Order, name: str | None, listen: Callable[[Step], object]) -> Result:
+        """Work on an order until it is done, is cancelled, or takes too long.
+
+        Raises:
+            AnonError: see `Studio.submit`.
+            HTTPException: it was cancelled or took too long, or its name is in use.
+        """
+        name = name or secrets.token_hex(16)
+        if name in self.running:
+            raise HTTPException(409, "a request of this name is being worked on; choose another name")
+        future = asyncio.wrap_future(self.studio.submit(order, listen))
+        self.running[name] = future
+        try:
+            async with asyncio.timeout(self.options.deadline):
+                result = await future
+        except TimeoutError:
+            raise HTTPException(504, f"it took more than {self.options.deadline:g} s") from None
+        except asyncio.CancelledError:
+            if future.cancelled() and (task := asyncio.current_task()) is not None and not task.cancelling():
+                raise HTTPException(409, "it was cancelled") from None
+            raise
+        finally:
+            future.cancel()
+            del self.running[name]
+        self.metrics.made(result)
+        return result
+
+
+def create_application(anonymizer: Anonymizer, options: ServiceOptions) -> FastAPI:
+    """Return the application.
+
+    Args:
+        anonymizer: the engines with the service's own settings. Requests choose others, except for a weaker guard.
+        options: the limits.
+    """
+    service = Service(anonymizer, options)
+    # Larger parts of a form would be written to disk.
+    MultiPartParser.spool_max_size = max(MultiPartParser.spool_max_size, options.max_bytes + 1)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(asyncio.to_thread(service.load))
+        yield
+        await loading
+        await asyncio.to_thread(service.studio.close)
+
+    app = FastAPI(
+        title="anon-engines",
+        version=version("anon-engines"),
+        description="Portraits of people who do not exist, from photos of people.",
+        lifespan=lifespan,
+        docs_url=None,  # their pages load scripts from other sites
+        redoc_url=None,
+    )
+    app.state.service = service
+    _add_errors(app)
+
+    app.add_middleware(Counting, metrics=service.metrics)
+
+    @app.get("/healthz", summary="Whether the process runs", response_class=Response)
+    async def healthz() -> Response:
+        return Response("ok\n", media_type="text/plain")
+
+    @app.get("/readyz", summary="Whether the engines are loaded", response_class=Response)
+    async def readyz() -> Response:
+        return Response(
+            "ready\n" if service.ready else "loading\n", 200 if service.ready else 503, media_type="text/plain"
+        )
+
+    @app.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+    async def metrics() -> Response:
+        return Response(service.metrics.text(), media_type=service.metrics.media_type)
+
+    @app.get("/v1/info", summary="The bundle, its engines, versions and limits")
+    async def info() -> dict[str, Any]:
+        return _info(service)
+
+    @app.post("/v1/descriptions", summary="What is read from a photo; nothing is painted", responses=PROBLEMS)
+    async def describe(
+        request: Request, form: Annotated[ReadingForm, Form(media_type="multipart/form-data")]
+    ) -> dict[str, Any]:
+        settings = form.settings("off")
+        order = Order(service.using(settings), await _photo(form), seed=form.seed, describe_only=True)
+        result = await _unless_gone(request, service.work(order, None, lambda step: None))
+        if result.description is None:
+            raise RuntimeError("a description was asked for")
+        description = asdict(result.description)
+        del description["embedding"]
+        return {"seed": result.seed} | description
+
+    @app.post(
+        "/v1/portraits",
+        summary="A new portrait",
+        response_class=Response,
+        responses=IMAGES | PROBLEMS,
+    )
+    async def paint(
+        request: Request,
+        form: Annotated[PortraitForm, Form(media_type="multipart/form-data")],
+        accept: Annotated[
+            str, Header(description="image/png, image/jpeg, image/webp, application/json or text/event-stream.")
+        ] = "*/*",
+        x_request_id: Annotated[
+            str | None, Header(pattern=r"^[\w-]{1,64}$", description="A name to cancel it by.")
+        ] = None,
+    ) -> Response:
+        kind, media = _negotiate(accept, form.format)
+        prompts = form.request()
+        order = Order(
+            service.using(form.settings(service.guard)),
+            await _photo(form),
+            prompts,
+            form.seed,
+            kind,
+            form.quality,
+            preview_every=form.preview_every,
+        )
+        if media == EVENTS:
+            return StreamingResponse(_events(service, order, x_request_id), media_type=EVENTS)
+        result = await _unless_gone(request, service.work(order, x_request_id, lambda step: None))
+        data = await asyncio.to_thread(_encoded, result, order)
+        if media == JSON:
+            return Response(json.dumps(_record(result, order, data)), media_type=JSON)
+        return Response(data, media_type=media, headers={"X-Seed": str(result.seed)})
+
+    @app.delete(
+        "/v1/portraits/{name}",
+        status_code=204,
+        summary="Cancel a request by its X-Request-Id",
+        responses={status: PROBLEMS[status] for status in (404, 422)},
+    )
+    async def cancel(name: str) -> Response:
+        if name not in service.running:
+            raise HTTPException(404, "no request of this name is being worked on")
+        service.running[name].cancel()
+        return Response(status_code=204)
+
+    return app
+
+
+def _add_errors(app: FastAPI) -> None:
+    """Turn all errors into problems."""
+
+    @app.exception_handler(AnonError)
+    async def known(_: Request, error: AnonError) -> Response:
+        return problem_of(error)
+
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> Response:
+        return problem_of_status(error.status_code, error.detail, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        fields = [{"field": ".".join(map(str, one["loc"])), "message": one["msg"]} for one in error.errors()]
+        detail = "; ".join(f"{one['field']}: {one['message']}" for one in fields)
+        return problem(422, "fields", "A field is not valid", detail, fields=fields)
+
+    @app.exception_handler(Exception)
+    async def unknown(_: Request, error: Exception) -> Response:
+        # Its text is not shown, since it may hold what a photo or its name says.
+        return problem(500, "internal", "An internal error", type(error).__name__)
+
+
+def _negotiate(accept: str, wanted: Format | None) -> tuple[Format, str]:
+    """The format of the image, and the media type of the response: the first one accepted that the service has.
+
+    Raises:
+        HTTPException: there is none.
+    """
+    by_media = {media: name for name, media in MEDIA_TYPES.items()}
+    for part in accept.split(","):
+        media = part.partition(";")[0].strip().lower()
+        if media in (JSON, EVENTS):
+            return wanted or "png", media
+        if media in ("*/*", "image/*", ""):
+            return wanted or "png", MEDIA_TYPES[wanted or "png"]
+        if media in by_media and wanted in (None, by_media[media]):
+            return by_media[media], media
+    raise HTTPException(406, "accept image/png, image/jpeg, image/webp, application/json or text/event-stream")
+
+
+async def _photo(form: ReadingForm) -> bytes | None:
+    return None if form.photo is None else await form.photo.read()
+
+
+async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do some work, and end it when the connection is closed."""
+    task = asyncio.create_task(work)
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        task.cancel()
+
+    watcher = asyncio.create_task(watch())
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise HTTPException(499, "the connection was closed") from None
+    finally:
+        watcher.cancel()
+
+
+async def _events(service: Service, order: Order, name: str | None) -> AsyncIterator[str]:
+    """Steps, previews, and the record or the problem at the end, as server-sent events."""
+    loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step | None]()
+    task = asyncio.ensure_future(
+        service.work(order, name, lambda step: loop.call_soon_threadsafe(steps.put_nowait, step))
+    )
+    task.add_done_callback(lambda _: steps.put_nowait(None))
+    try:
+        while (step := await steps.get()) is not None:
+            yield await asyncio.to_thread(_step_event, step)
+        try:
+            result = task.result()
+            data = await asyncio.to_thread(_encoded, result, order)
+            yield _event("portrait", _record(result, order, data))
+        except AnonError as error:
+            yield f"event: problem\ndata: {bytes(problem_of(error).body).decode()}\n\n"
+        except HTTPException as error:
+            body = bytes(problem_of_status(error.status_code, error.detail).body)
+            yield f"event: problem\ndata: {body.decode()}\n\n"
+    finally:
+        task.cancel()
+
+
+def _step_event(step: Step) -> str:
+    data: dict[str, Any] = {"done": step.done, "total": step.total, "attempt": step.attempt}
+    if step.preview is not None:
+        data["preview"] = _packed("jpeg", encode(Image.fromarray(step.preview), "jpeg", 80))
+    return _event("step", data)
+
+
+def _event(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def _encoded(result: Result, order: Order) -> bytes:
+    if result.portrait is None:
+        raise RuntimeError("a portrait was asked for")
+    return encode(result.portrait.image, order.format, order.quality)
+
+
+def _record(result: Result, order: Order, image: bytes) -> dict[str, Any]:
+    portrait = result.portrait
+    if portrait is None:
+        raise RuntimeError("a portrait was asked for")
+    names = ("seed", "prompt", "negative_prompt", "attributes", "face", "attempt", "coarsening", "similarity")
+    record = {name: getattr(portrait, name) for name in names}
+    seconds = {stage: round(value, 3) for stage, value in portrait.seconds.items()}
+    return record | {"seconds": seconds, "image": _packed(order.format, image)}
+
+
+def _packed(kind: Format, image: bytes) -> dict[str, str]:
+    return {"media_type": MEDIA_TYPES[kind], "base64": base64.b64encode(image).decode()}
+
+
+def _info(service: Service) -> dict[str, Any]:
+    engines = service.anonymizer.engines
+    manifest = engines.bundle.manifest
+    return {
+        "version": version("anon-engines"),
+        "bundle": {"name": manifest.name, "key": manifest.key, "target": manifest.target, "tools": manifest.tools},
+        "engines": {
+            role: {"sha256": manifest.files[s.path].sha256, "precision": s.precision}
+            for role, s in manifest.engines.items()
+        },
+        "image": {"width": manifest.generator.width, "height": manifest.generator.height},
+        "defaults": asdict(manifest.defaults),
+        "guard": service.guard,
+        "device": engines.device,
+        "limits": asdict(service.options),
+    }

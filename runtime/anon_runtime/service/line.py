@@ -1,0 +1,64 @@
+"""A line of items that wait for a thread, which takes those that fit together."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Line(Generic[T]):
+    """Items that wait, and the thread that works on them in groups of the same key; the oldest item is always next.
+
+    Args:
+        work: works on a group; it raises nothing.
+        key: items with different keys are never in one group.
+        size: the number of items of a group, at most.
+        wait: how long an item waits for others to join its group, in seconds.
+        name: of the thread.
+    """
+
+    def __init__(
+        self, work: Callable[[list[T]], object], key: Callable[[T], Hashable], size: int, wait: float, name: str
+    ) -> None:
+        self._work, self._key, self._size, self._wait = work, key, size, wait
+        self._waiting: dict[Hashable, deque[tuple[float, T]]] = {}
+        self._changed, self._closed = threading.Condition(), False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, item: T) -> None:
+        """Let an item wait."""
+        with self._changed:
+            self._waiting.setdefault(self._key(item), deque()).append((time.monotonic(), item))
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Work on everything that waits, and end the thread."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while group := self._take():
+            self._work(group)
+
+    def _take(self) -> list[T]:
+        """Wait for a group, and return it; an empty one if the line is closed and nothing waits."""
+        with self._changed:
+            while not self._waiting:
+                if self._closed:
+                    return []
+                self._changed.wait()
+            key = min(self._waiting, key=lambda key: self._waiting[key][0][0])
+            items = self._waiting[key]
+            last = items[0][0] + self._wait
+            while len(items) < self._size and not self._closed and (left := last - time.monotonic()) > 0:
+                self._changed.wait(left)
+            group = [items.popleft()[1] for _ in range(min(self._size, len(items)))]
+            if not items:
+                del self._waiting[key]
+            return group

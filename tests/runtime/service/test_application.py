@@ -1,0 +1,285 @@
+"""The service over a socket, with the demo's engines."""
+
+import base64
+import json
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from anon_runtime import Anonymizer
+from anon_runtime.cli import main
+from anon_runtime.diffusion.generator import Generator
+from anon_runtime.diffusion.samplers import State
+from anon_runtime.service.options import ServiceOptions
+from anon_runtime.types import Portrait
+
+from .conftest import Running, running
+
+PROBLEM = "application/problem+json"
+
+
+def post(
+    serving: Running, path: str = "portraits", photo: Path | bytes | None = None, headers: Any = None, **form: object
+) -> httpx.Response:
+    """Send a form, with a photo whose name must not appear anywhere."""
+    parts: list[Any] = [(name, (None, str(value))) for name, value in form.items()]
+    if photo is not None:
+        parts.append(("photo", ("Eileen.png", photo.read_bytes() if isinstance(photo, Path) else photo)))
+    return serving.client.post(f"/v1/{path}", files=parts, headers=headers)
+
+
+def events(serving: Running, **form: Any) -> Any:
+    files = {name: (None, str(value)) for name, value in form.items()}
+    headers = {"Accept": "text/event-stream", "X-Request-Id": "mine"}
+    return serving.client.stream("POST", "/v1/portraits", files=files, headers=headers)
+
+
+def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    """Run ``anon-run``, and return the record that it prints."""
+    with pytest.raises(SystemExit) as caught:
+        main([*map(str, arguments), "--quiet", "--no-report", "--json"])
+    assert caught.value.code == 0
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return record
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_portraits_are_those_of_the_command_line(
+    serving: Running,
+    demo_bundle: Path,
+    astronaut: Path,
+    tmp_path: Path,
+    kind: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """So is what the guard measures, which depends on the format."""
+    flags = ("--engines", demo_bundle, "--seed", 7, "--steps", 2, "--format", kind, "--quality", 5)
+    expected = command(capsys, astronaut, "--output", tmp_path, *flags)
+    data = Path(expected["output"]).read_bytes()
+    form: dict[str, Any] = {"seed": 7, "steps": 2, "quality": 5}
+    answer = post(serving, photo=astronaut, headers={"Accept": f"image/{kind}"}, **form)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Content-Type"] == f"image/{kind}"
+    assert answer.content == data
+    record = post(serving, photo=astronaut, format=kind, headers={"Accept": "application/json"}, **form).json()
+    assert base64.b64decode(record["image"]["base64"]) == data
+    assert record["image"]["media_type"] == f"image/{kind}"
+    assert str(record["seed"]) == answer.headers["X-Seed"]
+    assert set(record) == set(expected) - {"input", "output", "status", "reason"} | {"image"}
+    for name in set(record) - {"image", "seconds"}:
+        assert record[name] == expected[name], name
+    assert record["similarity"] is not None
+
+
+def test_prompts_and_attributes_are_those_of_the_command_line(
+    serving: Running, demo_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attributes = {"Ethnic": "asian", "Age": 31, "Male": 0.9, "Smiling": 1}
+    (tmp_path / "words.json").write_text(json.dumps(attributes))
+    flags = ("--engines", demo_bundle, "--seed", 5, "--steps", 2)
+    command(capsys, "--prompt", "portrait of a woman", "--output", tmp_path / "a.png", *flags)
+    command(capsys, "--attributes", tmp_path / "words.json", "--output", tmp_path / "b.png", *flags)
+    answer = post(serving, prompt="portrait of a woman", seed=5, steps=2)
+    assert answer.content == (tmp_path / "a.png").read_bytes()
+    answer = post(serving, attributes=json.dumps(attributes), seed=5, steps=2)
+    assert answer.content == (tmp_path / "b.png").read_bytes()
+
+
+def test_attributes_can_be_changed_for_a_photo(serving: Running, astronaut: Path) -> None:
+    read = post(serving, "descriptions", astronaut, seed=7).json()
+    assert read["face"] is not None
+    assert "embedding" not in read
+    own = read["attributes"] | {"Age": 71}
+    headers = {"Accept": "application/json"}
+    record = post(serving, photo=astronaut, seed=7, steps=2, attributes=json.dumps(own), headers=headers).json()
+    assert record["seed"] == read["seed"]
+    assert "white 71 woman" in record["prompt"]
+    assert record["similarity"] is not None, "the guard compares with the photo"
+
+
+def test_nothing_is_mixed_up_under_load(serving: Running) -> None:
+    """Each of 200 answers is the one that its request gets when it is alone."""
+    seeds = [seed % 20 for seed in range(200)]
+    alone = {seed: post(serving, prompt=f"a man, {seed} years old", seed=seed, steps=1).content for seed in range(20)}
+    assert len(set(alone.values())) == 20
+
+    def ask(seed: int) -> tuple[int, bytes]:
+        while True:
+            answer = post(serving, prompt=f"a man, {seed} years old", seed=seed, steps=1)
+            if answer.status_code != 503:
+                assert answer.status_code == 200
+                return seed, answer.content
+            assert int(answer.headers["Retry-After"]) >= 1
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(100) as pool:
+        for seed, content in pool.map(ask, seeds):
+            assert content == alone[seed]
+    assert serving.idle()
+
+
+def test_the_guard_refuses_and_cannot_be_weakened(serving: Running, astronaut: Path) -> None:
+    answer = post(serving, photo=astronaut, steps=1, fmr=0.9999, attempts=2)
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"] == PROBLEM
+    assert answer.json()["type"] == "urn:anon-engines:refused"
+    for weaker in ("off", "report"):
+        answer = post(serving, photo=astronaut, steps=1, guard=weaker)
+        assert answer.status_code == 400
+        assert "this service is strict" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "word"),
+    [
+        ({"photo": b"this is no photo"}, 422, "photo"),
+        ({"prompt": "  "}, 400, "empty"),
+        ({"prompt": "a man", "attributes": "{}"}, 400, "prompt"),
+        ({"negative_prompt": "a hat"}, 400, "negative_prompt"),
+        ({}, 400, "neither a photo nor attributes"),
+        ({"prompt": "a man", "stepps": 3}, 422, "stepps"),
+        ({"prompt": "a man", "steps": 0}, 422, "steps"),
+        ({"prompt": "a man", "steps": 900}, 400, "steps"),
+        ({"prompt": "a man", "seed": 2**64}, 422, "seed"),
+        ({"attributes": '{"Age": 3}'}, 400, "missing"),
+        ({"attributes": "{"}, 422, "attributes"),
+        ({"prompt": "a man", "headers": {"Accept": "text/html"}}, 406, "image/png"),
+        ({"prompt": "a man", "format": "png", "headers": {"Accept": "image/webp"}}, 406, "image/png"),
+    ],
+)
+def test_what_is_wrong_is_said(serving: Running, form: dict[str, Any], status: int, word: str) -> None:
+    answer = post(serving, **(form or {"seed": 1}))
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == PROBLEM
+    assert set(answer.json()) >= {"type", "title", "status", "detail"}
+    assert word in answer.json()["detail"]
+
+
+def test_a_photo_without_a_face_is_a_problem(serving: Running, coffee: Path) -> None:
+    problem = post(serving, photo=coffee).json()
+    assert (problem["status"], problem["type"]) == (422, "urn:anon-engines:photo")
+    assert problem["detail"] == f"{problem['what']}: {problem['why']}; {problem['fix']}"
+    assert "Eileen" not in json.dumps(problem)
+
+
+def test_events_tell_the_steps_and_end_with_the_portrait(serving: Running, astronaut: Path) -> None:
+    lines = []
+    with events(serving, prompt="a man", steps=4, preview_every=3) as stream:
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        lines = list(stream.iter_lines())
+    named = list(zip(lines[0::3], lines[1::3], strict=True))
+    data = [(name.removeprefix("event: "), json.loads(line.removeprefix("data: "))) for name, line in named]
+    assert [name for name, _ in data] == ["step"] * 7 + ["portrait"]
+    assert [one["done"] for _, one in data[:-1]] == [1, 2, 3, 4, 5, 6, 7]
+    assert ["preview" in one for _, one in data[:-1]] == [False, False, True, False, False, True, False]
+    alone = post(serving, prompt="a man", steps=4).content
+    assert base64.b64decode(data[-1][1]["image"]["base64"]) == alone
+
+
+def test_events_end_with_the_problem(serving: Running) -> None:
+    with events(serving, prompt="a man", steps=900) as stream:
+        stream.read()
+        assert stream.status_code == 400
+
+
+@pytest.fixture
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The evaluations that are done, by their numbers."""
+    seen: list[int] = []
+    real = Generator.generate
+
+    def generate(self: Generator, requests: Any, *, after: Any, **options: Any) -> list[Portrait]:
+        def counted(state: State) -> None:
+            seen.append(state.evaluation)
+            after(state)
+
+        return real(self, requests, after=counted, **options)
+
+    monkeypatch.setattr(Generator, "generate", generate)
+    return seen
+
+
+@pytest.mark.parametrize("how", ["delete", "close"])
+def test_cancelling_frees_the_engines(serving: Running, how: str, evaluations: list[int]) -> None:
+    with events(serving, prompt="a man", steps=50) as stream:
+        lines = stream.iter_lines()
+        assert next(lines) == "event: step"
+        if how == "delete":
+            assert httpx.delete(f"{serving.url}/v1/portraits/mine", trust_env=False).status_code == 204
+            assert '"status":409' in list(lines)[-2]
+    assert serving.idle()
+    assert httpx.delete(f"{serving.url}/v1/portraits/mine", trust_env=False).status_code == 404
+    assert post(serving, prompt="a man", steps=1).status_code == 200
+    assert 1 < max(evaluations) < 99, "portraits are painted one after another, and this one was not painted to its end"
+
+
+def test_a_closed_connection_cancels(serving: Running, evaluations: list[int]) -> None:
+    form = {"prompt": (None, "a man"), "steps": (None, "50")}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{serving.url}/v1/portraits", files=form, timeout=0.5, trust_env=False)
+    assert serving.idle()
+    assert post(serving, prompt="a man", steps=1).status_code == 200
+    assert 1 < max(evaluations) < 99
+
+
+def test_too_many_requests_are_sent_away_and_late_ones_ended(anonymizer: Anonymizer) -> None:
+    with running(anonymizer, ServiceOptions(queue=1, deadline=1)) as serving:
+        answers = []
+        slow = threading.Thread(target=lambda: answers.append(post(serving, prompt="a man", steps=50)))
+        slow.start()
+        while not serving.service.studio.active:
+            time.sleep(0.01)
+        busy = post(serving, prompt="a man", steps=1)
+        assert busy.status_code == 503
+        assert busy.json()["type"] == "urn:anon-engines:busy"
+        assert int(busy.headers["Retry-After"]) >= 1
+        slow.join()
+        assert answers[0].status_code == 504
+        assert serving.idle()
+
+
+def test_nothing_is_written_to_disk_or_logged(
+    serving: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, astronaut: Path
+) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("a temporary file was made")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for name in ("TemporaryFile", "NamedTemporaryFile", "mkstemp"):
+        monkeypatch.setattr(tempfile, name, forbidden)
+    with Image.open(astronaut) as image:
+        face = np.asarray(image.convert("RGB").resize((1400, 1400)))
+    noise = np.random.default_rng(0).integers(-20, 20, face.shape)
+    Image.fromarray((face + noise).clip(0, 255).astype(np.uint8)).save(tmp_path / "large.png")
+    photo = (tmp_path / "large.png").read_bytes()
+    (tmp_path / "large.png").unlink()
+    assert len(photo) > 4 * 2**20
+    with caplog.at_level("DEBUG", logger="anon_runtime"):
+        assert post(serving, photo=photo, steps=2).status_code == 200
+    assert list(tmp_path.iterdir()) == []
+    assert "Eileen" not in caplog.text
+    assert "woman" not in caplog.text
+
+
+def test_figures_and_facts(serving: Running, demo_bundle: Path) -> None:
+    post(serving, prompt="a man", steps=1)
+    text = serving.client.get("/metrics").text
+    assert 'anon_requests_total{route="/v1/portraits",status="200"}' in text
+    assert 'anon_stage_seconds_total{stage="unet"}' in text
+    info = serving.client.get("/v1/info").json()
+    manifest = json.loads((demo_bundle / "bundle.json").read_text())
+    assert info["bundle"]["key"] == manifest["key"]
+    assert info["guard"] == "strict"
+    unet = manifest["engines"]["unet"]["path"]
+    assert info["engines"]["unet"]["sha256"] == manifest["files"][unet]["sha256"]
+    routes = serving.client.get("/openapi.json").json()["paths"]
+    assert {"/v1/portraits", "/v1/descriptions", "/v1/info", "/healthz", "/readyz", "/metrics"} <= set(routes)
+    assert serving.client.get("/docs").status_code == 404, "its page loads scripts from another site"
