@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, Header, Request, Response
@@ -17,6 +18,7 @@ from fastapi.responses import StreamingResponse
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
+from starlette.staticfiles import StaticFiles
 
 from ..anonymizer import Anonymizer
 from ..errors import AnonError
@@ -29,6 +31,7 @@ from .options import ServiceOptions
 from .problems import problem, problem_of, problem_of_status
 from .studio import Order, Result, Step, Studio
 
+PAGE = Path(__file__).with_name("page")
 EVENTS, JSON = "text/event-stream", "application/json"
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": words, "content": {"application/problem+json": {}}}
@@ -218,6 +221,7 @@ def create_application(anonymizer: Anonymizer, options: ServiceOptions) -> FastA
         service.running[name].cancel()
         return Response(status_code=204)
 
+    app.mount("/", StaticFiles(directory=PAGE, html=True), "page")
     return app
 
 

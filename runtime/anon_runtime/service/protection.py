@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .options import ServiceOptions
 from .problems import problem, problem_of_status
 
-OPEN_PATHS = ("/healthz", "/readyz")  # without a token, for those who watch over the process
+# Without a token: for those who watch over the process, and the page, which asks for the token.
+OPEN_PATHS = ("/healthz", "/readyz", "/", "/page.css", "/page.js")
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "

@@ -1,6 +1,7 @@
 """The service over a socket, with the demo's engines."""
 
 import base64
+import io
 import json
 import tempfile
 import threading
@@ -168,6 +169,16 @@ def test_a_photo_without_a_face_is_a_problem(serving: Running, coffee: Path) -> 
     assert (problem["status"], problem["type"]) == (422, "urn:anon-engines:photo")
     assert problem["detail"] == f"{problem['what']}: {problem['why']}; {problem['fix']}"
     assert "Eileen" not in json.dumps(problem)
+
+
+def test_a_bomb_is_refused(serving: Running) -> None:
+    """A file of 50 kB with 400 million pixels."""
+    buffer = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(buffer, "png")
+    assert len(buffer.getvalue()) < 100_000
+    answer = post(serving, photo=buffer.getvalue())
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:anon-engines:photo")
+    assert "pixels" in answer.json()["detail"]
 
 
 def test_events_tell_the_steps_and_end_with_the_portrait(serving: Running, astronaut: Path) -> None:
