@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from .anonymizer import Anonymizer
 from .console import logging_to_stderr
 from .errors import AnonError, UsageError, in_flags
 from .fast_help import DEFAULT_BUNDLE
+from .folder.ray_cluster import LOCAL, connect
 from .guard.options import MODES
 from .settings import Settings
 
@@ -50,6 +52,9 @@ Examples:
               help="How long a request may take, in seconds.")
 @click.option("--max-bytes", type=click.IntRange(1), default=32 * 2**20, show_default=True, metavar="N",
               help="The largest body of a request, in bytes.")
+@click.option("--ray", is_flag=False, flag_value=LOCAL, metavar="[ADDRESS]",
+              help="Answer on a Ray cluster, with one replica for each GPU, or for each group of as many cores as "
+                   "--threads says. Without ADDRESS, on this machine. Put this option last, or write --ray=ADDRESS.")
 @click.option("--checksum/--no-checksum", default=True, help="As for anon-run.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what goes wrong.")
 @click.version_option(package_name="anon-engines", prog_name="anon-serve")
@@ -82,6 +87,7 @@ def run(
     queue: int,
     deadline: float,
     max_bytes: int,
+    ray: str | None,
     checksum: bool,
     quiet: bool,
 ) -> None:
@@ -92,26 +98,25 @@ def run(
     """
     try:
         from .service.application import create_application
-        from .service.options import ServiceOptions
-        from .service.protection import LOOPBACK, protect
-        from .service.server import is_loopback, serve
+        from .service.options import Access, ServiceOptions
+        from .service.protection import protect
+        from .service.ray_replicas import serve_on_ray
+        from .service.server import serve
     except ModuleNotFoundError as error:
         why = f"the package {error.name} is not installed"
         raise UsageError("the service", why, "install `anon-engines[serve]`") from None
-    token = None if token_file is None else token_file.read_text(encoding="utf-8").strip()
-    if token is not None and len(token) < 16:
-        raise UsageError("`token_file`", "its token has fewer than 16 characters", "write a long random one into it")
-    if token is None and not is_loopback(host):
-        why = "everybody who reaches this machine could use the service"
-        raise UsageError(f"`host` {host}", why, "add `token_file`, or listen at 127.0.0.1")
+    access = Access.of(host, token_file, allow_origin)
     settings = Settings(guard=guard)  # type: ignore[arg-type]
-    with Anonymizer.load(engines, settings, device=device, threads=threads, checksum=checksum) as anonymizer:
+    load = partial(Anonymizer.load, engines, settings, device=device, threads=threads, checksum=checksum)
+    with load() as anonymizer:
         anonymizer.check()
         size = anonymizer.engines.bundle.manifest.defaults.batch_size if batch_size is None else batch_size
         limits = ServiceOptions(size, wait / 1000, queue, deadline, max_bytes)
-        hosts = None if token is not None else LOOPBACK
-        app = create_application(anonymizer, limits)
-        serve(protect(app, limits, token=token, hosts=hosts, origins=allow_origin), host, port, quiet=quiet)
+        if ray is None:
+            serve(protect(create_application(anonymizer, limits), limits, access), host, port, quiet=quiet)
+            return
+        with connect(ray, load, device=anonymizer.engines.device, threads=threads) as cluster:
+            serve_on_ray(cluster, limits, access, host, port)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -128,11 +128,13 @@ class Generator:
         """Return a generator with the same engines and tokenizer, and other settings.
 
         Args:
-            options: the settings for generating images.
+            options: the settings for generating images; with the same ones, this generator is returned.
 
         Raises:
             UsageError: there are no tables for the options.
         """
+        if options == self.options:
+            return self
         return type(self)(
             self._engines,
             self._spec,

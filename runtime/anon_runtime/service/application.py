@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -74,7 +74,8 @@ class Service:
 
     def using(self, settings: Settings) -> Anonymizer:
         """Return an anonymizer with a request's settings; the same one for the same settings."""
-        return self.anonymizer.using(settings) if settings.attributes is not None else self._using(settings)
+        common = self._using(replace(settings, attributes=None))  # settings with attributes cannot be looked up
+        return common if settings.attributes is None else common.using(settings)
 
     def load(self) -> None:
         """Load all engines."""

@@ -3,7 +3,7 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Callable, Collection, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -11,7 +11,7 @@ from fastapi import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .options import ServiceOptions
+from .options import Access, ServiceOptions
 from .problems import problem, problem_of_status
 
 # Without a token: for those who watch over the process, and the page, which asks for the token.
@@ -26,24 +26,16 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 CLOSE = {"Connection": "close"}  # what is still to come of the body is not read
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
-def protect(
-    app: ASGIApp,
-    options: ServiceOptions,
-    *,
-    token: str | None = None,
-    hosts: Collection[str] | None = LOOPBACK,
-    origins: Collection[str] = (),
-) -> ASGIApp:
-    """Return an application that answers only requests that may reach it; see `Protection` for the arguments."""
-    layer: ASGIApp = Protection(app, options, token=token, hosts=hosts, origins=origins)
-    if not origins:
+def protect(app: ASGIApp, options: ServiceOptions, access: Access) -> ASGIApp:
+    """Return an application that answers only those who may use it, within the limits of bodies."""
+    layer: ASGIApp = Protection(app, options, access)
+    if not access.origins:
         return layer
     return CORSMiddleware(
         layer,
-        allow_origins=list(origins),
+        allow_origins=access.origins,
         allow_methods=["DELETE", "GET", "POST"],
         allow_headers=["Authorization", "X-Request-Id"],
         expose_headers=["X-Seed"],
@@ -56,22 +48,11 @@ class Protection:
     Args:
         app: the application.
         options: the limits of bodies.
-        token: which requests have to carry; None for no token.
-        hosts: the names that this service is called by; None for any. Without a token, only these are answered, so that
-            a page of another site cannot reach the service under a name of its own.
-        origins: of pages of other sites that may use the service.
+        access: who may use the application.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        options: ServiceOptions,
-        *,
-        token: str | None = None,
-        hosts: Collection[str] | None = LOOPBACK,
-        origins: Collection[str] = (),
-    ) -> None:
-        self._app, self._options, self._token, self._hosts, self._origins = app, options, token, hosts, origins
+    def __init__(self, app: ASGIApp, options: ServiceOptions, access: Access) -> None:
+        self._app, self._options, self._access = app, options, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass it on."""
@@ -87,16 +68,16 @@ class Protection:
         await self._app(scope, _Body(receive, self._options).receive, protected)
 
     def _refuse(self, path: str, headers: Mapping[str, str]) -> Any:
-        host = _host(headers.get("host", ""))
-        if self._hosts is not None and host not in self._hosts:
-            detail = "the service is not called by this name; call it as one of: " + ", ".join(self._hosts)
+        host, hosts, token = _host(headers.get("host", "")), self._access.hosts, self._access.token
+        if hosts is not None and host not in hosts:
+            detail = "the service is not called by this name; call it as one of: " + ", ".join(hosts)
             return problem(421, "host", "Another name", detail)
         origin = headers.get("origin")
-        if origin is not None and origin not in self._origins and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and origin not in self._access.origins and urlsplit(origin).netloc != headers.get("host"):
             return problem(403, "origin", "A page of another site", f"pages of {origin} may not use this service")
-        if self._token is not None and path not in OPEN_PATHS:
+        if token is not None and path not in OPEN_PATHS:
             kind, _, given = headers.get("authorization", "").partition(" ")
-            same = hmac.compare_digest(given.strip().encode(), self._token.encode())
+            same = hmac.compare_digest(given.strip().encode(), token.encode())
             if kind.lower() != "bearer" or not same:
                 detail = "send the header `Authorization: Bearer TOKEN`"
                 return problem(

@@ -9,7 +9,6 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import OutputError
-from .protection import LOOPBACK
 
 HEADER_SECONDS = 10.0
 
@@ -65,6 +64,7 @@ def make_server(app: ASGIApp, host: str, port: int, log_level: str = "info") -> 
         app,
         host,
         port,
+        loop="asyncio",  # the same one whatever else is installed
         http=PatientProtocol,
         ws="none",
         log_level=log_level,
@@ -94,6 +94,9 @@ def serve(app: ASGIApp, host: str, port: int, *, quiet: bool = False) -> None:
         raise OutputError(f"{host}:{port}", why, fix) from None
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only programs of this machine reach a service that listens there."""
-    return host in LOOPBACK
+async def until_signal() -> None:
+    """Wait for Ctrl-C or a termination signal."""
+    received, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, received.set)
+    await received.wait()

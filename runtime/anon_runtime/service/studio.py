@@ -109,7 +109,7 @@ class Result:
     portrait: Portrait | None = None
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Ticket:
     """An order that is worked on.
 
@@ -124,9 +124,19 @@ class Ticket:
     future: "Future[Result]" = field(default_factory=Future)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sheet:
-    """A portrait that is to be painted."""
+    """A portrait that is to be painted.
+
+    Attributes:
+        ticket: of the order that it is for.
+        description: see `Result`.
+        tokenized: its prompts.
+        words: the attributes that its prompts say; empty for an order with prompts.
+        attempt: the attempt that it is.
+        trial: the attempts of its order.
+        seed: of the order's first attempt.
+    """
 
     ticket: Ticket
     description: Description | None
@@ -150,7 +160,7 @@ class Studio:
 
     def __init__(self, options: ServiceOptions) -> None:
         self._options = options
-        self._active: set[int] = set()
+        self._active: set[Ticket] = set()
         self._lock, self._closing = threading.RLock(), False
         self._seconds = 1.0  # that the last portraits took, for those who are sent away
         size, wait = options.batch_size, options.wait
@@ -194,8 +204,7 @@ class Studio:
             if len(self._active) >= self._options.queue:
                 batches = len(self._active) / self._options.batch_size
                 raise BusyError(max(1, round(batches * self._seconds)))
-            self._active.add(id(ticket))
-            # It also holds the ticket, so that no other one can get its id meanwhile.
+            self._active.add(ticket)
             ticket.future.add_done_callback(lambda _: self._leave(ticket))
             if order.photo is None:
                 self._begin(ticket, described, order.seed)
@@ -212,7 +221,7 @@ class Studio:
 
     def _leave(self, ticket: Ticket) -> None:
         with self._lock:
-            self._active.discard(id(ticket))
+            self._active.discard(ticket)
 
     def _guarded(self, work: Callable[[list[T]], object], ticket: Callable[[T], Ticket]) -> Callable[[list[T]], object]:
         """The same work on those items that somebody waits for. An error fails the item that causes it."""
@@ -293,9 +302,9 @@ class Studio:
         total = generator.schedule.evaluations
         wanted = [s for s in waiting if (n := s.ticket.order.preview_every) and state.evaluation % n == 0]
         shown = state.evaluation < total and bool(wanted)
-        previews = dict(zip(map(id, sheets), generator.decode(state.denoised), strict=False)) if shown else {}
+        previews = dict(zip(sheets, generator.decode(state.denoised), strict=False)) if shown else {}
         for sheet in waiting:
-            preview = previews.get(id(sheet)) if sheet in wanted else None
+            preview = previews.get(sheet) if sheet in wanted else None
             sheet.ticket.listen(Step(state.evaluation, total, sheet.attempt.number, preview))
 
     def _judge(self, painted: list[tuple[Sheet, Portrait]]) -> None:

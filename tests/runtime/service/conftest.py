@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,7 @@ import httpx
 
 from anon_runtime import Anonymizer
 from anon_runtime.service.application import Service, create_application
-from anon_runtime.service.options import ServiceOptions
+from anon_runtime.service.options import Access, ServiceOptions
 from anon_runtime.service.protection import protect
 from anon_runtime.service.server import make_server
 
@@ -40,10 +39,14 @@ class Running:
 
 
 @contextmanager
-def running(anonymizer: Anonymizer, options: ServiceOptions, **protection: Any) -> Iterator[Running]:
+def running(
+    anonymizer: Anonymizer,
+    options: ServiceOptions,
+    access: Access = Access(),  # noqa: B008
+) -> Iterator[Running]:
     """Run a service while the block lasts."""
     app = create_application(anonymizer, options)
-    server = make_server(protect(app, options, **protection), "127.0.0.1", 0, "critical")
+    server = make_server(protect(app, options, access), "127.0.0.1", 0, "critical")
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -63,5 +66,5 @@ def running(anonymizer: Anonymizer, options: ServiceOptions, **protection: Any) 
 @pytest.fixture(scope="session")
 def serving(anonymizer: Anonymizer) -> Iterator[Running]:
     """A service with the demo; batches hold two portraits, as the demo's folder runs do."""
-    with running(anonymizer, ServiceOptions(batch_size=2, max_bytes=8 * 2**20, upload_seconds=2)) as found:
+    with running(anonymizer, ServiceOptions(batch_size=2, max_bytes=8 * 2**20)) as found:
         yield found

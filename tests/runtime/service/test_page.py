@@ -141,11 +141,11 @@ def test_it_fits_and_is_accessible(page: Any, astronaut: Path, width: int, schem
 
 
 def test_a_token_is_asked_for(browser: Any, anonymizer: Any) -> None:
-    from anon_runtime.service.options import ServiceOptions
+    from anon_runtime.service.options import Access, ServiceOptions
 
     from .conftest import running
 
-    with running(anonymizer, ServiceOptions(), token="a-token-of-many-letters", hosts=None) as serving:
+    with running(anonymizer, ServiceOptions(), Access("a-token-of-many-letters")) as serving:
         page = browser.new_page()
         page.goto(serving.url)
         page.get_by_label("The token of this service").fill("a-token-of-many-letters")

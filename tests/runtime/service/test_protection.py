@@ -9,7 +9,7 @@ import pytest
 
 from anon_runtime import Anonymizer
 from anon_runtime.service import server
-from anon_runtime.service.options import ServiceOptions
+from anon_runtime.service.options import Access, ServiceOptions
 
 from .conftest import Running, running
 
@@ -19,8 +19,8 @@ TOKEN = "a-token-of-many-letters"
 @pytest.fixture(scope="module")
 def closed(anonymizer: Anonymizer) -> Iterator[str]:
     """The address of a service that asks for a token."""
-    options = ServiceOptions(max_bytes=1000, upload_seconds=0.5)
-    with running(anonymizer, options, token=TOKEN, hosts=None, origins=["https://good.example"]) as found:
+    options = ServiceOptions(max_bytes=1000, upload_seconds=2)
+    with running(anonymizer, options, Access(TOKEN, ("https://good.example",))) as found:
         yield found.url
 
 
