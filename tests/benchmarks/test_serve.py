@@ -62,7 +62,7 @@ def test_everything_is_measured(own_bundle: Path, tmp_path: Path, capsys: pytest
 
 def test_other_bytes_are_noticed(anonymizer: Anonymizer, photos: list[Photo], monkeypatch: pytest.MonkeyPatch) -> None:
     paint = serve.paint
-    monkeypatch.setattr(serve, "paint", lambda own, photo, seed: paint(own, photo, seed + 1))
+    monkeypatch.setattr(serve, "paint", lambda own, photo: paint(own, photo, serve.SEED + 1))
     with pytest.raises(ServiceError, match="other bytes"):
         serve.measure_overhead(anonymizer, photos)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+PATIENCE = 0.01  # seconds between two looks whether a group may wait longer
 
 
 class Line(Generic[T]):
@@ -18,16 +19,29 @@ class Line(Generic[T]):
         size: the number of items of a group, at most.
         wait: how long an item waits for others to join its group, in seconds.
         name: of the thread.
+        patient: whether nobody waits for the results at the moment, so that a group may wait longer to become full.
     """
 
     def __init__(
-        self, work: Callable[[list[T]], object], key: Callable[[T], Hashable], size: int, wait: float, name: str
+        self,
+        work: Callable[[list[T]], object],
+        key: Callable[[T], Hashable],
+        size: int,
+        wait: float,
+        name: str,
+        patient: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._work, self._key, self._size, self._wait = work, key, size, wait
+        self._work, self._key, self._size, self._wait, self._patient = work, key, size, wait, patient
         self._waiting: dict[Hashable, deque[tuple[float, T]]] = {}
         self._changed, self._closed = threading.Condition(), False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+
+    @property
+    def full(self) -> bool:
+        """Whether a whole group waits."""
+        with self._changed:
+            return any(len(items) >= self._size for items in self._waiting.values())
 
     def put(self, item: T) -> None:
         """Let an item wait."""
@@ -56,8 +70,11 @@ class Line(Generic[T]):
             key = min(self._waiting, key=lambda key: self._waiting[key][0][0])
             items = self._waiting[key]
             last = items[0][0] + self._wait
-            while len(items) < self._size and not self._closed and (left := last - time.monotonic()) > 0:
-                self._changed.wait(left)
+            while len(items) < self._size and not self._closed:
+                left = last - time.monotonic()
+                if left <= 0 and not self._patient():
+                    break
+                self._changed.wait(left if left > 0 else PATIENCE)
             group = [items.popleft()[1] for _ in range(min(self._size, len(items)))]
             if not items:
                 del self._waiting[key]

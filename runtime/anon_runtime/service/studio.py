@@ -164,15 +164,20 @@ class Studio:
         self._lock, self._closing = threading.RLock(), False
         self._seconds = 1.0  # that the last portraits took, for those who are sent away
         size, wait = options.batch_size, options.wait
-        self._reading: Line[Ticket] = Line(
-            self._guarded(self._read, lambda ticket: ticket), lambda t: t.order.anonymizer, size, wait, "reading"
-        )
         self._painting: Line[Sheet] = Line(
             self._guarded(self._paint, lambda sheet: sheet.ticket),
             lambda s: (s.ticket.order.anonymizer.generator.options, s.tokenized.windows),
             size,
             wait,
             "painting",
+        )
+        self._reading: Line[Ticket] = Line(
+            self._guarded(self._read, lambda ticket: ticket),
+            lambda ticket: ticket.order.anonymizer,
+            size,
+            wait,
+            "reading",
+            lambda: self._painting.full,  # a photo that is read alone takes twice the work
         )
 
     @property

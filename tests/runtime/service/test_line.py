@@ -50,3 +50,42 @@ def test_closing_does_not_wait_for_others() -> None:
     line.put(1)
     line.close()
     assert groups == [[1]]
+
+
+def test_a_group_waits_longer_where_nobody_waits_for_it() -> None:
+    groups: list[list[int]] = []
+    patient = threading.Event()
+    patient.set()
+    line: Line[int] = Line(groups.append, lambda item: None, size=2, wait=0, name="test", patient=patient.is_set)
+    line.put(1)
+    time.sleep(0.1)
+    assert groups == []
+    assert not line.full
+    line.put(2)
+    while not groups:
+        time.sleep(0.01)
+    line.put(3)
+    time.sleep(0.1)
+    patient.clear()
+    line.close()
+    assert groups == [[1, 2], [3]]
+
+
+def test_a_line_says_whether_a_group_is_full() -> None:
+    hold, begun = threading.Event(), threading.Event()
+
+    def work(items: list[int]) -> None:
+        begun.set()
+        hold.wait()
+
+    line: Line[int] = Line(work, lambda item: item % 2, size=2, wait=0, name="test")
+    line.put(0)
+    assert begun.wait(10)
+    for item in (1, 2):
+        line.put(item)
+        assert not line.full
+    line.put(3)
+    assert line.full
+    hold.set()
+    line.close()
+    assert not line.full
