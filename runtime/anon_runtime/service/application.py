@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -14,11 +14,10 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Form, Header, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import StreamingResponse
+from fastapi.responses import FileResponse, StreamingResponse
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
-from starlette.staticfiles import StaticFiles
 
 from ..anonymizer import Anonymizer
 from ..errors import AnonError
@@ -222,8 +221,16 @@ def create_application(anonymizer: Anonymizer, options: ServiceOptions) -> FastA
         service.running[name].cancel()
         return Response(status_code=204)
 
-    app.mount("/", StaticFiles(directory=PAGE, html=True), "page")
+    for path, file in {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}.items():
+        app.add_api_route(path, _send(PAGE / file), include_in_schema=False)
     return app
+
+
+def _send(file: Path) -> Callable[[], Awaitable[Response]]:
+    async def send() -> Response:
+        return FileResponse(file)
+
+    return send
 
 
 def _add_errors(app: FastAPI) -> None:
