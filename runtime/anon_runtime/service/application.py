@@ -21,10 +21,10 @@ from starlette.formparsers import MultiPartParser
 
 from ..anonymizer import Anonymizer
 from ..errors import AnonError
-from ..folder.writer import encode
+from ..folder.writer import ImageFormat, encode
 from ..guard.options import Mode
 from ..settings import Settings
-from .forms import MEDIA_TYPES, Format, PortraitForm, ReadingForm
+from .forms import MEDIA_TYPES, PortraitForm, ReadingForm
 from .metrics import Counting, Metrics
 from .options import ServiceOptions
 from .problems import problem, problem_of, problem_of_status
@@ -256,7 +256,7 @@ def _add_errors(app: FastAPI) -> None:
         return problem(500, "internal", "An internal error", type(error).__name__)
 
 
-def _negotiate(accept: str, wanted: Format | None) -> tuple[Format, str]:
+def _negotiate(accept: str, wanted: ImageFormat | None) -> tuple[ImageFormat, str]:
     """The format of the image, and the media type of the response: the first one accepted that the service has.
 
     Raises:
@@ -346,7 +346,7 @@ def _record(result: Result, order: Order, image: bytes) -> dict[str, Any]:
     return record | {"seconds": seconds, "image": _packed(order.format, image)}
 
 
-def _packed(kind: Format, image: bytes) -> dict[str, str]:
+def _packed(kind: ImageFormat, image: bytes) -> dict[str, str]:
     return {"media_type": MEDIA_TYPES[kind], "base64": base64.b64encode(image).decode()}
 
 

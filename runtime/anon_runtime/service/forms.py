@@ -1,6 +1,6 @@
 """What requests say, and the settings that follow from it."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 from fastapi import UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json
@@ -8,12 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 from ..diffusion.acceleration import FAST_LEVELS
 from ..errors import UsageError
 from ..faces.prompt import PromptStyle
+from ..folder.writer import ENDINGS, ImageFormat
 from ..guard.options import MODES, GuardOptions, Mode
 from ..settings import Settings
 from ..types import MAX_SEED, Attributes, Request, Sampler
 
-Format = Literal["png", "jpeg", "webp"]
-MEDIA_TYPES: dict[Format, str] = {name: f"image/{name}" for name in get_args(Format)}
+MEDIA_TYPES: dict[ImageFormat, str] = {name: f"image/{name}" for name in ENDINGS}
 MOST_STEPS = 1000  # the bundle says how many it has tables for
 MOST_ATTEMPTS = 50
 
@@ -75,7 +75,7 @@ class PortraitForm(ReadingForm):
     best_of: Annotated[int, Field(ge=1, le=MOST_ATTEMPTS, description="Keep the best of so many.")] = (
         GuardOptions.best_of
     )
-    format: Annotated[Format | None, Field(description="Of the image; otherwise what is accepted, or png.")] = None
+    format: Annotated[ImageFormat | None, Field(description="Of the image; otherwise what is accepted, or png.")] = None
     quality: Annotated[int, Field(ge=1, le=100, description="Of JPEG and WebP.")] = 95
     preview_every: Annotated[
         int, Field(ge=0, le=MOST_STEPS, description="Evaluations between two previews in an event stream; 0 for none.")
