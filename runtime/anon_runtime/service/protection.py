@@ -2,8 +2,11 @@
 
 import asyncio
 import hmac
+import logging
 import time
+import traceback
 from collections.abc import Callable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .options import Access, ServiceOptions
 from .problems import problem, problem_of_status
 
+log = logging.getLogger(__name__)
 # Without a token: for those who watch over the process, and the page, which asks for the token.
 OPEN_PATHS = ("/healthz", "/readyz", "/", "/page.css", "/page.js")
 HEADERS = {
@@ -65,7 +69,12 @@ class Protection:
         if answer is not None:
             await answer(scope, receive, protected)
             return
-        await self._app(scope, _Body(receive, self._options).receive, protected)
+        try:
+            await self._app(scope, _Body(receive, self._options).receive, protected)
+        except Exception as error:  # noqa: BLE001 - the server would log its text, which may tell about a photo
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}, line {place.lineno}"
+            log.error("internal error (%s in %s); please report it", type(error).__name__, where)
 
     def _refuse(self, path: str, headers: Mapping[str, str]) -> Any:
         host, hosts, token = _host(headers.get("host", "")), self._access.hosts, self._access.token

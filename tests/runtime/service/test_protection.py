@@ -1,5 +1,6 @@
 """What requests have to pass, over a socket."""
 
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -127,3 +128,26 @@ def test_slow_headers_are_cut(anonymizer: Anonymizer, monkeypatch: pytest.Monkey
             other.sendall(b"GET /healthz HTTP/1.1\r\nHost:")
             while data := other.recv(1000):
                 assert b"HTTP/1.1" not in data
+
+
+def test_an_internal_error_tells_nothing_about_a_photo(
+    serving: Running, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server would log a traceback with the text of the error."""
+
+    def fail(_: object) -> None:
+        raise ValueError("Eileen Collins")
+
+    monkeypatch.setattr("anon_runtime.service.application._info", fail)
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+    with caplog.at_level("ERROR"), caplog.at_level("ERROR", logger="uvicorn.error"):
+        answer, end = get(serving.url, "/v1/info"), time.monotonic() + 10
+        while not caplog.text and time.monotonic() < end:  # it is logged after the answer
+            time.sleep(0.01)
+    assert answer.status_code == 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert "internal error (ValueError in test_protection.py" in caplog.text
+    for text in (answer.text, caplog.text):
+        assert "Eileen" not in text
+        assert "Traceback" not in text
