@@ -15,7 +15,7 @@ from anon_runtime.errors import PhotoError, UsageError
 from anon_runtime.faces.decoding import read_file, read_photo
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.identity import identify
-from anon_runtime.folder.journal import NAME as JOURNAL
+from anon_runtime.folder.journal_file import NAME as JOURNAL
 from anon_runtime.types import Pixels
 
 SIDE = 1024  # longest side of an image in pixels, as in CelebA-HQ; larger images are scaled down

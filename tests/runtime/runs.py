@@ -17,10 +17,12 @@ from PIL import Image
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.commands import run_photos
 from anon_runtime.console import Reporter
+from anon_runtime.folder.decisions import Verdict
 from anon_runtime.folder.discovery import find_photos
-from anon_runtime.folder.journal import NAME
+from anon_runtime.folder.journal_file import NAME
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.report import REPORT_HTML, REPORT_JSON
+from anon_runtime.folder.review import Review
 from anon_runtime.folder.writer import Output
 from tests.runtime.image_files import bomb, jpeg, jpeg_header, webp_header
 
@@ -59,6 +61,14 @@ def entries(out: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
     begun = max(number for number, line in enumerate(lines) if "run" in line)
     return [line for line in lines[begun + 1 :] if "summary" not in line]
+
+
+def decide_about(out: Path, name: str, verdict: Verdict) -> None:
+    """Decide about the portrait of a name, as a person does."""
+    review = Review(out)
+    found = [one for state in review.counts() for one in review.page(state, 0, 99)]
+    (known,) = [one for one in found if name in [file.output for file in one.files]]
+    review.decide(known.id, known.sha256, verdict, by="Ada", reason="it is blurred")
 
 
 def traces(embedding: np.ndarray[Any, Any]) -> Iterator[bytes]:

@@ -1,161 +1,25 @@
 """The journal of an output folder: it lists the photos that are done, so that an interrupted run can be continued.
 
 Lines are only ever appended to ``journal.jsonl``. The first line holds what all images of the folder have in common. A
-later line of this kind starts the journal anew. Each other line holds the outcome of one photo; if several lines name
-the same output, the last one counts. A line is written after its portrait is safely on disk. A photo without a line is
-therefore processed again after any interruption, and gives the same portrait.
+later line of this kind starts the journal anew. A line of a photo holds its outcome; if several lines name the same
+output, the last one counts. A line is written after its portrait is safely on disk. A photo without a line is therefore
+processed again after any interruption, and gives the same portrait. Other lines hold the summaries of runs and the
+decisions of people.
 """
 
-import fcntl
 import json
-import os
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path, PurePath
-from typing import IO, Any, NamedTuple, Self
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
 
-from ..bundle.integrity import sha256
 from ..errors import OutputError, UsageError
-from .discovery import PRIVATE
+from .decisions import Decision, check_name, remove_portraits
 from .identity import is_marked, mark
+from .journal_file import NAME, JournalFile
+from .notes import Known, Notes
 
-NAME = "journal.jsonl"
-ACTORS = "actors"  # a file in the private folder, locked by every process that works for the journal's holder
-OURS = (".anon-run-*", "attempts-*", "people-*", "stop", ACTORS)  # the names of all files in the private folder
-SOON = 30.0  # seconds within which such a process ends after a request to stop, or after its run was killed
 BEGINNING = b'{"run": '
-
-
-class Known(NamedTuple):
-    """The journal's knowledge of an output.
-
-    Attributes:
-        identity: the pseudonym of its photo; empty if the journal was started anew after the output was written.
-        sha256: the sha256 of the file; empty in the same case.
-        source: the result of `identify_source` for its photo; empty if names are hidden.
-        attempt: the number of the attempt that it was painted in.
-        coarsening: the level of its words; see `anon_runtime.guard.words.coarsen`.
-    """
-
-    identity: str
-    sha256: str
-    source: str
-    attempt: int = 0
-    coarsening: int = 0
-
-
-class Refusal(NamedTuple):
-    """The journal's knowledge of a photo of which no portrait passed the guard.
-
-    Attributes:
-        people: the digest of the people with whom the portraits were compared.
-        reason: why no portrait passed.
-        attempt: the number of the last attempt.
-        similarity: the similarity of the last portrait to its original, -1..1; None if it has none.
-    """
-
-    people: str
-    reason: str
-    attempt: int
-    similarity: float | None
-
-
-class Notes:
-    """The known outputs of an output folder, and new entries for its journal, which another process may hold.
-
-    Args:
-        out: the output folder.
-        known: its outputs by name.
-        refused: the photos that were refused, by pseudonym.
-        overwrite: whether files that no run wrote may be replaced.
-    """
-
-    def __init__(
-        self, out: Path, known: dict[str, Known], refused: dict[str, Refusal], *, overwrite: bool = False
-    ) -> None:
-        self.out, self.scratch, self.known, self.refused = out, out / PRIVATE, known, refused
-        self.overwrite = overwrite
-        self.entries: list[Mapping[str, Any]] = []
-
-    def has(self, identity: str, output: Path) -> bool:
-        """Return whether an output is the portrait of a photo and still has the content that was written.
-
-        Args:
-            identity: the pseudonym of the photo.
-            output: the name of the output, relative to the output folder.
-        """
-        known = self.known.get(str(output))
-        if known is None or known.identity != identity:
-            return False
-        try:
-            return sha256(self.out / output) == known.sha256
-        except OSError:
-            return False
-
-    def lists(self, output: Path) -> bool:
-        """Return whether a run wrote an output.
-
-        Args:
-            output: the name of the output, relative to the output folder.
-        """
-        return str(output) in self.known
-
-    def is_of_another(self, output: Path, identity: str, source: str) -> bool:
-        """Return whether an output is the portrait of another photo in another place.
-
-        Args:
-            output: the name of the output, relative to the output folder.
-            identity: the pseudonym of the photo.
-            source: the result of `identify_source` for the photo.
-        """
-        known = self.known.get(str(output))
-        return known is not None and known.identity not in ("", identity) and known.source != source
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """Mark the output folder as in use, while a process that does not hold the journal writes into it.
-
-        Raises:
-            OSError: the private folder is missing or cannot be written.
-        """
-        with (self.scratch / ACTORS).open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_SH)
-            yield
-
-    def add(self, entry: Mapping[str, Any]) -> None:
-        """Add the outcome of a photo.
-
-        Args:
-            entry: the fields of the line, in plain JSON types.
-        """
-        self._know(entry)
-        self.entries.append(entry)
-
-    def forget(self, output: Path) -> None:
-        """Let an output no longer count as done; it is still a file that a run wrote.
-
-        Args:
-            output: the name of the output, relative to the output folder.
-        """
-        if known := self.known.get(str(output)):
-            self.known[str(output)] = Known("", "", known.source)
-
-    def _know(self, entry: Mapping[str, Any]) -> None:
-        if entry.get("status") == "ok":
-            self.known[entry["output"]] = _known(entry)
-        elif entry.get("status") == "refused":
-            self.refused[entry["id"]] = _refusal(entry)
-
-
-def _known(entry: Mapping[str, Any]) -> Known:
-    sha, source = entry.get("sha256", ""), entry.get("source", "")
-    return Known(entry["id"], sha, source, int(entry.get("attempt", 0)), int(entry.get("coarsening", 0)))
-
-
-def _refusal(entry: Mapping[str, Any]) -> Refusal:
-    return Refusal(entry["people"], entry["reason"], entry["attempt"], entry.get("similarity"))
 
 
 class Journal(Notes):
@@ -176,51 +40,22 @@ class Journal(Notes):
                 valid.
             OutputError: the folder cannot be written.
         """
-        super().__init__(out, {}, {}, overwrite=overwrite)
-        self._turn = threading.Lock()
+        super().__init__(out, {}, {}, {}, overwrite=overwrite)
+        self._decisions: dict[str, Decision] = {}  # those by which a portrait is not kept, by photo
+        self.file = JournalFile(out)
         with ExitStack() as unless_it_is_open:
+            unless_it_is_open.callback(self.file.close)
             try:
-                out.mkdir(parents=True, exist_ok=True)
-                self._make_scratch()
-                self.file = unless_it_is_open.enter_context((out / NAME).open("ab+"))
-                self._claim()
-                self._tidy()
                 intact, changed = self._read(common, secret)
                 self.file.truncate(intact)
-                if overwrite or changed or not intact:
-                    self._append({"run": dict(common), "secret": mark(secret)})
-                    self._begin_anew()
             except OSError as error:
                 why, fix = error.strerror or str(error), "choose a folder that can be written"
                 raise OutputError(f"output folder {out}", why, fix) from None
+            if overwrite or changed or not intact:
+                self.file.add({"run": dict(common), "secret": mark(secret)})
+                self._begin_anew(same=not changed)
+            remove_portraits(out, self._decisions.values())
             unless_it_is_open.pop_all()
-
-    def _make_scratch(self) -> None:
-        if self.scratch.is_symlink():
-            raise OutputError(f"output folder {self.out}", f"{PRIVATE} in it is a link", "remove the link")
-        self.scratch.mkdir(exist_ok=True)
-        self.scratch.chmod(0o700)
-
-    def _claim(self) -> None:
-        if not (_try_lock(self.file) and self._alone()):
-            fix = "wait for it, or choose another folder"
-            raise UsageError(f"output folder {self.out}", "another run is writing into it", fix)
-
-    def _alone(self) -> bool:
-        """Wait until no actor writes into the folder; return False if one still does after `SOON` seconds."""
-        end = time.monotonic() + SOON
-        with suppress(FileNotFoundError), (self.scratch / ACTORS).open("rb+") as file:
-            while not _try_lock(file):
-                if time.monotonic() > end:
-                    return False
-                time.sleep(0.05)
-        return True
-
-    def _tidy(self) -> None:
-        """Remove the temporary files of killed processes."""
-        for pattern in OURS:
-            for leftover in self.scratch.glob(pattern):
-                leftover.unlink()
 
     def _read(self, common: Mapping[str, Any], secret: bytes) -> tuple[int, str]:
         """Read the journal; return the size of its complete lines, and how new images would differ from the known ones.
@@ -230,8 +65,7 @@ class Journal(Notes):
         """
         intact, header = 0, b""
         damage: UsageError | None = None
-        self.file.seek(0)
-        for number, line in enumerate(self.file):
+        for number, line in enumerate(self.file.lines()):
             if not line.endswith(b"\n") and (number > 0 or line[: len(BEGINNING)] == BEGINNING[: len(line)]):
                 break  # the run was killed while it was writing this line
             if number == 0 or line.startswith(BEGINNING):
@@ -251,10 +85,18 @@ class Journal(Notes):
             raise UsageError(f"output folder {self.out} holds images of another kind", changed, fix)
         return intact, changed
 
-    def _begin_anew(self) -> None:
-        """Keep the known outputs as files that a run wrote, but let none of their photos count as done."""
+    def _begin_anew(self, *, same: bool = False) -> None:
+        """Keep the known outputs as files that a run wrote, but let none of their photos count as done.
+
+        If settings stay the same, so would the portraits that people did not accept. Their decisions are kept then.
+        """
         self.known.update({output: Known("", "", old.source) for output, old in self.known.items()})
         self.refused.clear()
+        self.begins.clear()
+        decisions, self._decisions = self._decisions, {}
+        for decision in decisions.values() if same else ():
+            self.file.add({"decision": decision.to_dict()})
+            self.decide(decision)
 
     def _compare(self, line: bytes, common: Mapping[str, Any], secret: bytes) -> str:
         """Return how new images would differ from those in the folder; empty if they would not."""
@@ -278,15 +120,23 @@ class Journal(Notes):
             entry = json.loads(line)
             if "summary" in entry:
                 return
+            if "decision" in entry:
+                self.decide(Decision.of(entry["decision"]))
+                return
             if entry["status"] == "ok":
-                identity, output = entry["id"], PurePath(entry["output"])
-                if not (isinstance(identity, str) and identity) or output.is_absolute() or ".." in output.parts:
+                if not (isinstance(entry["id"], str) and entry["id"]):
                     raise ValueError
-                entry["output"] = str(output)
+                entry["output"] = check_name(entry["output"])
             self._know(entry)
         except (ValueError, KeyError, TypeError, AttributeError):
             what, why = f"{self.out / NAME}, line {number + 1}", "this is no line of a journal"
             raise UsageError(what, why, "restore the file, or begin anew with `overwrite`") from None
+
+    def decide(self, decision: Decision) -> None:
+        """Take a person's decision about a portrait, and keep it if the portrait is not kept; see `Notes.decide`."""
+        super().decide(decision)
+        if not decision.keeps:
+            self._decisions[decision.id] = decision
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Append the outcome of a photo to the journal.
@@ -297,40 +147,15 @@ class Journal(Notes):
         Raises:
             OutputError: the journal cannot be written.
         """
-        try:
-            self._append(entry)
-            self._know(entry)
-        except OSError as error:
-            fix = "make room, and run the same command again: what is done is kept"
-            raise OutputError(f"cannot write {self.out / NAME}", error.strerror or str(error), fix) from None
-
-    def _append(self, entry: Mapping[str, Any]) -> None:
-        with self._turn:
-            self.file.write(json.dumps(entry, allow_nan=False).encode() + b"\n")
-            self.file.flush()
+        self.file.add(entry)
+        self._know(entry)
 
     def close(self) -> None:
         """Make sure that the journal is on disk, and unlock the folder."""
-        with suppress(OSError):  # the folder cannot be written any more, or the private folder holds other files
-            if self._alone():
-                self._tidy()
-                self.scratch.rmdir()
-        with suppress(OSError):  # the disk is full, which `add` has reported already
-            os.fsync(self.file.fileno())
-        for _ in range(2):
-            with suppress(OSError):  # if the first attempt fails, the second one has nothing left to write and succeeds
-                self.file.close()
+        self.file.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AnonError, NoFaceError, PhotoError, RefusedError
-from ..guard.trial import Attempt, Judged
+from ..guard.trial import FIRST, Attempt, Judged
 from ..types import Portrait
 from .discovery import Photo
 from .identity import Identity, identify_source
-from .journal import Notes, Refusal
+from .notes import Notes, Refusal
 from .options import RunOptions
 from .records import Record
 from .writer import Output
@@ -29,39 +29,53 @@ class Outcomes:
     def __init__(self, output: Output, options: RunOptions, journal: Notes | None) -> None:
         self._output, self._options, self._journal = output, options, journal
 
-    def find(self, photo: Photo, identity: Identity) -> Record | None:
-        """Return the record of a photo whose portrait exists already, or None if the portrait has to be generated.
+    def recall(self, photo: Photo, identity: Identity, people: str | None = None) -> Record | None:
+        """Return the record of a photo whose outcome an earlier run or a person has found, or None if it needs work.
 
         Args:
             photo: the photo.
             identity: the identity of the photo.
+            people: the digest of the people of this run; None without a guard.
 
         Raises:
             PhotoError: the portrait of another photo has the name of this photo's portrait.
         """
+        refusal = self._refusal(photo, identity, people)
+        if refusal is None:
+            return self._find(photo, identity)
+        reason, attempt, similarity = f"{photo.path}: {refusal.reason}", refusal.attempt, refusal.similarity
+        return Record(str(photo.path), None, "refused", reason, identity.seed, attempt=attempt, similarity=similarity)
+
+    def _find(self, photo: Photo, identity: Identity) -> Record | None:
+        """Return the record of a photo whose portrait exists already, or None if the portrait has to be generated."""
         name = self._output.name(photo, identity)
         if self._journal is not None and self._journal.has(identity.pseudonym, name):
-            return Record(str(photo.path), str(self._output.root / name), "done", None, identity.seed)
+            seed = self.attempt(photo, identity).seed(identity.seed)
+            return Record(str(photo.path), str(self._output.root / name), "done", None, seed)
         if self._is_of_another(photo, identity, name):
             why = f"{name} is the portrait of another photo of that name"
             raise PhotoError(why, "run them into different folders, or replace it with `overwrite`")
         return None
 
-    def recall(self, photo: Photo, identity: Identity, people: str) -> Refusal | None:
-        """Return the refusal of a photo by an earlier run with the same people, or None if there was none.
+    def _refusal(self, photo: Photo, identity: Identity, people: str | None) -> Refusal | None:
+        """Return the refusal of a photo by a person, or by an earlier run with the same people; None if there was none.
 
-        A refusal does not count if a file has the name of the photo's portrait: a run among other people, or of another
-        photo of this name, has released it, and it has to be looked at.
-
-        Args:
-            photo: the photo.
-            identity: the identity of the photo.
-            people: the digest of the people of this run.
+        A refusal by the guard does not count if a file has the name of the photo's portrait: a run among other people,
+        or of another photo of this name, has released it, and it has to be looked at.
         """
         refusal = self._journal.refused.get(identity.pseudonym) if self._journal else None
-        if refusal is None or refusal.people != people:
-            return None
-        return None if os.path.lexists(self._output.root / self._output.name(photo, identity)) else refusal
+        if refusal is None or refusal.people is None:
+            return refusal
+        written = os.path.lexists(self._output.root / self._output.name(photo, identity))
+        return None if written or refusal.people != people else refusal
+
+    def begin(self, identity: Identity) -> Attempt:
+        """Return the first attempt of a photo's trial, which is a later one if a person wanted another portrait.
+
+        Args:
+            identity: the identity of the photo.
+        """
+        return self._journal.begins.get(identity.pseudonym, FIRST) if self._journal else FIRST
 
     def attempt(self, photo: Photo, identity: Identity) -> Attempt:
         """Return the attempt in which an earlier run painted the portrait of a photo.
@@ -71,7 +85,7 @@ class Outcomes:
             identity: the identity of the photo.
         """
         known = self._journal.known.get(str(self._output.name(photo, identity))) if self._journal else None
-        return Attempt(known.attempt, known.coarsening) if known else Attempt(0, 0)
+        return Attempt(known.attempt, known.coarsening) if known else FIRST
 
     def withdraw(self, photo: Photo, identity: Identity) -> None:
         """Remove the portrait that an earlier run wrote for a photo.
@@ -133,7 +147,8 @@ class Outcomes:
             OutputError: the journal cannot be written.
         """
         record = Record.of(portrait, str(photo.path), self._output.root / name, seconds)
-        facts = {} if judged is None else _facts(judged)
+        attempt = {"attempt": portrait.attempt, "coarsening": portrait.coarsening}
+        facts = _facts(judged) if judged else attempt if portrait.attempt else {}
         self._note(photo, identity, record, output=str(name), sha256=sha256, **facts)
         return record
 

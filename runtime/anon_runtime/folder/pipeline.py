@@ -24,7 +24,7 @@ from ..timing import StageTimer
 from ..types import Attributes, Description, Floats, Portrait, Progress
 from .discovery import Photo
 from .identity import Identity, identify, key
-from .journal import Notes
+from .notes import Notes
 from .options import RunOptions
 from .outcomes import Outcomes
 from .records import Record
@@ -254,8 +254,8 @@ class FolderRun:
             content = photo.read()
             identity = identify(content, self._options.seed)
             unguarded = self.anonymizer.inspector is None
-            if unguarded and (done := self._outcomes.find(photo, identity)) is not None:
-                return done
+            if unguarded and (known := self._outcomes.recall(photo, identity)) is not None:
+                return known
             decoded = decode_photo(content, more_formats=self.anonymizer.reader.options.more_formats)
             decoded.log_conversion(str(photo.path))
             return Loaded(photo, identity, decoded, time.perf_counter() - start)
@@ -294,13 +294,15 @@ class FolderRun:
     def _generate(self, described: Iterable[Described | Record]) -> Generator[Generated | Record, None, None]:
         """Generate portraits in batches of the same number of text windows; records pass through."""
         waiting: dict[int, list[Tokenized]] = {}
+        inspector = self.anonymizer.inspector
+        guard = GuardOptions("off") if inspector is None else inspector.options
         for item in described:
             if self._stop.is_set():
                 return
             if isinstance(item, Record):
                 yield item
                 continue
-            self._enqueue(waiting, item, self.watch.begin() if self.watch else Trial(GuardOptions("off")))
+            self._enqueue(waiting, item, Trial(guard, self._outcomes.begin(item.identity)))
             yield from self._work_off(waiting, self._options.batch_size)
         yield from self._work_off(waiting, 1)
 
@@ -308,7 +310,7 @@ class FolderRun:
         """Let the next attempt for a photo, if there is one, wait for others of the same number of text windows."""
         if (attempt := trial.attempt) is None:
             return
-        request, words = item.description.request(item.identity.seed), item.description.attributes
+        request, words = item.description.request(attempt.seed(item.identity.seed)), item.description.attributes
         if self.watch is not None:
             request, words = self.watch.request(item, attempt)
         tokenized = self.anonymizer.generator.tokenize(request)
@@ -334,7 +336,8 @@ class FolderRun:
         painted: list[tuple[Tokenized, Portrait]] = []
         for item, result in zip(items, results, strict=True):
             if isinstance(result, Portrait):
-                painted.append((item, result.of(item.described.description)))
+                portrait = replace(result, attempt=item.attempt.number, coarsening=item.attempt.coarsening)
+                painted.append((item, portrait.of(item.described.description)))
             else:
                 yield self._outcomes.fail(item.described.photo, item.described.identity, result)
         if self.watch is not None:

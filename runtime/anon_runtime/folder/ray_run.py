@@ -27,7 +27,8 @@ from ..timing import StageTimer
 from ..types import Floats
 from .discovery import Photo
 from .exchange import Exchange
-from .journal import Journal, Notes
+from .journal import Journal
+from .notes import Notes
 from .options import RunOptions
 from .pipeline import FolderRun, Stop
 from .ray_cluster import Cluster
@@ -88,7 +89,7 @@ class Actor:
         load: a function that opens the bundle.
         output: the place and the format of the portraits; the same folder for all actors.
         options: the options of the run.
-        known: a Ray reference to the known outputs, see `Notes`.
+        known: a Ray reference to what is known of the output folder, see `Notes`.
         folder: the folder that relative paths refer to.
     """
 
@@ -283,7 +284,7 @@ class RayRun:
     def _results(self, parts: Sequence[Sequence[Photo] | None], actors: int) -> Iterator[Result]:
         import ray
 
-        known = ray.put((self._journal.known, self._journal.refused))
+        known = ray.put((self._journal.known, self._journal.refused, self._journal.begins))
         arguments = (self._cluster.load, self._output, self._options, known, Path.cwd())
         rows = [{"number": i, "photos": pickle.dumps(part)} for i, part in enumerate(parts)]
         resources: dict[str, Any] = {**self._cluster.resources}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .journal import NAME
+from .journal_file import NAME
 from .report_page import render
 from .tally import Report, Tally
 from .writer import write_file

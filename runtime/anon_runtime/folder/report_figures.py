@@ -12,7 +12,7 @@ from .tally import STATUSES, Report
 MEANINGS = {
     "ok": "A portrait was made and released.",
     "done": "An earlier run had made the portrait already.",
-    "refused": "The guard refused all portraits, so that there is no file.",
+    "refused": "The guard or a person refused the portraits, so that there is no file.",
     "skipped": "No face was found, and the settings say to skip such photos.",
     "error": "The photo could not be processed, so that there is no file.",
 }
@@ -22,6 +22,8 @@ CAUSES = {
     "another person": "The last portrait resembles another person of the run or of the gallery.",
     "no face": "No face is found in the last portrait, so that it cannot be checked.",
     "several faces": "The last portrait shows several faces, so that it cannot be checked.",
+    "a person": "A person has looked at the portrait and refused it.",
+    "another portrait": "A person wants another portrait. The same command paints it.",
 }
 SHOWN = 8  # reasons; the rest is summed up
 
@@ -36,12 +38,19 @@ def section_outcomes(report: Report) -> Html:
     withdrawn = report.withdrawn and f"{refused} had a portrait of an earlier run, which was removed."
     return section(
         "What was done",
-        paragraph(found or "", withdrawn or ""),
+        paragraph(found or "", withdrawn or "", _looked_at(report)),
         table("Photos by outcome", ["outcome", "in the last run", "in all runs"], rows),
         table("Why photos were refused", ["cause", "photos"], _reasons(_causes(report.refusals))),
         table("Why photos were skipped", ["reason", "photos"], _reasons(report.skipped)),
         table("Why photos failed", ["reason", "photos"], _reasons(report.errors)),
     )
+
+
+def _looked_at(report: Report) -> str:
+    if not any(report.decisions.values()):
+        return ""
+    accepted, released = report.decisions["accept"], report.counts["ok"]
+    return f"People have looked at portraits, and have accepted {share(accepted, released)} released ones."
 
 
 def _causes(refusals: dict[str, int]) -> dict[str, int]:

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from ..guard.alike import WORST, histogram
 from ..guard.summary import Summary
+from .decisions import Decision, Verdict
 
 STATUSES = ("ok", "refused", "skipped", "error")
+DECIDED: Mapping[Verdict, str] = {"repaint": "another portrait", "refuse": "a person"}  # causes of refusals by people
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,9 @@ class Report:
         counts: the number of photos by status: ``ok``, ``refused``, ``skipped``, ``error``.
         withdrawn: how many of the refused photos had a portrait of an earlier run, which was removed.
         unmeasured: the number of released portraits whose similarity to their original is not known.
-        refusals: the number of refused photos by cause; see `anon_runtime.guard.decision.Cause`.
+        decisions: the number of photos by what a person has decided about their last portrait: ``accept``, ``repaint``
+            or ``refuse``. The last two count as refused until a run paints another portrait.
+        refusals: the number of refused photos by cause; see `anon_runtime.guard.decision.Cause` and `DECIDED`.
         skipped: the number of skipped photos by reason.
         errors: the number of failed photos by reason.
         released_similarity: the number of released portraits by similarity to the own original, in 80 bins of equal
@@ -68,6 +72,7 @@ class Report:
     counts: dict[str, int]
     withdrawn: int
     unmeasured: int
+    decisions: dict[str, int]
     refusals: dict[str, int]
     skipped: dict[str, int]
     errors: dict[str, int]
@@ -100,6 +105,7 @@ class _Outcome(NamedTuple):
     similarity: float | None
     rank: int | None
     nearest: float | None
+    verdict: Verdict | None = None
 
 
 class Tally:
@@ -128,6 +134,8 @@ class Tally:
             raise ValueError("the first line has no settings")
         elif "summary" in line:
             self._summary, self._later = _read_summary(line["summary"]), 0
+        elif "decision" in line:
+            self._decide(Decision.of(line["decision"]))
         else:
             self._take(line, self._settings)
             self._later += 1
@@ -154,6 +162,15 @@ class Tally:
             _similarity(line.get("nearest")),
         )
 
+    def _decide(self, decision: Decision) -> None:
+        # Without an outcome, the journal was begun anew since the portrait was painted.
+        blank = _Outcome(decision.id, "", "", False, decision.attempt, decision.coarsening, None, None, None)
+        for key in {file.input or decision.id for file in decision.files}:
+            outcome = self._outcomes.get(key, blank)._replace(verdict=decision.verdict)
+            if not decision.keeps:
+                outcome = outcome._replace(status="refused", reason=DECIDED[decision.verdict], withdrawn=True)
+            self._outcomes[key] = outcome
+
     def report(self) -> Report | None:
         """Return the report; None if there was no line."""
         if self._settings is None:
@@ -170,6 +187,7 @@ class Tally:
             counts={status: len(of[status]) for status in STATUSES},
             withdrawn=sum(one.withdrawn for one in refused),
             unmeasured=len(released) - len(cases),
+            decisions={verdict: sum(one.verdict == verdict for one in everybody) for verdict in ("accept", *DECIDED)},
             refusals=_by_reason(refused),
             skipped=_by_reason(of["skipped"]),
             errors=_by_reason(of["error"]),

@@ -68,22 +68,11 @@ class Watch:
 
     def _recall(self, item: Described) -> Record | None:
         photo, identity, described = item.photo, item.identity, item.description
-        if (refusal := self._outcomes.recall(photo, identity, self._digest)) is not None:
-            reason = f"{photo.path}: {refusal.reason}"
-            return Record(
-                str(photo.path),
-                None,
-                "refused",
-                reason,
-                identity.seed,
-                attributes=described.attributes,
-                face=described.face,
-                attempt=refusal.attempt,
-                similarity=refusal.similarity,
-            )
-        record = self._outcomes.find(photo, identity)
-        pixels = None if record is None else self._output.read(self._output.name(photo, identity))
-        if record is None or pixels is None:
+        record = self._outcomes.recall(photo, identity, self._digest)
+        if record is None or record.status == "refused":
+            return record and replace(record, attributes=described.attributes, face=described.face)
+        pixels = self._output.read(self._output.name(photo, identity))
+        if pixels is None:
             return None
         look = self._inspector.look(pixels)
         finding = self._inspector.judge([look], [_embedding(item)], self.crowd)[0]
@@ -106,10 +95,6 @@ class Watch:
             attempt=attempt.number,
             similarity=None if finding.resemblance is None else finding.resemblance.own,
         )
-
-    def begin(self) -> Trial:
-        """Return the trial of a photo."""
-        return Trial(self._inspector.options)
 
     def request(self, item: Described, attempt: Attempt) -> tuple[Request, Attributes]:
         """Return the request of an attempt, and the attributes that its prompts say.

@@ -52,22 +52,28 @@ class Judged:
     agreement: float = 0.0
 
 
+FIRST = Attempt(0, 0)
+
+
 class Trial:
-    """The attempts for one photo; they depend on the photo and on the set of people, and on nothing else.
+    """The attempts for one photo.
+
+    They depend on the photo, on the set of people and on the first attempt, and on nothing else.
 
     Args:
         options: the options of the guard.
+        first: the first attempt. It is a later one if a person wanted another portrait than that of the one before.
 
     Attributes:
         attempt: the next attempt; None if the trial is over.
     """
 
-    def __init__(self, options: GuardOptions) -> None:
-        self._options = options
+    def __init__(self, options: GuardOptions, first: Attempt = FIRST) -> None:
+        self._options, self._first = options, first
         self._last: Judged | None = None
         self._failed = 0
         self._kept: Judged | None = None
-        self.attempt: Attempt | None = Attempt(0, 0)
+        self.attempt: Attempt | None = first
 
     @property
     def last(self) -> Judged:
@@ -83,13 +89,13 @@ class Trial:
             judged: the portrait and the guard's finding.
         """
         self._last = judged
-        number = judged.attempt.number + 1
+        done = judged.attempt.number + 1 - self._first.number
         if judged.finding.cause is not None and self._options.mode == "strict":
             self._failed += 1
         elif self._kept is None or judged.agreement > self._kept.agreement:
             self._kept = judged
-        over = number - self._failed == self._options.best_of or number == self._options.attempts
-        self.attempt = None if over else Attempt(number, self._failed)
+        over = done - self._failed == self._options.best_of or done == self._options.attempts
+        self.attempt = None if over else Attempt(self._first.number + done, self._first.coarsening + self._failed)
 
     def result(self) -> Judged:
         """Return the portrait that may be released, with its attempt and its similarity to its original.

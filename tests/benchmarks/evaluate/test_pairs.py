@@ -10,7 +10,7 @@ from PIL import Image
 
 from anon_runtime.cli import main
 from anon_runtime.errors import UsageError
-from anon_runtime.folder.journal import NAME
+from anon_runtime.folder.journal_file import NAME
 from benchmarks.evaluate.pairs import SIDE, ImageFile, find_images, pair
 
 

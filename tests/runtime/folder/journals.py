@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from anon_runtime.folder.journal import NAME
+from anon_runtime.folder.journal_file import NAME
 from anon_runtime.guard.alike import BINS, Alike, Pair
 from anon_runtime.guard.anonymity import KAnonymity
 from anon_runtime.guard.groups import Group, Grouping

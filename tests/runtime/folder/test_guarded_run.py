@@ -18,14 +18,14 @@ from anon_runtime.diffusion.generator import TokenizedRequest
 from anon_runtime.errors import PhotoError, UsageError
 from anon_runtime.folder.discovery import PRIVATE, find_photos
 from anon_runtime.folder.identity import identify
-from anon_runtime.folder.journal import NAME
+from anon_runtime.folder.journal_file import NAME
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.report import REPORT_JSON
 from anon_runtime.folder.run import Summary, run_folder
 from anon_runtime.folder.writer import Output
 from anon_runtime.guard.trial import Attempt
 from anon_runtime.types import Portrait
-from tests.runtime.runs import PEOPLE, QUIET, entries, images, start, traces, wait_for
+from tests.runtime.runs import PEOPLE, QUIET, decide_about, entries, images, start, traces, wait_for
 from tests.runtime.stand_ins import StandInEngines
 
 GUARDED = Settings(steps=1, guidance_scale=1, guard="strict")
@@ -134,6 +134,44 @@ def test_a_later_attempt_may_pass(guarded: Anonymizer, people: Path, paints: Any
     assert line["seed"] == Attempt(2, 2).seed(identify(one.read_bytes(), 0).seed)
     assert np.array_equal(np.asarray(Image.open(tmp_path / "out" / "00.png")), np.asarray(other))
     assert line["similarity"] < 0.5
+
+
+def test_what_people_decide_holds_in_later_runs(
+    guarded: Anonymizer, people: Path, paints: Any, photo: Any, tmp_path: Path
+) -> None:
+    """The first attempt is refused by the guard, the second one passes, and so do the fourth and later ones."""
+    out, files = tmp_path / "out", [people / "00.png", people / "02.png"]
+    calls = paints(guarded, lambda name, attempt: photo(name if attempt in (0, 2) else f"{15 + attempt}.png"))
+    assert run(guarded, files, out).counts == {"ok": 2}
+    decide_about(out, "00.png", "repaint")
+    decide_about(out, "02.png", "refuse")
+    calls.clear()
+    for again in range(2):
+        assert run(guarded, files, out).counts == {"ok" if again == 0 else "done": 1, "refused": 1}
+        assert list(dict.fromkeys(calls)) == [("00.png", 2), ("00.png", 3)]
+        assert list(images(out)) == ["00.png"]
+    line = entries(out)[-1]
+    assert (line["output"], line["attempt"], line["coarsening"]) == ("00.png", 3, 2)
+    report = json.loads((out / REPORT_JSON).read_text())
+    assert (report["counts"]["ok"], report["refusals"]) == (1, {"a person": 1})
+    calls.clear()
+    (out / "00.png").unlink()
+    assert run(guarded, files, out).counts == {"ok": 1, "refused": 1}
+    assert list(dict.fromkeys(calls)) == [("00.png", 2), ("00.png", 3)], "the same trial"
+
+
+def test_another_portrait_may_be_refused_by_the_guard(
+    guarded: Anonymizer, people: Path, paints: Any, photo: Any, tmp_path: Path
+) -> None:
+    out, one = tmp_path / "out", [people / "00.png"]
+    calls = paints(guarded, lambda name, attempt: photo(name if attempt else "16.png"))
+    assert run(guarded, one, out).counts == {"ok": 1}
+    decide_about(out, "00.png", "repaint")
+    assert run(guarded, one, out).counts == {"refused": 1}
+    assert {attempt for _, attempt in calls} == set(range(7)), "six attempts more"
+    calls.clear()
+    assert run(guarded, one, out).counts == {"refused": 1}
+    assert (calls, images(out)) == ([], {})
 
 
 def test_report_only_measures(

@@ -11,7 +11,9 @@ import pytest
 
 from anon_runtime.errors import OutputError, UsageError
 from anon_runtime.folder.discovery import PRIVATE
-from anon_runtime.folder.journal import NAME, Journal, Notes
+from anon_runtime.folder.journal import Journal
+from anon_runtime.folder.journal_file import NAME
+from anon_runtime.folder.notes import Notes
 
 COMMON = {"steps": 15, "anon-run": "1"}
 SECRET = b"[20240417, null]"
@@ -131,14 +133,14 @@ def test_a_file_that_is_no_journal_is_never_erased(tmp_path: Path) -> None:
 
 def test_the_private_folder_is_gone_before_the_next_run_may_begin(tmp_path: Path) -> None:
     journal = Journal(tmp_path, COMMON, SECRET)
-    close = journal.file.close
+    close = journal.file.file.close
 
     def closing() -> None:
         assert not journal.scratch.exists()
         close()
 
-    watched: Any = SimpleNamespace(fileno=journal.file.fileno, close=closing)
-    journal.file = watched
+    watched: Any = SimpleNamespace(fileno=journal.file.file.fileno, close=closing)
+    journal.file.file = watched
     journal.close()
 
 
@@ -152,9 +154,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
 def test_a_full_disk_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
     """Writing to /dev/full fails when the buffer is flushed."""
     journal = Journal(tmp_path, COMMON, SECRET)
-    journal.file.close()
+    journal.file.file.close()
     full: Any = os.fdopen(os.open("/dev/full", os.O_WRONLY), "ab")
-    journal.file = full
+    journal.file.file = full
     with pytest.raises(OutputError, match=r"No space left.*what is done is kept"):
         journal.add({"id": "a", "status": "error"})
     journal.close()
@@ -224,11 +226,11 @@ def test_what_json_does_not_know_is_not_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_folder_in_which_an_actor_still_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
     """The process that held the journal was killed; its actors end a little later, or do not end at all."""
-    monkeypatch.setattr("anon_runtime.folder.journal.SOON", 20 if ends else 0.2)
+    monkeypatch.setattr("anon_runtime.folder.journal_file.SOON", 20 if ends else 0.2)
     write(tmp_path, "a")
     (tmp_path / PRIVATE).mkdir()
     stack = ExitStack()
-    stack.enter_context(Notes(tmp_path, {}, {}).writing())
+    stack.enter_context(Notes(tmp_path, {}, {}, {}).writing())
     (tmp_path / PRIVATE / ".anon-run-x").write_bytes(b"half an image")
     with stack:
         if ends:
@@ -244,7 +246,7 @@ def test_a_folder_in_which_an_actor_still_writes(tmp_path: Path, monkeypatch: py
 def test_a_journal_is_held_until_the_last_actor_is_done(tmp_path: Path) -> None:
     journal = Journal(tmp_path, COMMON, SECRET)
     stack = ExitStack()
-    stack.enter_context(Notes(tmp_path, {}, {}).writing())
+    stack.enter_context(Notes(tmp_path, {}, {}, {}).writing())
     closing = threading.Thread(target=journal.close)
     closing.start()
     with stack, pytest.raises(UsageError, match="another run is writing"):
@@ -290,7 +292,7 @@ def test_outputs_outside_of_the_folder_are_no_lines_of_a_journal(tmp_path: Path,
 
 
 def test_notes_of_an_actor_are_kept_for_the_journal(tmp_path: Path) -> None:
-    notes = Notes(tmp_path, {}, {})
+    notes = Notes(tmp_path, {}, {}, {})
     (tmp_path / "a.png").write_bytes(b"image")
     failed = {"id": "b", "status": "error", "reason": "no face"}
     for entry in (ok("a"), failed):

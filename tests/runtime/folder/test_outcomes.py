@@ -12,7 +12,8 @@ from anon_runtime.commands import run_photos
 from anon_runtime.errors import PhotoError
 from anon_runtime.folder.discovery import Photo, find_photos
 from anon_runtime.folder.identity import identify
-from anon_runtime.folder.journal import NAME, Journal
+from anon_runtime.folder.journal import Journal
+from anon_runtime.folder.journal_file import NAME
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.outcomes import Outcomes
 from anon_runtime.folder.writer import Output

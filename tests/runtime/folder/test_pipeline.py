@@ -27,7 +27,8 @@ from anon_runtime.errors import AnonError, BackendError, BundleError, Generation
 from anon_runtime.faces.decoding import decode_photo
 from anon_runtime.folder import pipeline
 from anon_runtime.folder.discovery import PRIVATE, find_photos
-from anon_runtime.folder.journal import NAME, Journal
+from anon_runtime.folder.journal import Journal
+from anon_runtime.folder.journal_file import NAME
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.pipeline import MAX_ENGINE_FAILURES, FolderRun
 from anon_runtime.folder.run import describe_run

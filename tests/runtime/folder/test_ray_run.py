@@ -26,14 +26,15 @@ from anon_runtime.commands import run_photos
 from anon_runtime.errors import BackendError, BundleError, UsageError
 from anon_runtime.folder.discovery import PRIVATE, Photo, find_photos
 from anon_runtime.folder.exchange import Exchange
-from anon_runtime.folder.journal import ACTORS, NAME, Journal
+from anon_runtime.folder.journal import Journal
+from anon_runtime.folder.journal_file import ACTORS, NAME
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect, find_room
 from anon_runtime.folder.ray_run import DEATHS, Actor, Result
 from anon_runtime.folder.report import REPORT_JSON
 from anon_runtime.folder.watch import gather
 from anon_runtime.folder.writer import Output
-from tests.runtime.runs import QUICK, QUIET, corrupt_files, entries, images, run, start, traces, wait_for
+from tests.runtime.runs import QUICK, QUIET, corrupt_files, decide_about, entries, images, run, start, traces, wait_for
 
 pytestmark = pytest.mark.ray
 TWO = RunOptions(batch_size=2)
@@ -167,6 +168,20 @@ def test_the_guard_decides_as_in_one_process(cluster: Cluster, demo_bundle: Path
     shown = [json.loads((out / REPORT_JSON).read_text())["summary"] for out in (one, many)]
     for part in ("counts", "originals", "own", "others", "alike", "words", "uncoarsened", "groups"):
         assert shown[0][part] == shown[1][part]
+
+
+def test_actors_know_what_people_have_decided(
+    cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    one, many = tmp_path / "one", tmp_path / "many"
+    for out, connected in ((one, None), (many, cluster)):
+        assert run(cluster.load(), photos, out, batch_size=2) == 0
+        decide_about(out, "1.png", "repaint")
+        decide_about(out, "2.png", "refuse")
+        assert run(cluster.load(), photos, out, connected=connected and nullcontext(connected), batch_size=2) == 3
+    assert images(many) == images(one)
+    assert images(many)["1.png"] != undisturbed["1.png"]
+    assert "2.png" not in images(many)
 
 
 def test_ray_gets_no_embeddings(demo_bundle: Path, people: Path, actor: Callable[..., Actor], tmp_path: Path) -> None:

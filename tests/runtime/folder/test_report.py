@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anon_runtime.errors import UsageError
-from anon_runtime.folder.journal import NAME
+from anon_runtime.folder.journal_file import NAME
 from anon_runtime.folder.report import REPORT_HTML, REPORT_JSON, read_report, write_report
 from anon_runtime.folder.tally import Case, Tally
 from anon_runtime.guard.summary import Summary

@@ -175,7 +175,7 @@ def test_outcomes_of_the_last_run_and_of_all_runs_stand_side_by_side() -> None:
     rows = {
         "A portrait was made and released.": ("28", "12"),
         "An earlier run had made the portrait already.": ("5", "&ndash;"),
-        "The guard refused all portraits, so that there is no file.": ("4", "3"),
+        "The guard or a person refused the portraits, so that there is no file.": ("4", "3"),
         "No face was found, and the settings say to skip such photos.": ("3", "1"),
         "The photo could not be processed, so that there is no file.": ("1", "1"),
     }

@@ -18,7 +18,7 @@ from anon_runtime.commands import run_photos
 from anon_runtime.diffusion.acceleration import FAST_LEVELS
 from anon_runtime.errors import BackendError, BundleError, UsageError
 from anon_runtime.folder.discovery import Photo
-from anon_runtime.folder.journal import NAME
+from anon_runtime.folder.journal_file import NAME
 from anon_runtime.folder.options import RunOptions
 from anon_runtime.folder.ray_cluster import Cluster
 from anon_runtime.folder.run import Either, describe_run

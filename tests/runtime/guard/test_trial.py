@@ -74,6 +74,16 @@ def test_the_best_of_those_that_pass_is_released(run: list[Outcome], best_of: in
     assert portrait.coarsening == sum(not outcome.passes for outcome in run[:best])
 
 
+@given(run=runs, best_of=st.integers(1, 6), first=st.builds(Attempt, st.integers(0, 9), st.integers(0, 9)))
+def test_a_trial_may_begin_with_a_later_attempt(run: list[Outcome], best_of: int, first: Attempt) -> None:
+    """It is the same trial, with later numbers and coarser words."""
+    assume(best_of <= len(run))
+    options = GuardOptions(attempts=len(run), best_of=best_of)
+    plain = play(Trial(options), run)
+    later = play(Trial(options, first), [PASS] * first.number + run)
+    assert later == [Attempt(first.number + one.number, first.coarsening + one.coarsening) for one in plain]
+
+
 @given(run=runs, mode=st.sampled_from(["report", "off"]))
 def test_a_report_refuses_nothing(run: list[Outcome], mode: Mode) -> None:
     trial = Trial(GuardOptions(mode, attempts=len(run)))
