@@ -20,8 +20,17 @@ help: ## list these targets
 demo: $(DEMO) ## build the demo engines and anonymize a photograph
 	$(BIN)/anon-run "$(PHOTO)" --output $(SHOWN)/portraits --overwrite --json | $(BIN)/python -m anon_export.demo.contact_sheet $(SHOWN)/side-by-side.png
 
-serve: $(DEMO) $(VENV)/.installed-test ## answer requests with the demo engines at http://127.0.0.1:8000
-	$(BIN)/anon-serve
+serve: $(SHOWN)/reviewed/journal.jsonl $(VENV)/.installed-test ## answer requests with the demo engines, and let people review a folder of the demo
+	@echo "The page is at http://127.0.0.1:8000/, and the review at http://127.0.0.1:8000/#review"
+	$(BIN)/anon-serve --review $(SHOWN)/reviewed
+
+# Six people who do not exist, painted by the demo, are the photos of the folder.
+$(SHOWN)/reviewed/journal.jsonl: $(DEMO)
+	rm -rf $(SHOWN)/people
+	@number=0; for who in "white woman, 60" "asian man, 50" "black woman, 55" "indian man, 65" "white man, 70" "latino hispanic woman, 50"; do \
+		number=$$((number + 1)); $(BIN)/anon-run --quiet --prompt "closeup portrait photo of a $$who years old" --seed $$number --output $(SHOWN)/people/$$number.png || exit; \
+	done
+	$(BIN)/anon-run $(SHOWN)/people --output $(SHOWN)/reviewed --log-attributes --overwrite
 
 test: $(VENV)/.installed-demo $(VENV)/.installed-test ## run the tests in the demo's environment, and measure their coverage
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov

@@ -1,5 +1,6 @@
 """The command ``anon-serve``: its options, and the conversion of errors into messages and exit codes."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,11 +17,13 @@ from .folder.ray_cluster import LOCAL, connect
 from .guard.options import MODES
 from .settings import Settings
 
+log = logging.getLogger(__name__)
 EPILOG = """\b
 Examples:
   anon-serve                                    http://127.0.0.1:8000, for programs of this machine
   anon-serve --engines engines/mine --port 9000
   anon-serve --host 0.0.0.0 --token-file token  for other machines, which have to send the token
+  anon-serve --review out/                      a page to decide about the portraits of a folder
   curl -F photo=@photo.jpg -F seed=7 http://127.0.0.1:8000/v1/portraits -o portrait.png
 """
 
@@ -52,6 +55,8 @@ Examples:
               help="How long a request may take, in seconds.")
 @click.option("--max-bytes", type=click.IntRange(1), default=32 * 2**20, show_default=True, metavar="N",
               help="The largest body of a request, in bytes.")
+@click.option("--review", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="OUT",
+              help="Let people look at the portraits of an output folder, and accept, refuse or send them back.")
 @click.option("--ray", is_flag=False, flag_value=LOCAL, metavar="[ADDRESS]",
               help="Answer on a Ray cluster, with one replica for each GPU, or for each group of as many cores as "
                    "--threads says. Without ADDRESS, on this machine. Put this option last, or write --ray=ADDRESS.")
@@ -87,6 +92,7 @@ def run(
     queue: int,
     deadline: float,
     max_bytes: int,
+    review: Path | None,
     ray: str | None,
     checksum: bool,
     quiet: bool,
@@ -97,6 +103,7 @@ def run(
         AnonError: the service cannot begin.
     """
     try:
+        from .folder.review import Review
         from .service.application import create_application
         from .service.options import Access, ServiceOptions
         from .service.protection import protect
@@ -105,6 +112,8 @@ def run(
     except ModuleNotFoundError as error:
         why = f"the package {error.name} is not installed"
         raise UsageError("the service", why, "install `anon-engines[serve]`") from None
+    if review is not None and ray is not None:
+        raise UsageError("`review`", "the machines of a cluster do not share it", "leave out `ray`")
     access = Access.of(host, token_file, allow_origin)
     settings = Settings(guard=guard)  # type: ignore[arg-type]
     load = partial(Anonymizer.load, engines, settings, device=device, threads=threads, checksum=checksum)
@@ -113,7 +122,10 @@ def run(
         size = anonymizer.engines.bundle.manifest.defaults.batch_size if batch_size is None else batch_size
         limits = ServiceOptions(size, wait / 1000, queue, deadline, max_bytes)
         if ray is None:
-            serve(protect(create_application(anonymizer, limits), limits, access), host, port, quiet=quiet)
+            app = create_application(anonymizer, limits, None if review is None else Review(review))
+            if review is not None:
+                log.info("the review of %s is the page #review of this service", review)
+            serve(protect(app, limits, access), host, port, quiet=quiet)
             return
         with connect(ray, load, device=anonymizer.engines.device, threads=threads) as cluster:
             serve_on_ray(cluster, limits, access, host, port)

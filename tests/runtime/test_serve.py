@@ -38,6 +38,14 @@ def test_a_port_that_is_taken_is_named(demo_bundle: Path, capsys: pytest.Capture
     assert "choose another --port" in words
 
 
+def test_what_cannot_be_reviewed(demo_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = failing(capsys, "--engines", demo_bundle, "--review", tmp_path)
+    assert f"no review of {tmp_path}: it has no journal" in words
+    words = failing(capsys, "--engines", demo_bundle, "--review", tmp_path, "--ray")
+    assert "leave out --ray" in words
+    failing(capsys, "--engines", demo_bundle, "--review", tmp_path / "missing")
+
+
 def test_a_signal_lets_what_is_painted_end(demo_bundle: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -211,8 +211,8 @@ class Review:
         similarity = self._released[identity].similarity
         return (-2.0 if similarity is None else -similarity, identity)
 
-    def image(self, identity: str) -> bytes | None:
-        """Return the content of a portrait's file; None if it is not there, or is not what the run has written.
+    def image(self, identity: str) -> tuple[File, bytes] | None:
+        """Return a portrait's file and its content; None if it is not there, or is not what the run has written.
 
         Args:
             identity: the pseudonym of its photo.
@@ -225,7 +225,7 @@ class Review:
             except OSError:
                 continue
             if known is not None and hashlib.sha256(data).hexdigest() == known.sha256:
-                return data
+                return file, data
         return None
 
     def decide(self, identity: str, sha256: str, verdict: Verdict, *, by: str, reason: str = "") -> Released:

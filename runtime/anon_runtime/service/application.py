@@ -21,6 +21,7 @@ from starlette.formparsers import MultiPartParser
 
 from ..anonymizer import Anonymizer
 from ..errors import AnonError
+from ..folder.review import Review
 from ..folder.writer import ImageFormat, encode
 from ..guard.options import Mode
 from ..settings import Settings
@@ -28,6 +29,8 @@ from .forms import MEDIA_TYPES, PortraitForm, ReadingForm
 from .metrics import Counting, Metrics
 from .options import ServiceOptions
 from .problems import problem, problem_of, problem_of_status
+from .protection import PAGE_PATHS
+from .reviewing import make_router
 from .studio import Order, Result, Step, Studio
 
 PAGE = Path(__file__).with_name("page")
@@ -39,7 +42,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         404: "There is no such thing.",
         406: "No format that the service has is accepted.",
         408: "The body took too long.",
-        409: "The request was cancelled, or its name is in use.",
+        409: "The request was cancelled, its name is in use, or a folder or a portrait is not what it was.",
         413: "The body is too large.",
         422: "The photo cannot be used, no portrait passed the guard, or a field is not valid.",
         503: "There are too many requests.",
@@ -112,12 +115,13 @@ class Service:
         return result
 
 
-def create_application(anonymizer: Anonymizer, options: ServiceOptions) -> FastAPI:
+def create_application(anonymizer: Anonymizer, options: ServiceOptions, review: Review | None = None) -> FastAPI:
     """Return the application.
 
     Args:
         anonymizer: the engines with the service's own settings. Requests choose others, except for a weaker guard.
         options: the limits.
+        review: the review of a folder; None for no review.
     """
     service = Service(anonymizer, options)
     # Larger parts of a form would be written to disk.
@@ -159,7 +163,7 @@ def create_application(anonymizer: Anonymizer, options: ServiceOptions) -> FastA
 
     @app.get("/v1/info", summary="The bundle, its engines, versions and limits")
     async def info() -> dict[str, Any]:
-        return _info(service)
+        return _info(service) | {"review": review is not None}
 
     @app.post("/v1/descriptions", summary="What is read from a photo; nothing is painted", responses=PROBLEMS)
     async def describe(
@@ -221,8 +225,10 @@ def create_application(anonymizer: Anonymizer, options: ServiceOptions) -> FastA
         service.running[name].cancel()
         return Response(status_code=204)
 
-    for path, file in {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js"}.items():
-        app.add_api_route(path, _send(PAGE / file), include_in_schema=False)
+    if review is not None:
+        app.include_router(make_router(review, PROBLEMS))
+    for path in PAGE_PATHS:
+        app.add_api_route(path, _send(PAGE / (path[1:] or "index.html")), include_in_schema=False)
     return app
 
 

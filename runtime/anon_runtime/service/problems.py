@@ -7,6 +7,8 @@ from typing import Any
 from fastapi.responses import JSONResponse
 
 from ..errors import AnonError, PhotoError, RefusedError, UsageError
+from ..folder.journal_file import InUseError
+from ..folder.review import StaleError
 from .studio import BusyError, ClosingError
 
 MEDIA_TYPE = "application/problem+json"
@@ -14,6 +16,8 @@ MEDIA_TYPE = "application/problem+json"
 KINDS: Mapping[type[AnonError], tuple[int, str]] = {
     RefusedError: (422, "refused"),
     PhotoError: (422, "photo"),
+    StaleError: (409, "stale"),
+    InUseError: (409, "in-use"),
     UsageError: (400, "usage"),
     BusyError: (503, "busy"),
     ClosingError: (503, "ending"),
@@ -22,6 +26,8 @@ KINDS: Mapping[type[AnonError], tuple[int, str]] = {
 TITLES = {
     "refused": "No portrait passed the guard",
     "photo": "The photo cannot be anonymized",
+    "stale": "The portrait is not there any more",
+    "in-use": "Another process works on the folder",
     "usage": "A value is not valid",
     "busy": "The service has too many requests",
     "ending": "The service is ending",

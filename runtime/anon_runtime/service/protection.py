@@ -18,8 +18,9 @@ from .options import Access, ServiceOptions
 from .problems import problem, problem_of_status
 
 log = logging.getLogger(__name__)
+PAGE_PATHS = ("/", "/page.css", "/page.js", "/calls.js", "/portraits.js", "/review.js")
 # Without a token: for those who watch over the process, and the page, which asks for the token.
-OPEN_PATHS = ("/healthz", "/readyz", "/", "/page.css", "/page.js")
+OPEN_PATHS = ("/healthz", "/readyz", *PAGE_PATHS)
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "

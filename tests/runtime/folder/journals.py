@@ -50,6 +50,16 @@ def released(number: int, similarity: float | None = 0.25, rank: int = 7, neares
     return line if similarity is None else line | {"similarity": similarity, "rank": rank, "nearest": nearest}
 
 
+def painted(out: Path, number: int, *, name: str = "", content: bytes = b"", **more: Any) -> Line:
+    """Write a portrait, and return its line; see `released`."""
+    line = released(number, **more)
+    content = content or f"portrait {number}".encode()
+    line |= {"sha256": hashlib.sha256(content).hexdigest(), "output": name or line["output"]}
+    out.mkdir(exist_ok=True)
+    (out / line["output"]).write_bytes(content)
+    return line
+
+
 def refused(number: int, similarity: float | None = 0.75, cause: str = "own original") -> Line:
     line: Line = {"id": pseudonym(number), "status": "refused", "attempt": 5, "coarsening": 5, "cause": cause}
     line |= {"people": "00", "reason": "the guard refused it; leave it out"}

@@ -1,6 +1,5 @@
 """Reviews of folders: what is shown, what is decided, and what later runs make of it."""
 
-import hashlib
 import json
 import threading
 from contextlib import closing
@@ -11,7 +10,7 @@ import pytest
 
 from anon_runtime import Anonymizer
 from anon_runtime.errors import UsageError
-from anon_runtime.folder.decisions import Verdict
+from anon_runtime.folder.decisions import File, Verdict
 from anon_runtime.folder.discovery import PRIVATE
 from anon_runtime.folder.identity import identify
 from anon_runtime.folder.journal_file import NAME, InUseError, JournalFile
@@ -21,24 +20,13 @@ from anon_runtime.guard.trial import Attempt
 from tests.runtime.folder.journals import (
     HEADER,
     SUMMARY,
-    Line,
     failed,
+    painted,
     pseudonym,
     refused,
-    released,
     write_journal,
 )
 from tests.runtime.runs import SECRET, decide_about, entries, images, run
-
-
-def painted(out: Path, number: int, *, name: str = "", content: bytes = b"", **more: Any) -> Line:
-    """Write a portrait, and return its line."""
-    line = released(number, **more)
-    content = content or f"portrait {number}".encode()
-    line |= {"sha256": hashlib.sha256(content).hexdigest(), "output": name or line["output"]}
-    out.mkdir(exist_ok=True)
-    (out / line["output"]).write_bytes(content)
-    return line
 
 
 @pytest.fixture
@@ -65,7 +53,7 @@ def test_what_needs_a_look_comes_first(out: Path) -> None:
     assert shown(review, start=1, count=2) == [2, 1]
     assert review.counts() == {"open": 4, "accept": 0, "repaint": 0, "refuse": 0}
     assert review.limit == SUMMARY.to_dict()["own"]["value"]
-    assert review.image(pseudonym(2)) == b"portrait 2"
+    assert review.image(pseudonym(2)) == (File(f"{pseudonym(2)}.png", None), b"portrait 2")
     one = review.page("open", 1, 1)[0].to_dict()
     assert one["files"] == [{"output": f"{pseudonym(2)}.png", "input": None}]
     assert (one["state"], one["similarity"], one["attempt"], one["decision"]) == ("open", 0.2, 2, None)
@@ -123,7 +111,9 @@ def test_only_what_the_person_has_seen_is_decided_about(out: Path) -> None:
         with pytest.raises(StaleError, match="not there any more"):
             review.decide(identity, seen.sha256, "refuse", by="Ada", reason="it is blurred")
     assert (out / NAME).read_bytes() == journal
-    assert review.image(seen.id) == b"another portrait"
+    found = review.image(seen.id)
+    assert found is not None
+    assert found[1] == b"another portrait"
 
 
 def test_what_was_changed_is_neither_shown_nor_accepted(out: Path) -> None:

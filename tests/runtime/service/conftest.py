@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,12 @@ pytest.importorskip("fastapi")
 import httpx
 
 from anon_runtime import Anonymizer
+from anon_runtime.folder.review import Review
 from anon_runtime.service.application import Service, create_application
 from anon_runtime.service.options import Access, ServiceOptions
 from anon_runtime.service.protection import protect
 from anon_runtime.service.server import make_server
+from tests.runtime.folder.journals import HEADER, SUMMARY, painted, write_journal
 
 
 class Running:
@@ -43,9 +46,10 @@ def running(
     anonymizer: Anonymizer,
     options: ServiceOptions,
     access: Access = Access(),  # noqa: B008
+    review: Review | None = None,
 ) -> Iterator[Running]:
     """Run a service while the block lasts."""
-    app = create_application(anonymizer, options)
+    app = create_application(anonymizer, options, review)
     server = make_server(protect(app, options, access), "127.0.0.1", 0, "critical")
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -61,6 +65,25 @@ def running(
     finally:
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def reviewed(people: Path, tmp_path: Path) -> Path:
+    """The output folder of a run with three portraits; the words of the first one are in the journal."""
+    out = tmp_path / "reviewed"
+    contents = [(people / f"0{number}.png").read_bytes() for number in range(3)]
+    lines = [
+        painted(out, number, content=content, similarity=0.3 - number / 10) for number, content in enumerate(contents)
+    ]
+    lines[0]["prompt"] = "closeup portrait photo of a woman"
+    return write_journal(out, [HEADER, *lines], SUMMARY)
+
+
+@pytest.fixture
+def reviewing(anonymizer: Anonymizer, reviewed: Path) -> Iterator[Running]:
+    """A service with a review."""
+    with running(anonymizer, ServiceOptions(), review=Review(reviewed)) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from anon_runtime import Anonymizer
 from anon_runtime.diffusion.generator import Generator
+from anon_runtime.folder.review import Review
 from anon_runtime.service.options import ServiceOptions
 from anon_runtime.types import Portrait
 
@@ -20,7 +21,9 @@ pytestmark = pytest.mark.packages
 pytest.importorskip("schemathesis")
 
 
-def test_the_service_does_what_it_says(anonymizer: Anonymizer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_service_does_what_it_says(
+    anonymizer: Anonymizer, reviewed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """The service paints nothing here, and so is quick."""
 
     def generate(self: Generator, requests: Sequence[Any], **_: Any) -> list[Portrait]:
@@ -28,7 +31,7 @@ def test_the_service_does_what_it_says(anonymizer: Anonymizer, monkeypatch: pyte
         return [Portrait(Image.new("RGB", (96, 96)), one.prompt, one.negative_prompt, one.seed) for one in some]
 
     monkeypatch.setattr(Generator, "generate", generate)
-    with running(anonymizer, ServiceOptions()) as serving:
+    with running(anonymizer, ServiceOptions(), review=Review(reviewed)) as serving:
         program = Path(sys.executable).with_name("schemathesis")
         command = [str(program), "run", f"{serving.url}/openapi.json", "--max-examples", "30", "--seed", "0"]
         # What fits the schema may still be refused: no photo and no prompt, for example.

@@ -1,11 +1,16 @@
 """The page in a real browser: Debian's Chromium, driven by Playwright, and looked at by axe for accessibility."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from anon_runtime.folder.journal_file import NAME, JournalFile
+from tests.runtime.folder.journals import pseudonym
 
 from .conftest import Running
 
@@ -34,19 +39,34 @@ def asked() -> list[str]:
     return []
 
 
-@pytest.fixture
-def page(browser: Any, serving: Running, asked: list[str]) -> Iterator[Any]:
+@contextmanager
+def opened(browser: Any, url: str, asked: list[str]) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1440, "height": 1000})
     found = context.new_page()
     problems: list[str] = []
     found.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     found.on("pageerror", lambda error: problems.append(str(error)))
     found.on("request", lambda request: asked.append(request.url))
-    found.goto(serving.url)
+    found.goto(url)
     yield found
     context.close()
-    assert not [text for text in problems if "422" not in text], "only refused photos may be errors"
-    assert all(url.startswith((serving.url, "blob:", "data:")) for url in asked), "nothing leaves this machine"
+    assert not [text for text in problems if "422" not in text and "409" not in text], "only refusals may be errors"
+    own = (url.partition("#")[0], "blob:", "data:")
+    assert all(address.startswith(own) for address in asked), "nothing leaves this machine"
+
+
+@pytest.fixture
+def page(browser: Any, serving: Running, asked: list[str]) -> Iterator[Any]:
+    with opened(browser, serving.url, asked) as found:
+        yield found
+
+
+@pytest.fixture
+def review(browser: Any, reviewing: Running, asked: list[str]) -> Iterator[Any]:
+    """The tab for a review."""
+    with opened(browser, f"{reviewing.url}/#review", asked) as found:
+        found.get_by_role("heading", name="Portrait 1 of 3").wait_for()
+        yield found
 
 
 def choose(page: Any, photo: Path) -> None:
@@ -135,9 +155,104 @@ def test_it_fits_and_is_accessible(page: Any, astronaut: Path, width: int, schem
     page.get_by_label("Steps").fill("2")
     page.get_by_role("button", name="Paint").click()
     page.get_by_text("All portraits are done").wait_for()
+    check_fit(page)
+
+
+def check_fit(page: Any) -> None:
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing lies beside the window"
     found = axe.Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
+
+
+def test_without_a_folder_there_is_no_review(page: Any) -> None:
+    page.get_by_role("heading", name="1. Photo").wait_for()
+    assert page.get_by_role("link", name="Review").count() == 0
+    page.evaluate("location.hash = '#review'")
+    assert page.get_by_role("heading", name="1. Photo").is_visible()
+
+
+def journal(reviewed: Path) -> list[tuple[str, ...]]:
+    """The decisions: photo, verdict, person and reason."""
+    lines = [json.loads(line) for line in (reviewed / NAME).read_text().splitlines()]
+    found = [line["decision"] for line in lines if "decision" in line]
+    return [(one["id"], one["verdict"], one["by"], one["reason"]) for one in found]
+
+
+def test_portraits_are_accepted_refused_and_sent_back(review: Any, reviewed: Path) -> None:
+    facts = review.locator("#facts")
+    assert "closeup portrait photo of a woman" in facts.inner_text()
+    assert "0.30; the guard's limit is 0.54" in facts.inner_text()
+    review.get_by_role("button", name="Refuse").click()
+    review.get_by_text("Write your name first").wait_for()
+    review.get_by_label("Your name").fill("Ada")
+    review.get_by_role("button", name="Refuse").click()
+    review.get_by_text("Write a reason first").wait_for()
+    assert journal(reviewed) == [], "nothing was decided yet"
+    review.keyboard.type("It is distorted.")
+    review.keyboard.press("Enter")
+    review.get_by_text("The portrait is refused. 2 are not decided.").wait_for()
+    review.get_by_text("read from the portrait").wait_for()
+    review.get_by_role("button", name="Accept").click()
+    review.get_by_text("The portrait is accepted. 1 are not decided.").wait_for()
+    review.get_by_label("Reason").fill("It looks like Bob.")
+    review.get_by_role("button", name="Paint again").click()
+    review.get_by_text("There is no such portrait").wait_for()
+    assert journal(reviewed) == [
+        (pseudonym(0), "refuse", "Ada", "It is distorted."),
+        (pseudonym(1), "accept", "Ada", ""),
+        (pseudonym(2), "repaint", "Ada", "It looks like Bob."),
+    ]
+    assert [path.stem for path in reviewed.glob("*.png")] == [pseudonym(1)]
+    review.get_by_label("Show the portraits").select_option("refuse")
+    review.get_by_text("There is no portrait.").wait_for()
+    assert "refused by Ada" in facts.inner_text()
+    assert "It is distorted." in facts.inner_text()
+
+
+def test_keys_decide_only_if_wanted(review: Any, reviewed: Path) -> None:
+    review.get_by_label("Your name").fill("Ada")
+    keys = review.get_by_label("Use keys")
+    keys.focus()
+    review.keyboard.press("a")
+    keys.check()
+    assert journal(reviewed) == []
+    review.keyboard.press("ArrowRight")
+    review.get_by_role("heading", name="Portrait 2 of 3").wait_for()
+    review.keyboard.press("ArrowRight")
+    review.get_by_role("heading", name="Portrait 3 of 3").wait_for()
+    review.keyboard.press("ArrowLeft")
+    review.get_by_role("heading", name="Portrait 2 of 3").wait_for()
+    review.keyboard.press("a")
+    review.get_by_text("The portrait is accepted").wait_for()
+    assert review.get_by_role("heading", name="Portrait 2 of 2").is_visible()
+    review.keyboard.press("r")
+    review.keyboard.type("raw: r is a letter here")
+    review.keyboard.press("Enter")
+    review.get_by_text("The portrait is refused").wait_for()
+    assert review.get_by_role("heading", name="Portrait 1 of 1").is_visible()
+    review.keyboard.press("p")
+    review.keyboard.press("Tab")
+    review.keyboard.press("Escape")
+    told = [one[:2] + one[3:] for one in journal(reviewed)]
+    assert told == [(pseudonym(1), "accept", ""), (pseudonym(2), "refuse", "raw: r is a letter here")]
+
+
+def test_a_decision_that_cannot_be_kept_is_told(review: Any, reviewed: Path) -> None:
+    review.get_by_label("Your name").fill("Ada")
+    (reviewed / f"{pseudonym(0)}.png").unlink()
+    with closing(JournalFile(reviewed)):
+        review.get_by_role("button", name="Accept").click()
+        review.get_by_role("alert").get_by_text("another run is writing into it").wait_for()
+    assert review.get_by_role("heading", name="Portrait 1 of 3").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_the_review_fits_and_is_accessible(review: Any, width: int, scheme: str) -> None:
+    review.set_viewport_size({"width": width, "height": 900})
+    review.emulate_media(color_scheme=scheme)
+    review.get_by_alt_text("The portrait").wait_for()
+    check_fit(review)
 
 
 def test_a_token_is_asked_for(browser: Any, anonymizer: Any) -> None:

@@ -1,212 +1,39 @@
-// The page of anon-serve: a photo, its words, and portraits from several seeds. It calls the service's own routes only.
+// The page of anon-serve: its tabs, and the token where the service has one.
 
-const $ = (id) => document.getElementById(id);
-const ETHNICITIES = ["asian", "indian", "black", "white", "middle eastern", "latino hispanic"];
-const NOT_SCORES = ["Ethnic", "Age", "Male"];
-const state = { photo: null, read: null, token: null, running: new Map(), info: null };
+import { $, access, call, clear, show } from "./calls.js";
+import { offer } from "./portraits.js";
+import { review } from "./review.js";
 
-class Problem extends Error {}
-
-async function call(path, options = {}) {
-  const headers = { ...options.headers, ...(state.token ? { Authorization: `Bearer ${state.token}` } : {}) };
-  const answer = await fetch(path, { ...options, headers });
-  if (answer.ok) return answer;
-  const problem = await answer.json().catch(() => ({ detail: `the service has answered ${answer.status}` }));
-  if (answer.status === 401) askForToken();
-  throw new Problem(problem.detail);
-}
-
-function say(text) { $("status").textContent = text; }
-
-function show(error) {
-  const text = error instanceof Problem ? error.message : "the service cannot be reached; check that it runs";
-  $("problem").textContent = text;
-  $("problem").hidden = false;
-  say("");
-}
-
-function clear() { $("problem").hidden = true; }
-
-function askForToken() {
-  $("token-section").hidden = false;
-  $("token").focus();
-}
+const TABS = ["portraits", "review"];
 
 async function begin() {
   try {
-    state.info = await (await call("v1/info")).json();
+    const info = await (await call("v1/info")).json();
     clear();
     $("token-section").hidden = true;
-    $("steps").value = state.info.defaults.steps;
-    const names = ["exact", "faster", "faster still, with DeepCache", "fastest, with DeepCache"];
-    const cached = "unet_cached" in state.info.engines;
-    const levels = names.map((name, level) => new Option(`${level}: ${name}`, level)).filter((_, i) => i < 2 || cached);
-    $("fast").replaceChildren(...levels);
+    $("tabs").hidden = !info.review;
+    offer(info);
+    turn();
   } catch (error) { show(error); }
 }
 
-function form(fields) {
-  const data = new FormData();
-  for (const [name, value] of Object.entries(fields)) if (value !== null) data.append(name, value);
-  return data;
-}
-
-async function choose(file) {
-  if (!file) return;
+// Show the tab that the address names.
+function turn() {
+  const named = location.hash.slice(1);
+  const chosen = TABS.includes(named) && !$("tabs").hidden ? named : TABS[0];
+  for (const tab of TABS) $(tab).hidden = tab !== chosen;
+  for (const link of $("tabs").children) {
+    if (link.hash === `#${chosen}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
   clear();
-  cancelAll();
-  Object.assign(state, { photo: file, read: null });
-  for (const id of ["words-section", "paint-section", "box"]) $(id).hidden = true;
-  $("candidates").replaceChildren();
-  URL.revokeObjectURL($("original").src);
-  $("original").src = URL.createObjectURL(file);
-  $("shown").hidden = false;
-  $("face").textContent = "";
-  say("Reading the photo ...");
-  try {
-    const read = await (await call("v1/descriptions", { method: "POST", body: form({ photo: file }) })).json();
-    if (state.photo !== file) return; // another one was chosen meanwhile
-    state.read = read;
-    await $("original").decode();
-    showFace();
-    showWords();
-    say("The photo is read. Nothing of it but these words is used.");
-  } catch (error) { show(error); }
+  if (chosen === "review") review();
 }
-
-function showFace() {
-  const [x, y, width, height] = state.read.face;
-  const { naturalWidth: w, naturalHeight: h } = $("original");
-  Object.assign($("box").style, { left: `${(100 * x) / w}%`, top: `${(100 * y) / h}%`, width: `${(100 * width) / w}%`, height: `${(100 * height) / h}%` });
-  $("box").hidden = false;
-  $("face").textContent = `The biggest face: ${Math.round(width)} x ${Math.round(height)} pixels`;
-}
-
-function showWords() {
-  const read = state.read.attributes;
-  $("ethnic").replaceChildren(...[...new Set([...ETHNICITIES, read.Ethnic])].map((name) => new Option(name, name)));
-  $("ethnic").value = read.Ethnic;
-  $("age").value = read.Age;
-  $("sex").value = read.Male > 0.5 ? "1" : "0";
-  const names = Object.keys(read).filter((name) => !NOT_SCORES.includes(name));
-  $("attributes").replaceChildren(...names.map((name) => attribute(name, read[name])));
-  for (const id of ["words-section", "paint-section"]) $(id).hidden = false;
-}
-
-function attribute(name, score) {
-  const row = document.createElement("div"), box = document.createElement("input"), label = document.createElement("label");
-  const meter = document.createElement("meter"), value = document.createElement("output");
-  Object.assign(box, { type: "checkbox", id: `a-${name}`, name, checked: score > 0.5 });
-  Object.assign(label, { htmlFor: box.id, textContent: name.replaceAll("_", " ") });
-  Object.assign(meter, { min: 0, max: 1, value: score, ariaLabel: `score of ${label.textContent}` });
-  value.textContent = score.toFixed(2);
-  row.className = "attribute";
-  box.addEventListener("change", () => row.classList.toggle("changed", box.checked !== score > 0.5));
-  row.append(box, label, meter, value);
-  return row;
-}
-
-// The attributes to paint from: those that were read, and 0 or 1 for those that were changed.
-function words() {
-  const read = state.read.attributes, own = { ...read };
-  for (const box of $("attributes").querySelectorAll("input")) {
-    if (box.checked !== read[box.name] > 0.5) own[box.name] = Number(box.checked);
-  }
-  if (Number($("sex").value) !== Number(read.Male > 0.5)) own.Male = Number($("sex").value);
-  return { ...own, Ethnic: $("ethnic").value, Age: $("age").valueAsNumber };
-}
-
-async function* events(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let text = ""; ;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    text += value;
-    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
-      const [name, data] = text.slice(0, end).split("\n");
-      yield [name.slice("event: ".length), JSON.parse(data.slice("data: ".length))];
-    }
-  }
-}
-
-function blob({ media_type, base64 }) {
-  return new Blob([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], { type: media_type });
-}
-
-function put(image, picture, rest) {
-  URL.revokeObjectURL(image.src);
-  Object.assign(image, { src: URL.createObjectURL(picture), hidden: false, ...rest });
-}
-
-async function paint(seed) {
-  const card = $("candidate").content.cloneNode(true).firstElementChild;
-  const [image, bar, note, cancel, save] = ["img", "progress", ".note", ".cancel", ".save"].map((q) => card.querySelector(q));
-  const stop = new AbortController(), own = words();
-  card.querySelector("h3").textContent = `Seed ${seed}`;
-  note.textContent = "Waiting";
-  $("candidates").append(card);
-  state.running.set(card, stop);
-  cancel.addEventListener("click", () => stop.abort());
-  const fields = { photo: state.photo, attributes: JSON.stringify(own), seed, steps: $("steps").value, fast: $("fast").value, preview_every: 4 };
-  try {
-    const answer = await call("v1/portraits", { method: "POST", body: form(fields), headers: { Accept: "text/event-stream" }, signal: stop.signal });
-    for await (const [name, data] of events(answer)) {
-      if (name === "problem") throw new Problem(data.detail);
-      if (name === "step") showStep(data, image, bar, note);
-      if (name === "portrait") await finish(data, own, { seed, image, note, save });
-    }
-  } catch (error) {
-    image.hidden = true;
-    note.textContent = error.name === "AbortError" ? "Cancelled" : error instanceof Problem ? error.message : "The connection was lost";
-    note.classList.add("bad");
-  } finally {
-    state.running.delete(card);
-    bar.remove();
-    cancel.remove();
-    $("go").disabled = state.running.size > 0;
-    if (!state.running.size) say("All portraits are done.");
-  }
-}
-
-function showStep({ done, total, attempt, preview }, image, bar, note) {
-  bar.value = done / total;
-  note.textContent = attempt ? `Attempt ${attempt + 1}: the guard refused the one before` : `Evaluation ${done} of ${total}`;
-  if (preview) put(image, blob(preview), { className: "preview", alt: "A preview, which the guard has not seen" });
-}
-
-async function finish(record, own, { seed, image, note, save }) {
-  const file = blob(record.image);
-  put(image, file, { className: "", alt: `The portrait of seed ${seed}` });
-  Object.assign(save, { href: image.src, download: `portrait-${seed}.png`, hidden: false });
-  const parts = record.similarity === null ? ["not checked by the guard"] : [`similarity ${record.similarity.toFixed(2)}`];
-  try {
-    const seen = await (await call("v1/descriptions", { method: "POST", body: form({ photo: file }) })).json();
-    const names = Object.keys(own).filter((name) => !["Ethnic", "Age"].includes(name));
-    const same = names.filter((name) => seen.attributes[name] > 0.5 === own[name] > 0.5).length;
-    parts.push(`${Math.round((100 * same) / names.length)} % of the attributes agree`);
-  } catch { parts.push("no face is found in it"); }
-  note.textContent = parts.join("; ");
-}
-
-function cancelAll() { for (const stop of state.running.values()) stop.abort(); }
 
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  state.token = $("token").value;
+  access.token = $("token").value;
   begin();
 });
-$("photo").addEventListener("change", () => choose($("photo").files[0]));
-for (const name of ["dragenter", "dragover"]) $("drop").addEventListener(name, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
-for (const name of ["dragleave", "drop"]) $("drop").addEventListener(name, () => $("drop").classList.remove("over"));
-$("drop").addEventListener("drop", (event) => { event.preventDefault(); choose(event.dataTransfer.files[0]); });
-$("reset").addEventListener("click", showWords);
-$("paint").addEventListener("submit", (event) => {
-  event.preventDefault();
-  clear();
-  $("candidates").replaceChildren();
-  $("go").disabled = true;
-  say("Painting ...");
-  const first = BigInt($("seed").value);
-  for (let i = 0; i < Number($("count").value); i++) paint((first + BigInt(i)).toString());
-});
+window.addEventListener("hashchange", turn);
 begin();
