@@ -1,6 +1,6 @@
 // The page of anon-serve: its tabs, and the token where the service has one.
 
-import { $, access, call, clear, show } from "./calls.js";
+import { $, access, call, clear, say, show } from "./calls.js";
 import { offer } from "./portraits.js";
 import { review } from "./review.js";
 
@@ -27,6 +27,7 @@ function turn() {
     else link.removeAttribute("aria-current");
   }
   clear();
+  say("");
   if (chosen === "review") review();
 }
 
