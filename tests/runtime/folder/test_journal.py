@@ -5,11 +5,12 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from anon_runtime.errors import OutputError, UsageError
+from anon_runtime.folder.decisions import Decision, File, Verdict
 from anon_runtime.folder.discovery import PRIVATE
 from anon_runtime.folder.journal import Journal
 from anon_runtime.folder.journal_file import NAME
@@ -289,6 +290,20 @@ def test_outputs_outside_of_the_folder_are_no_lines_of_a_journal(tmp_path: Path,
         file.write(json.dumps(ok("b") | {"output": output}) + "\n")
     with pytest.raises(UsageError, match="line 3"):
         Journal(tmp_path, COMMON, SECRET)
+
+
+def test_a_portrait_that_is_not_accepted_does_not_count_as_done(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"image")
+    for verdict in get_args(Verdict):
+        notes = Notes(tmp_path, {}, {}, {})
+        notes.add(ok("a"))
+        for identity in ("b", "a"):  # the first decision is about a photo whose portrait had this name before
+            assert notes.has("a", Path("a.png"))
+            files = (File("a.png", None), File("b.png", None))
+            notes.decide(Decision(verdict, identity, files, DIGEST, 0, 0, "Ada", "2026", "it is blurred"))
+        assert notes.has("a", Path("a.png")) == (verdict == "accept")
+        assert notes.lists(Path("a.png"))
+        assert not notes.lists(Path("b.png"))
 
 
 def test_notes_of_an_actor_are_kept_for_the_journal(tmp_path: Path) -> None:

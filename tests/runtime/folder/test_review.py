@@ -116,6 +116,19 @@ def test_only_what_the_person_has_seen_is_decided_about(out: Path) -> None:
     assert found[1] == b"another portrait"
 
 
+def test_what_is_written_just_before_the_lock_counts(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(JournalFile):
+        def __init__(self, folder: Path) -> None:
+            super().__init__(folder)
+            self.add(painted(out, 2, content=b"another portrait"))
+
+    review = Review(out)
+    monkeypatch.setattr("anon_runtime.folder.review.JournalFile", Late)
+    with pytest.raises(StaleError, match="not there any more"):
+        decide(review, 2, "refuse")
+    assert (out / f"{pseudonym(2)}.png").read_bytes() == b"another portrait"
+
+
 def test_what_was_changed_is_neither_shown_nor_accepted(out: Path) -> None:
     review = Review(out)
     (out / f"{pseudonym(1)}.png").write_bytes(b"a photo of somebody")
@@ -162,9 +175,15 @@ def test_identical_photos_are_one_portrait(tmp_path: Path) -> None:
     lines = [painted(tmp_path, 1, name=name) | {"input": name} for name in names]
     review = Review(write_journal(tmp_path, [HEADER, *lines]))
     assert [file.output for file in review.page("open", 0, 9)[0].files] == ["a.png", "b.png"]
-    decide(review, 1, "refuse")
+    decide(review, 1, "repaint")
     assert images(tmp_path) == {}
     assert read_report(tmp_path).counts["refused"] == 2
+    with (tmp_path / NAME).open("ab") as file:
+        again = painted(tmp_path, 1, name="a.png", content=b"another portrait") | {"input": "a.png"}
+        file.write(json.dumps(again).encode() + b"\n")
+    review.refresh()
+    assert [file.output for file in review.page("open", 0, 9)[0].files] == ["a.png"], "the other one is not painted yet"
+    assert read_report(tmp_path).counts == {"ok": 1, "refused": 1, "skipped": 0, "error": 0}
 
 
 def test_a_file_belongs_to_the_photo_that_it_was_painted_for_last(tmp_path: Path) -> None:
@@ -224,6 +243,17 @@ def test_many_people_decide_at_once(tmp_path: Path) -> None:
     assert Review(tmp_path).counts()["refuse"] == 16
 
 
+def test_a_run_removes_what_a_kill_has_left(quick: Anonymizer, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(quick, photos, out) == 0
+    before, portrait = images(out), (out / "1.png").read_bytes()
+    decide_about(out, "1.png", "refuse")
+    (out / "1.png").write_bytes(portrait)
+    (photos / "1.jpg").unlink()
+    assert run(quick, photos, out) == 0
+    assert images(out) == {name: digest for name, digest in before.items() if name != "1.png"}
+
+
 @pytest.mark.parametrize("rename", ["none", "hash"])
 def test_a_later_run_keeps_to_refusals(quick: Anonymizer, photos: Path, tmp_path: Path, rename: Any) -> None:
     out = tmp_path / "out"
@@ -266,3 +296,5 @@ def test_a_later_run_paints_another_portrait(quick: Anonymizer, photos: Path, tm
     assert run(quick, photos, out, overwrite=True) == 0
     assert images(out)["1.png"] == found[-1], "with the same settings, decisions hold"
     assert Review(out).counts()["open"] == len(before)
+    assert run(quick, photos, out, overwrite=True, suffix="_new") == 0
+    assert images(out)["1_new.png"] == found[0], "with others, everything begins anew"
