@@ -50,7 +50,7 @@ Examples:
 @click.option("--wait", type=click.FloatRange(0), default=5, show_default=True, metavar="MS",
               help="How long a batch waits for more requests, in milliseconds.")
 @click.option("--queue", type=click.IntRange(1), default=64, show_default=True, metavar="N",
-              help="The largest number of requests that are worked on or wait. Others get status 503.")
+              help="The largest number of requests that arrive, wait or are worked on. Others get status 503.")
 @click.option("--deadline", type=click.FloatRange(0, min_open=True), default=600, show_default=True, metavar="S",
               help="How long a request may take, in seconds.")
 @click.option("--max-bytes", type=click.IntRange(1), default=32 * 2**20, show_default=True, metavar="N",

@@ -25,6 +25,7 @@ from ..folder.review import Review
 from ..folder.writer import ImageFormat, encode
 from ..guard.options import Mode
 from ..settings import Settings
+from .admission import Admission
 from .forms import MEDIA_TYPES, PortraitForm, ReadingForm
 from .metrics import Counting, Metrics
 from .options import ServiceOptions
@@ -145,7 +146,8 @@ def create_application(anonymizer: Anonymizer, options: ServiceOptions, review: 
     app.state.service = service
     _add_errors(app)
 
-    app.add_middleware(Counting, metrics=service.metrics)
+    app.add_middleware(Admission, studio=service.studio, most=options.queue)
+    app.add_middleware(Counting, metrics=service.metrics)  # outside, so that it counts those that are sent away
 
     @app.get("/healthz", summary="Whether the process runs", response_class=Response)
     async def healthz() -> Response:

@@ -19,7 +19,7 @@ class ServiceOptions:
         batch_size: the number of portraits that are painted together, at most. As in a folder run, a portrait does not
             depend on its batch, except for a last digit if this is 1.
         wait: how long a batch waits for more requests, in seconds.
-        queue: the number of requests that are worked on or wait, at most; others are sent away.
+        queue: the number of requests that arrive, wait or are worked on, at most; others are sent away.
         deadline: how long a request may take, in seconds.
         max_bytes: the largest body of a request, in bytes.
         upload_seconds: how long the body of a request may take to arrive.

@@ -12,6 +12,7 @@ from ..folder.review import StaleError
 from .studio import BusyError, ClosingError
 
 MEDIA_TYPE = "application/problem+json"
+CLOSE = {"Connection": "close"}  # the header of answers that come before the whole body has
 # Statuses and the ends of types, by the class of the error; the first one that fits.
 KINDS: Mapping[type[AnonError], tuple[int, str]] = {
     RefusedError: (422, "refused"),
@@ -57,10 +58,10 @@ def problem_of_status(status: int, detail: str, headers: Mapping[str, str] | Non
     return problem(status, f"http-{status}", "The request failed", detail, headers=headers)
 
 
-def problem_of(error: AnonError) -> JSONResponse:
-    """Return an error of this project as a problem with the members ``what``, ``why`` and ``fix``."""
+def problem_of(error: AnonError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return an error of this project as a problem with the members ``what``, ``why`` and ``fix``; see `problem`."""
     status, kind = next(found for known, found in KINDS.items() if isinstance(error, known))
     parts = {name: re.sub(r"`(\w+)`", r"\1", getattr(error, name)) for name in ("what", "why", "fix")}
-    headers = {"Retry-After": str(error.seconds)} if isinstance(error, BusyError) else None
+    more = {"Retry-After": str(error.seconds)} if isinstance(error, BusyError) else {}
     detail = "{what}: {why}; {fix}".format(**parts)
-    return problem(status, kind, TITLES[kind], detail, headers=headers, **parts)
+    return problem(status, kind, TITLES[kind], detail, headers={**(headers or {}), **more}, **parts)

@@ -15,7 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .options import Access, ServiceOptions
-from .problems import problem, problem_of_status
+from .problems import CLOSE, problem, problem_of_status
 
 log = logging.getLogger(__name__)
 PAGE_PATHS = ("/", "/page.css", "/page.js", "/calls.js", "/portraits.js", "/review.js")
@@ -30,7 +30,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-CLOSE = {"Connection": "close"}  # what is still to come of the body is not read
 
 
 def protect(app: ASGIApp, options: ServiceOptions, access: Access) -> ASGIApp:

@@ -185,6 +185,11 @@ class Studio:
         """The number of orders that are worked on or wait."""
         return len(self._active)
 
+    def busy(self) -> BusyError:
+        """Return the error for a request for which there is no room, with the time until the current ones are done."""
+        batches = len(self._active) / self._options.batch_size
+        return BusyError(max(1, round(batches * self._seconds)))
+
     def submit(self, order: Order, listen: Callable[[Step], object] = lambda step: None) -> "Future[Result]":
         """Take an order.
 
@@ -197,7 +202,6 @@ class Studio:
             other errors of `Anonymizer.anonymize`.
 
         Raises:
-            BusyError: there are too many orders.
             ClosingError: the studio takes no more orders.
             UsageError: there is neither a photo nor a prompt nor attributes.
         """
@@ -206,9 +210,6 @@ class Studio:
         with self._lock:
             if self._closing:
                 raise ClosingError
-            if len(self._active) >= self._options.queue:
-                batches = len(self._active) / self._options.batch_size
-                raise BusyError(max(1, round(batches * self._seconds)))
             self._active.add(ticket)
             ticket.future.add_done_callback(lambda _: self._leave(ticket))
             if order.photo is None:

@@ -3,10 +3,12 @@
 import base64
 import io
 import json
+import socket
 import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -256,6 +258,29 @@ def test_too_many_requests_are_sent_away_and_late_ones_ended(anonymizer: Anonymi
         slow.join()
         assert answers[0].status_code == 504
         assert serving.idle()
+
+
+def test_no_body_is_read_for_which_there_is_no_room(anonymizer: Anonymizer) -> None:
+    """An upload that has begun counts, and one that ends in whatever way makes room."""
+    head = b"POST /v1/portraits HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n"
+    head += b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+    with running(anonymizer, ServiceOptions(queue=1)) as serving:
+        address = httpx.URL(serving.url)
+        for _ in range(2):
+            with closing(socket.create_connection((address.host, address.port), 20)) as first:
+                first.sendall(head)
+                assert first.recv(4096).startswith(b"HTTP/1.1 100"), "its body is waited for"
+                assert post(serving, prompt="a man", steps=1).status_code == 503
+                with closing(socket.create_connection((address.host, address.port), 20)) as second:
+                    second.sendall(head)
+                    answer = b"".join(iter(lambda: second.recv(4096), b""))
+                assert answer.startswith(b"HTTP/1.1 503")
+                assert b"connection: close" in answer.lower()
+            end = time.monotonic() + 20
+            while post(serving, prompt="a man", steps=1).status_code != 200:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+        assert b'status="503"' in serving.client.get("/metrics").content
 
 
 def test_nothing_is_written_to_disk_or_logged(
