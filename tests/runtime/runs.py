@@ -68,7 +68,7 @@ def decide_about(out: Path, name: str, verdict: Verdict) -> None:
     review = Review(out)
     found = [one for state in review.counts() for one in review.page(state, 0, 99)]
     (known,) = [one for one in found if name in [file.output for file in one.files]]
-    review.decide(known.id, known.sha256, verdict, by="Ada", reason="it is blurred")
+    review.decide(known.id, known.sha256, verdict, by="Ada", reason="it is blurred", state=known.state)
 
 
 def traces(embedding: np.ndarray[Any, Any]) -> Iterator[bytes]:

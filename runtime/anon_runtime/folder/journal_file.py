@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -98,18 +98,26 @@ class JournalFile:
             OutputError: the file cannot be written.
         """
         line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        with self._writing(), self._turn:
+            self.file.write(line)
+            self.file.flush()
+
+    def sync(self) -> None:
+        """Make sure that the lines are on disk.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+        with self._writing():
+            os.fsync(self.file.fileno())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            with self._turn:
-                self.file.write(line)
-                self.file.flush()
+            yield
         except OSError as error:
             fix = "make room, and run the same command again: what is done is kept"
             raise OutputError(f"cannot write {self._out / NAME}", error.strerror or str(error), fix) from None
-
-    def sync(self) -> None:
-        """Make sure that the lines are on disk."""
-        with suppress(OSError):  # the disk is full, which `add` has reported already
-            os.fsync(self.file.fileno())
 
     def close(self) -> None:
         """Make sure that the lines are on disk, and unlock the folder."""
@@ -117,7 +125,8 @@ class JournalFile:
             if self._alone():
                 self._tidy()
                 self.scratch.rmdir()
-        self.sync()
+        with suppress(OutputError):  # the disk is full, which `add` has reported already
+            self.sync()
         for _ in range(2):
             with suppress(OSError):  # if the first attempt fails, the second one has nothing left to write and succeeds
                 self.file.close()

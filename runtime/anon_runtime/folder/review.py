@@ -146,7 +146,7 @@ class Review:
             self._drop(known)
 
     def _add(self, line: Mapping[str, Any]) -> None:
-        file, identity, digest = File(check_name(line["output"]), line.get("input")), line["id"], line["sha256"]
+        file, identity, digest = File(check_name(line["output"]), line.get("input")), line["id"], line.get("sha256", "")
         self._disown(file.output, identity)
         old = self._released.get(identity)
         copies = old.files if old is not None and old.sha256 == digest else ()
@@ -228,7 +228,9 @@ class Review:
                 return file, data
         return None
 
-    def decide(self, identity: str, sha256: str, verdict: Verdict, *, by: str, reason: str = "") -> Released:
+    def decide(
+        self, identity: str, sha256: str, verdict: Verdict, *, by: str, reason: str = "", state: State = "open"
+    ) -> Released:
         """Write a decision into the journal, and remove the portrait unless it is accepted.
 
         Args:
@@ -237,13 +239,14 @@ class Review:
             verdict: the decision.
             by: who has decided.
             reason: why.
+            state: the state that the person has seen.
 
         Returns:
             The portrait with the decision.
 
         Raises:
-            StaleError: it is not the portrait of this photo any more, or it cannot be accepted because its file is
-                missing or was changed.
+            StaleError: it is not the portrait of this photo any more, somebody else has decided about it, or it cannot
+                be accepted because its file is missing or was changed.
             InUseError: another process works on the folder.
             UsageError: see the class.
             OutputError: the journal cannot be written, or the portrait cannot be removed.
@@ -255,6 +258,8 @@ class Review:
             known = self._released.get(identity)
             if known is None or known.sha256 != sha256:
                 raise StaleError("the portrait", "it is not there any more", "look at the one that is there now")
+            if known.state != state:
+                raise StaleError("the portrait", "somebody has decided about it meanwhile", "look at it again")
             if verdict == "accept" and self.image(identity) is None:
                 fix = "run the same command again, or decide otherwise"
                 raise StaleError("the portrait", "its file is missing or was changed", fix)

@@ -26,6 +26,7 @@ class DecisionForm(BaseModel):
     sha256: Annotated[str, Field(pattern=DIGEST, description="Of the portrait that the person has seen.")]
     verdict: Annotated[Verdict, Field(description="Portraits that are not accepted are removed.")]
     by: Annotated[str, Line, Field(min_length=1, description="Who has decided.", examples=["Ada"])]
+    state: Annotated[State, Field(description="What the person has seen that was decided before.")] = "open"
     reason: Annotated[str, Line, Field(description="Why; only an acceptance needs none.")] = ""
 
     @model_validator(mode="after")
@@ -68,6 +69,7 @@ def make_router(review: Review, problems: dict[int | str, dict[str, Any]]) -> AP
 
     @router.post("/decisions", summary="Decide about a portrait", responses={409: problems[409]})
     def decide(form: DecisionForm) -> dict[str, Any]:
-        return review.decide(form.id, form.sha256, form.verdict, by=form.by, reason=form.reason).to_dict()
+        values = form.model_dump(exclude={"id"})
+        return review.decide(form.id, **values).to_dict()
 
     return router

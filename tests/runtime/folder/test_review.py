@@ -1,6 +1,8 @@
 """Reviews of folders: what is shown, what is decided, and what later runs make of it."""
 
+import errno
 import json
+import os
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from anon_runtime import Anonymizer
-from anon_runtime.errors import UsageError
+from anon_runtime.errors import OutputError, UsageError
 from anon_runtime.folder.decisions import File, Verdict
 from anon_runtime.folder.discovery import PRIVATE
 from anon_runtime.folder.identity import identify
@@ -39,7 +41,7 @@ def out(tmp_path: Path) -> Path:
 
 def decide(review: Review, number: int, verdict: Verdict, reason: str = "it is blurred") -> None:
     (known,) = [one for state in review.counts() for one in review.page(state, 0, 9) if one.id == pseudonym(number)]
-    review.decide(known.id, known.sha256, verdict, by="Ada", reason=reason)
+    review.decide(known.id, known.sha256, verdict, by="Ada", reason=reason, state=known.state)
 
 
 def shown(review: Review, state: Any = "open", start: int = 0, count: int = 99) -> list[int]:
@@ -99,6 +101,27 @@ def test_a_decision_can_be_changed(out: Path) -> None:
     with pytest.raises(StaleError, match="missing or was changed"):
         decide(review, 1, "accept")
     assert read_report(out).decisions == {"accept": 0, "repaint": 1, "refuse": 0}
+
+
+def test_what_somebody_else_has_decided_is_seen_first(out: Path) -> None:
+    first, second = Review(out), Review(out)
+    seen = second.page("open", 1, 1)[0]
+    decide(first, 2, "refuse")
+    with pytest.raises(StaleError, match="somebody has decided about it meanwhile"):
+        second.decide(seen.id, seen.sha256, "repaint", by="Bob", reason="it is blurred", state=seen.state)
+    assert second.counts() == {"open": 3, "accept": 0, "repaint": 0, "refuse": 1}
+
+
+def test_a_decision_that_does_not_reach_the_disk_removes_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    review = Review(out)
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(OutputError, match="Input/output error"):
+        decide(review, 1, "refuse")
+    assert (out / f"{pseudonym(1)}.png").exists()
 
 
 def test_only_what_the_person_has_seen_is_decided_about(out: Path) -> None:

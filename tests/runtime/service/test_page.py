@@ -11,6 +11,7 @@ import pytest
 
 from anon_runtime.folder.journal_file import NAME, JournalFile
 from tests.runtime.folder.journals import pseudonym
+from tests.runtime.runs import decide_about
 
 from .conftest import Running
 
@@ -239,11 +240,14 @@ def test_keys_decide_only_if_wanted(review: Any, reviewed: Path) -> None:
 
 def test_a_decision_that_cannot_be_kept_is_told(review: Any, reviewed: Path) -> None:
     review.get_by_label("Your name").fill("Ada")
-    (reviewed / f"{pseudonym(0)}.png").unlink()
     with closing(JournalFile(reviewed)):
         review.get_by_role("button", name="Accept").click()
         review.get_by_role("alert").get_by_text("another run is writing into it").wait_for()
     assert review.get_by_role("heading", name="Portrait 1 of 3").is_visible()
+    decide_about(reviewed, f"{pseudonym(0)}.png", "accept")
+    review.get_by_role("button", name="Accept").click()
+    review.get_by_role("alert").get_by_text("somebody has decided about it meanwhile").wait_for()
+    assert review.get_by_role("heading", name="Portrait 1 of 2").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

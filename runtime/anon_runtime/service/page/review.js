@@ -95,14 +95,15 @@ async function decide(verdict) {
   if (!by) return ask("by", "Write your name first: the journal keeps who has decided.");
   if (!reason && verdict !== "accept") return ask("reason", "Write a reason first, then press Enter.");
   $("exhibit").setAttribute("aria-busy", "true");
-  const { id, sha256 } = state.shown;
+  const { id, sha256, state: seen } = state.shown;
   try {
-    const body = JSON.stringify({ id, sha256, verdict, by, reason });
+    const body = JSON.stringify({ id, sha256, state: seen, verdict, by, reason });
     await call("v1/review/decisions", { method: "POST", body, headers: { "Content-Type": "application/json" } });
     await review();
     $("exhibit").hidden ? $("state").focus() : $("place").focus();
     say(`The portrait is ${STATES[verdict]}. ${state.counts.open} are not decided.`);
   } catch (error) {
+    await review(); // it may be another portrait now
     show(error);
   } finally { $("exhibit").removeAttribute("aria-busy"); }
 }
