@@ -44,6 +44,7 @@ def test_everything_is_measured(own_bundle: Path, tmp_path: Path, capsys: pytest
     # The differences are times, and so may be of either sign in a run as small as this one.
     assert math.isfinite(overhead.p50)
     assert overhead.p50 <= overhead.p99
+    assert math.isfinite(overhead.noise)
     assert (throughput.photos, throughput.steps, throughput.users) == (2, 1, 4 * throughput.batch)
     measured = (throughput.service, throughput.folder, throughput.locust, throughput.locust_seconds, throughput.ratios)
     assert all(len(values) == 3 and min(values) > 0 for values in measured)
@@ -56,7 +57,7 @@ def test_everything_is_measured(own_bundle: Path, tmp_path: Path, capsys: pytest
     written = (out / "serve.md").read_text()
     assert written in capsys.readouterr().out
     rows = written.splitlines()[2:]
-    assert len(rows) == 12
+    assert len(rows) == 13
     assert all(row.count("|") == 4 for row in rows)
 
 
