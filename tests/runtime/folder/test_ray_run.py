@@ -256,7 +256,7 @@ def actor(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., Actor]]:
     (tmp_path / "out" / PRIVATE).mkdir(parents=True)
 
     def make(load: Callable[[], Anonymizer]) -> Actor:
-        return Actor(load, Output(tmp_path / "out"), TWO, ray.put(({}, {})), Path.cwd())
+        return Actor(load, Output(tmp_path / "out"), TWO, ray.put(({}, {}, {})), Path.cwd())
 
     yield make
     logger.handlers[:], logger.propagate = before, True
@@ -378,7 +378,7 @@ def test_the_folder_is_held_while_an_actor_generates(
     actor: Callable[..., Actor], cluster: Cluster, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The lock stays after the process that held the journal was killed."""
-    monkeypatch.setattr("anon_runtime.folder.journal.SOON", 0.1)
+    monkeypatch.setattr("anon_runtime.folder.journal_file.SOON", 0.1)
     tried: list[str] = []
 
     def load() -> Anonymizer:
