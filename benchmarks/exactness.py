@@ -18,14 +18,16 @@ from unittest import mock
 
 import numpy as np
 from numpy.typing import ArrayLike
+from PIL import Image
 from tqdm import tqdm
 
 from anon_runtime import Anonymizer, Request, Settings
 from anon_runtime.backends.engines import Engines
 from anon_runtime.diffusion import brownian
+from anon_runtime.diffusion.inpainting import make_canvas
 from anon_runtime.diffusion.schedule import Schedule, load_schedule
 from anon_runtime.diffusion.torch_rng import NormalStream
-from anon_runtime.types import SAMPLERS, Floats
+from anon_runtime.types import SAMPLERS, Canvas, Floats
 
 from .command_line import one_line_errors
 
@@ -162,7 +164,18 @@ def normals(seed: int, size: int) -> tuple[float, float, float]:
     return float(ulp.max()), float(np.abs(ours - theirs).max()), float((ulp == 0).mean())
 
 
-def loop(anonymizer: Anonymizer, reference: Diffusers, settings: Settings, batch: int) -> float:
+def make_example(anonymizer: Anonymizer) -> Canvas:
+    """A made-up picture whose middle is painted anew, in the size of a bundle's images."""
+    spec = anonymizer.engines.bundle.manifest.generator
+    noise = np.random.default_rng(0).integers(0, 256, (spec.height // 8, spec.width // 8, 3), np.uint8)
+    picture = np.asarray(Image.fromarray(noise).resize((spec.width, spec.height), Image.Resampling.BICUBIC))
+    rows, columns = np.ogrid[-1 : 1 : spec.height * 1j, -1 : 1 : spec.width * 1j]
+    return make_canvas(picture, rows**2 + columns**2 < 0.4, spec.vae_scale_factor)
+
+
+def loop(
+    anonymizer: Anonymizer, reference: Diffusers, settings: Settings, batch: int, canvas: Canvas | None = None
+) -> float:
     """Largest difference of the final latents, relative to their RMS.
 
     Args:
@@ -170,16 +183,19 @@ def loop(anonymizer: Anonymizer, reference: Diffusers, settings: Settings, batch
         reference: diffusers.
         settings: of both.
         batch: number of images.
+        canvas: to paint on; None for whole images.
     """
-    requests = [Request(PROMPT, NEGATIVE, seed=100 + k) for k in range(batch)]
+    requests = [Request(PROMPT, NEGATIVE, 100 + k, canvas) for k in range(batch)]
     *_, ours = (state.latents for state in anonymizer.using(settings).generator.denoise(requests))
     theirs = reference.generate(requests, settings, latents=True)
     return float(np.abs(ours - theirs).max() / np.sqrt(np.mean(theirs**2)))
 
 
-def image(anonymizer: Anonymizer, reference: ImageSource, settings: Settings, seed: int) -> float:
+def image(
+    anonymizer: Anonymizer, reference: ImageSource, settings: Settings, seed: int, canvas: Canvas | None = None
+) -> float:
     """PSNR of an image by the engines relative to the image by diffusers, in dB."""
-    request = Request(PROMPT, NEGATIVE, seed)
+    request = Request(PROMPT, NEGATIVE, seed, canvas)
     theirs = to_pixels(reference.generate([request], settings))[0]
     return psnr(np.asarray(anonymizer.using(settings).generate([request])[0].image), theirs)
 
@@ -232,13 +248,14 @@ def loop_rows(models: Mapping[str, Model]) -> list[Row]:
     rows = []
     reference = models["wide"][1]
     shared = share_networks(models["wide"][0].engines.bundle, reference)
-    for sampler in SAMPLERS:
+    canvases = {"loop": None, "inpainting loop": make_example(shared)}
+    for (kind, canvas), sampler in itertools.product(canvases.items(), SAMPLERS):
         jobs = list(itertools.product((1, 2, 3, 15, 30), (1.0, 7.5), (1, 4)))
         worst = max(
-            loop(shared, reference, Settings(steps=steps, guidance_scale=scale, sampler=sampler), batch)
-            for steps, scale, batch in _progress(jobs, f"loop {sampler}")
+            loop(shared, reference, Settings(steps=steps, guidance_scale=scale, sampler=sampler), batch, canvas)
+            for steps, scale, batch in _progress(jobs, f"{kind} {sampler}")
         )
-        what = f"loop, {sampler}, steps 1-30, guidance 1 and 7.5, batch 1 and 4: difference / RMS (1e-5)"
+        what = f"{kind}, {sampler}, steps 1-30, guidance 1 and 7.5, batch 1 and 4: difference / RMS (1e-5)"
         rows.append((what, f"{worst:.1e}", worst <= 1e-5))
     return rows
 
@@ -246,11 +263,14 @@ def loop_rows(models: Mapping[str, Model]) -> list[Row]:
 def image_rows(models: Mapping[str, Model], count: int) -> list[Row]:
     """Compare whole images."""
     rows = []
-    for (name, (anonymizer, reference)), sampler in itertools.product(models.items(), SAMPLERS):
-        settings = Settings(sampler=sampler)
-        found = [image(anonymizer, reference, settings, s) for s in _progress(random_seeds(count), f"{name} {sampler}")]
+    for (name, (anonymizer, reference)), sampler, kind in itertools.product(
+        models.items(), SAMPLERS, ("images", "inpainted images")
+    ):
+        settings, canvas = Settings(sampler=sampler), None if kind == "images" else make_example(anonymizer)
+        seeds = _progress(random_seeds(count), f"{kind} {name} {sampler}")
+        found = [image(anonymizer, reference, settings, seed, canvas) for seed in seeds]
         shape = "x".join(map(str, anonymizer.engines.bundle.manifest.generator.latent_shape))
-        what = f"images, {sampler}, model {name} (latents {shape}), {count} seeds: worst PSNR (60 dB)"
+        what = f"{kind}, {sampler}, model {name} (latents {shape}), {count} seeds: worst PSNR (60 dB)"
         rows.append((what, f"{min(found):.1f} dB", min(found) >= 60))
     for name, (anonymizer, _) in models.items():
         worst = image_in_batch(anonymizer, Settings(), 8)

@@ -33,15 +33,20 @@ class TorchEngine:
 
 
 def share_networks(bundle: Bundle, reference: Diffusers) -> Anonymizer:
-    """A runtime that calls the UNet and the text encoder of diffusers' pipeline.
+    """A runtime that calls the UNet, the text encoder and the VAE's encoder of diffusers' pipeline.
 
     Guidance runs as one batch, as in diffusers: networks round differently in batches of other sizes.
     """
     defaults = replace(bundle.manifest.defaults, guidance_batch=True)
     one_batch = replace(bundle, manifest=replace(bundle.manifest, defaults=defaults))
     pipeline = reference.pipeline
+
+    def encode(sample: torch.Tensor, *, return_dict: bool) -> tuple[torch.Tensor]:
+        return (pipeline.vae.encode(sample, return_dict=return_dict)[0].parameters,)
+
     networks = {
         "unet": TorchEngine(pipeline.unet, ("sample", "timestep", "encoder_hidden_states"), "out_sample"),
         "text_encoder": TorchEngine(pipeline.text_encoder, ("input_ids",), "last_hidden_state"),
+        "vae_encoder": TorchEngine(encode, ("sample",), "latent_parameters"),
     }
     return Anonymizer.of(Engines(one_batch, replaced=networks))

@@ -1,4 +1,4 @@
-"""Stable Diffusion's networks as components of a bundle: text encoder, UNet and VAE decoder."""
+"""Stable Diffusion's networks as components of a bundle: text encoder, UNet, and the VAE's encoder and decoder."""
 
 import json
 import math
@@ -15,6 +15,8 @@ from .component import Component
 from .graphs.options import GraphOptions
 from .models.model import Model
 
+# Of the VAE's weights, approximately.
+SHARES = {"vae_encoder": 0.4, "vae_decoder": 0.6}
 Export = Callable[[Path], dict[str, EngineSpec]]
 
 
@@ -50,7 +52,7 @@ def generator_components(
     latent_shape: Sequence[int],
     graph_options: Mapping[str, GraphOptions],
 ) -> list[Component]:
-    """Text encoder, UNet and VAE decoder of a model.
+    """Text encoder, UNet, VAE encoder and VAE decoder of a model.
 
     Args:
         model, source: where the weights are, and their digests.
@@ -59,6 +61,8 @@ def generator_components(
         graph_options: how the graphs are written, by role.
     """
     sizes = model.sizes
+    # The UNet takes and produces latents of no other sizes than these multiples.
+    multiple = math.gcd(2 ** (_unet_levels(model) - 1), *latent_shape[1:])
 
     # torch is imported only when something is exported: a build that finds everything unchanged starts fast.
     def text_encoder(path: Path) -> dict[str, EngineSpec]:
@@ -80,10 +84,14 @@ def generator_components(
     def vae_decoder(path: Path) -> dict[str, EngineSpec]:
         from .graphs import stable_diffusion as graphs
 
-        # The UNet produces latents of no other sizes than these multiples.
-        multiple = math.gcd(2 ** (_unet_levels(model) - 1), *latent_shape[1:])
         options = graph_options["vae_decoder"]
         return {"vae_decoder": graphs.export_vae_decoder(pipeline().vae, path, latent_shape, options, multiple)}
+
+    def vae_encoder(path: Path) -> dict[str, EngineSpec]:
+        from .graphs import stable_diffusion as graphs
+
+        options = graph_options["vae_encoder"]
+        return {"vae_encoder": graphs.export_vae_encoder(pipeline().vae, path, latent_shape, options, multiple)}
 
     def component(role: str, part: str, export: Export) -> Component:
         options, config = graph_options[role], model.config(part)
@@ -96,12 +104,13 @@ def generator_components(
         roles = (role,) if options.cache_branch is None else ("unet", "unet_cached")
         # Winograd's weights are larger. Those in half precision are transformed only when an engine is loaded.
         larger = options.winograd and options.precision == "fp32"
-        size = sizes[part] * (3 if larger else 2) // 2
+        size = int(sizes[part] * SHARES.get(role, 1) * (1.5 if larger else 1))
         return Component(role, roles, material, size, options.precision, _with_config(export, config))
 
     return [
         component("text_encoder", "text_encoder", text_encoder),
         component("unet", "unet", unet),
+        component("vae_encoder", "vae", vae_encoder),
         component("vae_decoder", "vae", vae_decoder),
     ]
 

@@ -122,9 +122,9 @@ def run(
         size = anonymizer.engines.bundle.manifest.defaults.batch_size if batch_size is None else batch_size
         limits = ServiceOptions(size, wait / 1000, queue, deadline, max_bytes)
         if ray is None:
+            if review is not None:  # a million lines take a quarter of a minute
+                log.info("reading the journal of %s, whose review is the page #review of this service", review)
             app = create_application(anonymizer, limits, None if review is None else Review(review))
-            if review is not None:
-                log.info("the review of %s is the page #review of this service", review)
             serve(protect(app, limits, access), host, port, quiet=quiet)
             return
         with connect(ray, load, device=anonymizer.engines.device, threads=threads) as cluster:

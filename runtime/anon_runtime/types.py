@@ -77,6 +77,19 @@ class EngineSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """A picture of which a part is painted anew; see `anon_runtime.diffusion.inpainting.make_canvas`.
+
+    Attributes:
+        pixels: uint8 (height, width, 3), RGB; the part that is painted anew holds nothing of what was there.
+        mask: bool (height, width), whether a pixel is painted anew.
+    """
+
+    pixels: Pixels
+    mask: NDArray[np.bool_]
+
+
 @dataclass(frozen=True)
 class Request:
     """A request to generate one image.
@@ -85,6 +98,7 @@ class Request:
         prompt: the text that says what the image shows.
         negative_prompt: the text that says what the image does not show.
         seed: 0 .. 2**64 - 1. The same seed, prompts, settings and engines give the same image.
+        canvas: the picture of which a part is painted anew; None for a whole image.
 
     Raises:
         UsageError: the seed is not a whole number in this range, or a prompt is not text.
@@ -93,6 +107,7 @@ class Request:
     prompt: str
     negative_prompt: str = ""
     seed: int = 0
+    canvas: Canvas | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", check_seed(self.seed))

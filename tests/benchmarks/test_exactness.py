@@ -25,7 +25,8 @@ from anon_runtime.backends.engines import Engines
 from anon_runtime.cli import main
 from anon_runtime.diffusion import brownian
 from anon_runtime.diffusion.brownian import NoiseSpec
-from anon_runtime.diffusion.schedule import load_schedule
+from anon_runtime.diffusion.inpainting import Known
+from anon_runtime.diffusion.schedule import Schedule, load_schedule
 from anon_runtime.diffusion.torch_rng import NormalStream, interleave, seeded_normals
 from anon_runtime.types import Floats, Sampler
 from benchmarks import exactness
@@ -233,12 +234,14 @@ def cheap_unet(
 @pytest.mark.parametrize("steps", [1, 2, 3, 15, 30])
 @pytest.mark.parametrize("guidance_scale", [1.0, 7.5])
 @pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("inpainting", [False, True])
 def test_the_loop_follows_diffusers(
     wide: tuple[Anonymizer, Diffusers],
     sampler: Sampler,
     steps: int,
     guidance_scale: float,
     batch: int,
+    inpainting: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the same networks and torch's normal numbers on both sides."""
@@ -248,7 +251,8 @@ def test_the_loop_follows_diffusers(
     monkeypatch.setattr(brownian, "seeded_normals", exactness.torch_normals)
     shared = share_networks(wide[0].engines.bundle, wide[1])
     choices = Settings(sampler=sampler, steps=steps, guidance_scale=guidance_scale)
-    assert exactness.loop(shared, wide[1], choices, batch) <= 1e-5
+    canvas = exactness.make_example(shared) if inpainting else None
+    assert exactness.loop(shared, wide[1], choices, batch, canvas) <= 1e-5
 
 
 @samplers
@@ -258,7 +262,7 @@ def test_the_loop_check_notices_another_seed(
     shared = share_networks(wide[0].engines.bundle, wide[1])
     draw = brownian.draw_noise
 
-    def wrong(spec: NoiseSpec, seed: int, shape: Sequence[int]) -> Floats:
+    def wrong(spec: NoiseSpec, seed: int, shape: Sequence[int], before: int = 1) -> Floats:
         return draw(spec, seed + 1, shape)
 
     monkeypatch.setattr(wide[1].pipeline.unet, "forward", cheap_unet)
@@ -267,9 +271,30 @@ def test_the_loop_check_notices_another_seed(
 
 
 @samplers
+@pytest.mark.parametrize("inpainting", [False, True])
 @pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
-def test_images_are_diffusers_images(wide: tuple[Anonymizer, Diffusers], sampler: Sampler, seed: int) -> None:
-    assert exactness.image(*wide, Settings(sampler=sampler), seed) >= 60
+def test_images_are_diffusers_images(
+    wide: tuple[Anonymizer, Diffusers], sampler: Sampler, seed: int, inpainting: bool
+) -> None:
+    canvas = exactness.make_example(wide[0]) if inpainting else None
+    assert exactness.image(*wide, Settings(sampler=sampler), seed, canvas) >= 60
+
+
+@samplers
+@pytest.mark.parametrize("level", [0, 1])
+def test_the_image_check_notices_another_level_of_what_stays(
+    wide: tuple[Anonymizer, Diffusers], sampler: Sampler, level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture without noise, or with that of the evaluation before."""
+
+    def wrong(self: Known, schedule: Schedule, k: int, x: Floats) -> Floats:
+        known = self.latents + level * schedule.sigmas[k] * self.noise
+        blended: Floats = (1 - self.masks) * known + self.masks * x
+        return blended
+
+    monkeypatch.setattr(Known, "blend", wrong)
+    canvas = exactness.make_example(wide[0])
+    assert exactness.image(*wide, Settings(sampler=sampler, steps=5), 7, canvas) < 50
 
 
 def test_an_image_does_not_depend_on_its_batch(wide: tuple[Anonymizer, Diffusers]) -> None:

@@ -40,7 +40,7 @@ def test_engines_and_images_are_those_of_pytorch(results: Result) -> None:
     found = dict(results["correctness"])
     assert found["image, dB"] > 40
     assert found["two runs are equal"] is True
-    networks, loop = ("text_encoder", "unet", "unet_cached", "vae_decoder"), device_loop.ROLES
+    networks, loop = ("text_encoder", "unet", "unet_cached", "vae_encoder", "vae_decoder"), device_loop.ROLES
     assert all(0 < error < 1e-2 for role in networks for error in found[role].values())
     assert all(error < 1e-6 for role in loop for error in found[role].values())
 

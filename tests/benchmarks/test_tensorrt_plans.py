@@ -31,7 +31,7 @@ def plans(folder: Path) -> dict[str, own.Built]:
 
 
 def test_every_engine_is_built_and_written_down(plans: dict[str, own.Built], folder: Path) -> None:
-    assert list(plans) == ["text_encoder", "unet", "unet_cached", "vae_decoder", *ROLES]
+    assert list(plans) == ["text_encoder", "unet", "unet_cached", "vae_encoder", "vae_decoder", *ROLES]
     for built in plans.values():
         assert built.gpu == "sm_89"
         assert min(built.seconds, built.size, built.peak) > 0

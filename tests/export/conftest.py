@@ -16,7 +16,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
 
     def allow(*allowed: str) -> list[str]:
         happened: list[str] = []
-        for name in ("text_encoder", "unet", "vae_decoder"):
+        for name in ("text_encoder", "unet", "vae_encoder", "vae_decoder"):
             real = getattr(graphs, f"export_{name}")
 
             def export(*arguments: object, name: str = name, real: Callable[..., object] = real) -> object:

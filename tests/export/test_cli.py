@@ -149,16 +149,16 @@ def test_a_dry_run_builds_nothing(
         return capsys.readouterr().out
 
     fresh = run(tmp_path / "new")
-    assert fresh.count("  build ") == 7
+    assert fresh.count("  build ") == 8
     assert "to write" in fresh
     assert "free" in fresh
     assert not (tmp_path / "new").exists()
     assert "nothing to do" in run(demo_bundle.parent)
     plan = json.loads(run(demo_bundle.parent, "--vae-precision", "fp16", "--json"))
     actions = {name: component["action"] for name, component in plan["components"].items()}
-    assert actions.pop("vae_decoder") == "build"
+    assert actions.pop("vae_encoder") == actions.pop("vae_decoder") == "build"
     assert set(actions.values()) == {"keep"}
-    assert plan["bytes"] == plan["components"]["vae_decoder"]["bytes"] > 0
+    assert plan["bytes"] == sum(plan["components"][role]["bytes"] for role in ("vae_encoder", "vae_decoder")) > 0
     assert not plan["unchanged"]
 
 

@@ -105,6 +105,7 @@ class BuildOptions:
         precisions: dict[str, Precision] = {
             "text_encoder": "fp32" if self.reduced else self.precision,
             "unet": self.precision,
+            "vae_encoder": self.vae_precision,
             "vae_decoder": self.vae_precision,
         }
         return {

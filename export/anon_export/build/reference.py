@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from .verify import REFERENCE_IMAGE, REQUEST, SETTINGS
 
 
 class Diffusers:
-    """diffusers' StableDiffusionPipeline behind the interface of the runtime's generator."""
+    """diffusers' StableDiffusionPipeline behind the interface of the runtime's generator.
+
+    For requests with a canvas, it is diffusers' StableDiffusionInpaintPipeline with the same networks.
+    """
 
     def __init__(self, pipeline: Any, timestep_spacing: str | None = None) -> None:
         self.pipeline, self._spacing = pipeline, timestep_spacing
@@ -44,24 +48,53 @@ class Diffusers:
         sampler = settings.sampler or defaults.sampler
         steps = defaults.steps if settings.steps is None else settings.steps
         scale = defaults.guidance_scale if settings.guidance_scale is None else settings.guidance_scale
-        self.pipeline.scheduler = make_scheduler(self._config, sampler, self._spacing)
+        pipeline, canvases = self._choose(requests)
+        pipeline.scheduler = make_scheduler(self._config, sampler, self._spacing)
         seeds = [request.seed for request in requests]
         if sampler == "dpmpp_sde":
-            self.pipeline.scheduler.noise_sampler_seed = seeds
+            pipeline.scheduler.noise_sampler_seed = seeds
         with warnings.catch_warnings():
             # torchsde moves a time that rounding has put outside of its interval back, and says so.
             warnings.filterwarnings("ignore", "Should have t", UserWarning)
-            result = self.pipeline(
+            result = pipeline(
                 [request.prompt for request in requests],
                 negative_prompt=[request.negative_prompt for request in requests],
                 num_inference_steps=steps,
                 guidance_scale=scale,
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds],
                 output_type="latent" if latents else "np",
+                **canvases,
                 **size,
             ).images
         generated: Floats = result.numpy() if latents else result
         return generated
+
+    def _choose(self, requests: Sequence[Request]) -> tuple[Any, dict[str, Any]]:
+        """The pipeline for some requests, and its arguments for their canvases."""
+        canvases = [request.canvas for request in requests if request.canvas is not None]
+        if not canvases:
+            return self.pipeline, {}
+        height, width = canvases[0].mask.shape
+        return self._inpainting, {
+            "image": [Image.fromarray(canvas.pixels) for canvas in canvases],
+            "mask_image": [Image.fromarray(canvas.mask) for canvas in canvases],
+            "strength": 1.0,
+            "height": height,
+            "width": width,
+        }
+
+    @cached_property
+    def _inpainting(self) -> Any:
+        from diffusers import StableDiffusionInpaintPipeline
+
+        # It compares the size with a number, which two numbers cannot be. The size itself is given with each call.
+        unet = self.pipeline.unet
+        size = unet.config.sample_size
+        unet.register_to_config(sample_size=64)
+        pipeline = StableDiffusionInpaintPipeline.from_pipe(self.pipeline)
+        unet.register_to_config(sample_size=size)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
 
 
 def to_pixels(unit: Floats) -> Pixels:

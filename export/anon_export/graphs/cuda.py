@@ -24,7 +24,7 @@ from .weights import Weight, load_without_weights, make_input, save_with_weights
 # The widths of the sum before the gate that the provider has a kernel for: those of Stable Diffusion 1.5.
 GATE_WIDTHS = (2560, 5120, 10240)
 # onnxruntime's name for the kind of each network, by signature; other networks stay as they are.
-KINDS = {"text_encoder": "clip", "unet": "unet", "unet_cached": "unet", "vae_decoder": "vae"}
+KINDS = {"text_encoder": "clip", "unet": "unet", "unet_cached": "unet", "vae_encoder": "vae", "vae_decoder": "vae"}
 
 
 def use_cuda_operators(path: Path, signature: str, *, half: bool) -> None:

@@ -96,6 +96,22 @@ def _layer_before(up_blocks: Any, branch: int) -> nn.Module:
     return layer
 
 
+class VaeEncoder(nn.Module):
+    """Images to latents: ``sample`` (n, 3, H, W) in -1..1 -> ``latent_parameters`` (n, 2 c, h, w); float32.
+
+    The parameters are the mean and the logarithm of the variance of the latents, before the scaling factor.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sample: Tensor) -> Tensor:
+        """Encode images."""
+        output: Tensor = self.model.encode(sample.to(self.model.dtype), return_dict=False)[0].parameters
+        return output.float()
+
+
 class VaeDecoder(nn.Module):
     """Latents to images: ``latent_sample`` (n, c, h, w) -> ``sample`` (n, 3, H, W) in -1..1; float32."""
 
@@ -180,6 +196,32 @@ def export_vae_decoder(
             precision=options.exported,
         )
     return _rewrite(path, spec, options, dict.fromkeys(free.values(), multiple))
+
+
+def export_vae_encoder(
+    model: Any, path: Path, latent_shape: Sequence[int], options: GraphOptions, multiple: int = 1
+) -> EngineSpec:
+    """Export the VAE's encoder with a free batch, height and width; see `export_vae_decoder`."""
+    block = 2 ** (len(model.config.block_out_channels) - 1)
+    latents, free = example_latents(latent_shape, 1, static=options.static)
+    axes = {axis: name.removeprefix("latent_") for axis, name in free.items()}
+    side = -(-16 // multiple) * multiple
+    reference_shape = latent_shape[1:] if options.static else (side, side + multiple)
+
+    def images(count: int, height: int, width: int) -> Tensor:
+        return seeded_normal(count, 3, height * block, width * block).clamp(-1, 1)
+
+    with fused_attention(model) if options.fused_attention else nullcontext():
+        spec = export_graph(
+            VaeEncoder(model),
+            {"sample": images(len(latents), *latents.shape[2:])},
+            {"sample": {0: "batch"} | axes},
+            ("latent_parameters",),
+            path,
+            reference_inputs={"sample": images(1, *reference_shape)},
+            precision=options.exported,
+        )
+    return _rewrite(path, spec, options, dict.fromkeys(axes.values(), multiple * block))
 
 
 def _rewrite(path: Path, spec: EngineSpec, options: GraphOptions, smallest: Mapping[str, int]) -> EngineSpec:

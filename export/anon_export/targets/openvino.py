@@ -16,7 +16,7 @@ MODEL = "openvino_model.xml"
 # Networks with more bytes of weights than this are compiled for one sample: at full size, the arithmetic of a single
 # sample keeps all cores busy, and OpenVINO is a tenth faster where it knows all sizes.
 LARGE = 2**26
-ONE_BY_ONE = ("unet", "unet_cached", "vae_decoder")
+ONE_BY_ONE = ("unet", "unet_cached", "vae_encoder", "vae_decoder")
 
 
 def convert(spec: EngineSpec, _ranges: Mapping[str, Range], _gpu: str | None) -> EngineSpec:

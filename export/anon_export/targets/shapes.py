@@ -84,7 +84,7 @@ class Shapes:
             return {"batch": pairs.times(1, windows.best, windows.high)}
         if spec.signature in ("unet", "unet_cached"):
             return {"batch": pairs, "tokens": windows.reach(2).times(WINDOW, WINDOW, WINDOW)}
-        if spec.signature == "vae_decoder":
+        if spec.signature in ("vae_encoder", "vae_decoder"):
             return {"batch": batch}
         if spec.signature in ROLES:
             rows = Range(*(count + 1 for count in (EVALUATIONS.low, EVALUATIONS.best, EVALUATIONS.high)))

@@ -210,29 +210,32 @@ def specify_noise(schedule: Schedule) -> NoiseSpec:
     return NoiseSpec(schedule.evaluations, None)
 
 
-def draw_initial(seed: int, shape: Sequence[int]) -> Floats:
-    """Draw the initial latents of an image: ``torch.randn(shape, generator=manual_seed(seed))``.
+def draw_initial(seed: int, shape: Sequence[int], count: int = 1) -> Floats:
+    """Draw what an image begins with: calls of ``torch.randn(shape, generator=manual_seed(seed))``.
 
     Args:
         seed: 0 .. 2**64 - 1.
         shape: the shape of one image's latents, (channels, height, width).
+        count: the number of calls; the first one gives the initial latents of a whole image.
 
     Returns:
-        float32 of that shape, standard normal.
+        float32 (count, channels, height, width), standard normal.
     """
-    return NormalStream(seed).draw(int(np.prod(shape))).reshape(shape)
+    stream, size = NormalStream(seed), int(np.prod(shape))
+    return np.stack([stream.draw(size).reshape(shape) for _ in range(count)])
 
 
-def draw_noise(spec: NoiseSpec, seed: int, shape: Sequence[int]) -> Floats:
+def draw_noise(spec: NoiseSpec, seed: int, shape: Sequence[int], before: int = 1) -> Floats:
     """Draw the noise of an image's updates, as diffusers does if ``generator`` and ``noise_sampler_seed`` use the seed.
 
     For ``dpmpp_sde``, the noise follows a Brownian path that is independent of the initial latents. For
-    ``dpmpp_2m_sde``, it consists of the generator's next numbers after the initial latents.
+    ``dpmpp_2m_sde``, it consists of the generator's next numbers after those that an image begins with.
 
     Args:
         spec: the description of the schedule's noise.
         seed: 0 .. 2**64 - 1.
         shape: the shape of one image's latents, (channels, height, width).
+        before: how often latents were drawn before; see `draw_initial`.
 
     Returns:
         float32 (draws, channels, height, width).
@@ -242,6 +245,7 @@ def draw_noise(spec: NoiseSpec, seed: int, shape: Sequence[int]) -> Floats:
         noise = sample_tree(spec.tree, seed, size)
     else:
         stream = NormalStream(seed)
-        stream.draw(size)  # skips the initial latents
+        for _ in range(before):
+            stream.draw(size)
         noise = np.stack([stream.draw(size) for _ in range(spec.draws)])
     return noise.reshape(spec.draws, *shape)

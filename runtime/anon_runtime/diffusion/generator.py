@@ -17,12 +17,13 @@ from ..backends.engines import Engines
 from ..bundle.manifest import GeneratorSpec
 from ..errors import GenerationError, UsageError
 from ..timing import StageTimer
-from ..types import EngineSource, Floats, Pixels, Portrait, Progress, Request, Sampler
+from ..types import Canvas, EngineSource, Floats, Pixels, Portrait, Progress, Request, Sampler
 from .acceleration import Acceleration, choose_evaluations
 from .brownian import NoiseSpec, draw_initial, draw_noise, specify_noise
 from .device_loop import ROLES, DeviceLoops, DeviceState, make_table
 from .guidance import TextEmbeddings, make_denoiser
-from .samplers import LOOPS, State
+from .inpainting import DRAWS, Known, encode_canvases
+from .samplers import LOOPS, Blend, State, keep
 from .schedule import Schedule, load_schedule
 from .text_encoder import ClipTokenizer, cut_phrases, encode_windows, split_windows
 
@@ -73,12 +74,18 @@ class TokenizedRequest:
         """The number of text windows; it is the same for all images of a batch."""
         return len(self.positive)
 
+    @property
+    def kind(self) -> tuple[int, bool]:
+        """The number of text windows, and whether there is a canvas: the same for all images of a batch."""
+        return self.windows, self.request.canvas is not None
+
 
 class Generator:
     """A generator of images from prompts.
 
     Args:
-        engines: ``text_encoder``, ``unet``, ``vae_decoder`` and, for DeepCache, ``unet_cached``.
+        engines: ``text_encoder``, ``unet``, ``vae_decoder`` and, for DeepCache, ``unet_cached``; for requests with a
+            canvas, ``vae_encoder``.
         spec: sizes and factors of the model.
         tokenizer: the tokenizer of the text encoder.
         schedules: a function that returns the tables of a sampler and a number of steps.
@@ -205,10 +212,10 @@ class Generator:
             BundleError: an engine is missing, or is not the one that was built.
         """
         self.check()
-        groups: dict[int, dict[int, TokenizedRequest]] = {}
+        groups: dict[tuple[int, bool], dict[int, TokenizedRequest]] = {}
         for i, request in enumerate(requests):
             tokenized = self.tokenize(request) if isinstance(request, Request) else request
-            groups.setdefault(tokenized.windows, {})[i] = tokenized
+            groups.setdefault(tokenized.kind, {})[i] = tokenized
         portraits: dict[int, Portrait] = {}
         total = self.schedule.evaluations
         for number, members in enumerate(groups.values()):
@@ -245,35 +252,51 @@ class Generator:
         another thread, while the text encoder and the first evaluations run.
 
         Args:
-            requests: one or more requests whose prompts need the same number of text windows. The shorter prompts are
-                not padded here, because an image would then depend on its batch; `generate` groups the requests
-                instead.
+            requests: one or more requests, all with a canvas or all without one, whose prompts need the same number of
+                text windows. The shorter prompts are not padded here, because an image would then depend on its batch;
+                `generate` groups the requests instead.
             timer: the timer that the stages are added to.
 
         Yields:
             The state after each evaluation; the last one holds the final latents.
 
         Raises:
-            UsageError: there is no request, or the prompts need different numbers of text windows.
+            UsageError: there is no request, or the requests do not fit together.
             GenerationError: the UNet returned NaN or infinity; the message names the evaluation.
             BackendError: an engine cannot be loaded or run.
             BundleError: an engine is missing, or is not the one that was built.
         """
         batch = [self.tokenize(request) if isinstance(request, Request) else request for request in requests]
-        if len({tokenized.windows for tokenized in batch}) != 1:
+        if len({tokenized.kind for tokenized in batch}) != 1:
             why = "they need different numbers of text windows" if batch else "there is nothing to generate"
+            if len({tokenized.windows for tokenized in batch}) == 1:
+                why = "some of them have a canvas, and others have none"
             raise UsageError(f"a batch of {len(batch)} prompts", why, "give one or more prompts of like length")
         timer, seeds = timer or StageTimer(), [tokenized.request.seed for tokenized in batch]
         with ThreadPoolExecutor(1) as thread:
-            drawn = [thread.submit(draw_noise, self._noise_spec, seed, self._spec.latent_shape) for seed in seeds]
-            if self._loops is None:
+            shape, before = self._spec.latent_shape, DRAWS if batch[0].request.canvas else 1
+            drawn = [thread.submit(draw_noise, self._noise_spec, seed, shape, before) for seed in seeds]
+            if self._loops is None or batch[0].request.canvas:
                 yield from self._denoise_on_host(batch, drawn, timer)
             else:
                 yield from self._denoise_on_device(self._loops, batch, drawn, timer)
 
     def _draw_initial(self, batch: Sequence[TokenizedRequest]) -> Floats:
-        drawn = [draw_initial(tokenized.request.seed, self._spec.latent_shape) for tokenized in batch]
+        drawn = [draw_initial(tokenized.request.seed, self._spec.latent_shape)[0] for tokenized in batch]
         return np.stack(drawn) * self.schedule.init_noise_sigma
+
+    def _encode_canvases(self, canvases: Sequence[Canvas], batch: Sequence[TokenizedRequest]) -> Known:
+        spec = self._spec
+        for canvas in canvases:
+            if canvas.mask.shape != (spec.height, spec.width):
+                height, width = canvas.mask.shape
+                why = f"the images of this bundle have {spec.height} x {spec.width} pixels"
+                raise UsageError(f"a canvas of {height} x {width} pixels", why, "scale it")
+        self._engines.require("vae_encoder")
+        drawn = [draw_initial(tokenized.request.seed, spec.latent_shape, 2) for tokenized in batch]
+        return encode_canvases(
+            canvases, drawn, self._engines["vae_encoder"], spec.vae_scaling_factor, spec.vae_scale_factor
+        )
 
     def _denoise_on_host(
         self, batch: Sequence[TokenizedRequest], drawn: Sequence[Future[Floats]], timer: StageTimer
@@ -292,9 +315,15 @@ class Generator:
             cached = timer.timing("unet", self._engines["unet_cached"]) if self._caches else None
         scale, one_batch = self.options.guidance_scale, self._one_batch
         denoise = make_denoiser(unet, cached, text, scale, schedule.timesteps, self.evaluations, one_batch=one_batch)
-        with timer("noise"):
-            initial = self._draw_initial(batch)
-        for state in LOOPS[schedule.sampler](initial, schedule, noise, denoise):
+        blend: Blend = keep
+        if canvases := [t.request.canvas for t in batch if t.request.canvas is not None]:
+            with timer("vae"):
+                known = self._encode_canvases(canvases, batch)
+            initial, blend = known.noise * schedule.init_noise_sigma, partial(known.blend, schedule)
+        else:
+            with timer("noise"):
+                initial = self._draw_initial(batch)
+        for state in LOOPS[schedule.sampler](initial, schedule, noise, denoise, blend):
             self._check_finite(state.latents, "unet", self._when(state.evaluation))
             yield state
 

@@ -31,6 +31,8 @@ from .schedule import Schedule
 
 # Returns the noise of update k: float32 (n, channels, height, width) with unit variance.
 NoiseSource = Callable[[int], Floats]
+# Returns the sample after evaluation k with a part of it replaced: float32 (n, channels, height, width).
+Blend = Callable[[int, Floats], Floats]
 # Predicts the noise in a scaled sample (n, channels, height, width) at evaluation k.
 Denoiser = Callable[[Floats, int], Floats]
 
@@ -69,7 +71,14 @@ class HostState:
     denoised: Floats
 
 
-def sample_dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser) -> Iterator[HostState]:
+def keep(_: int, x: Floats) -> Floats:
+    """Return a sample as it is."""
+    return x
+
+
+def sample_dpmpp_sde(
+    latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser, blend: Blend = keep
+) -> Iterator[HostState]:
     """Run DPM-Solver++ (2S) with Brownian noise: two evaluations for each step, and one for the last step.
 
     This is k-diffusion's ``sample_dpmpp_sde`` (after Lu et al., 2022) as diffusers' ``DPMSolverSDEScheduler`` computes
@@ -81,6 +90,7 @@ def sample_dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, de
         noise: a function that returns the noise of an update; it is called for the updates 0 .. 2 * steps - 3, in
             order.
         denoise: a function that predicts the noise in a sample.
+        blend: a function that replaces a part of the sample after each evaluation.
 
     Yields:
         The state after each evaluation; the last one holds the final latents.
@@ -90,18 +100,18 @@ def sample_dpmpp_sde(latents: Floats, schedule: Schedule, noise: NoiseSource, de
     for k in range(last):
         denoised = predict_denoised(s, k, x, denoise)
         # The first half step leads from `base` to the midpoint; the second half step starts from `base` again.
-        x = s.sample_coefs[k] * base + s.denoised_coefs[k] * denoised + noise(k) * s.noise_coefs[k]
+        x = blend(k, s.sample_coefs[k] * base + s.denoised_coefs[k] * denoised + noise(k) * s.noise_coefs[k])
         if k % 2 == 1:
             base = x
         yield HostState(k + 1, x, denoised)
     # The last step uses Euler's method and ends at sigma = 0.
     denoised = predict_denoised(s, last, x, denoise)
     derivative = (x - denoised) / s.sigmas[last]
-    yield HostState(last + 1, x + derivative * -s.sigmas[last], denoised)
+    yield HostState(last + 1, blend(last, x + derivative * -s.sigmas[last]), denoised)
 
 
 def sample_dpmpp_2m_sde(
-    latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser
+    latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser, blend: Blend = keep
 ) -> Iterator[HostState]:
     """Run SDE-DPM-Solver++ (2M): one evaluation for each step.
 
@@ -113,6 +123,7 @@ def sample_dpmpp_2m_sde(
         schedule: the tables of the sampler ``dpmpp_2m_sde``.
         noise: a function that returns the noise of an update; it is called for the updates 0 .. steps - 1, in order.
         denoise: a function that predicts the noise in a sample.
+        blend: a function that replaces a part of the sample after each evaluation.
 
     Yields:
         The state after each evaluation; the last one holds the final latents.
@@ -124,7 +135,7 @@ def sample_dpmpp_2m_sde(
         x = s.sample_coefs[k] * x + s.denoised_coefs[k] * denoised
         if s.correction_coefs[k]:  # the second-order term, from the change since the previous evaluation
             x = x + s.correction_coefs[k] * (s.correction_scales[k] * (denoised - previous))
-        x = x + s.noise_coefs[k] * noise(k)
+        x = blend(k, x + s.noise_coefs[k] * noise(k))
         previous = denoised
         yield HostState(k + 1, x, denoised)
 
@@ -146,5 +157,14 @@ def predict_denoised(schedule: Schedule, k: int, x: Floats, denoise: Denoiser) -
     return denoised
 
 
-SamplingLoop = Callable[[Floats, Schedule, NoiseSource, Denoiser], Iterator[HostState]]
+class SamplingLoop(Protocol):
+    """The interface of a sampling loop; see `sample_dpmpp_sde` for the arguments."""
+
+    def __call__(
+        self, latents: Floats, schedule: Schedule, noise: NoiseSource, denoise: Denoiser, blend: Blend = keep
+    ) -> Iterator[HostState]:
+        """Run the loop."""
+        ...
+
+
 LOOPS: dict[Sampler, SamplingLoop] = {"dpmpp_sde": sample_dpmpp_sde, "dpmpp_2m_sde": sample_dpmpp_2m_sde}

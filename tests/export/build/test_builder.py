@@ -82,11 +82,11 @@ def test_a_second_build_builds_nothing(cached: BuildOptions, forbid: Callable[..
 
 
 def test_only_what_changed_is_built(cached: BuildOptions, forbid: Callable[..., list[str]], demo_bundle: Path) -> None:
-    happened = forbid("vae_decoder")
+    happened = forbid("vae_encoder", "vae_decoder")
     old = Bundle.open(cached.folder).manifest
     states: dict[str, str] = {}
     bundle = build(replace(cached, vae_precision="fp16"), lambda name, state: states.setdefault(name, state))
-    assert happened == ["vae_decoder"]
+    assert happened == ["vae_encoder", "vae_decoder"]
     assert {name for name, state in states.items() if state == "unchanged"} == {
         "text_encoder",
         "unet",
@@ -222,6 +222,7 @@ def test_half_precision(tmp_path: Path) -> None:
     assert {role: spec.precision for role, spec in engines.items()} == {
         "text_encoder": "fp16",
         "unet": "fp16",
+        "vae_encoder": "fp32",
         "vae_decoder": "fp32",
     }
     assert {t.dtype for spec in engines.values() for t in (*spec.inputs, *spec.outputs)} == {"float32", "int64"}
@@ -239,6 +240,7 @@ def test_weights_in_half_precision(tmp_path: Path) -> None:
     assert {role: spec.precision for role, spec in engines.items()} == {
         "text_encoder": "fp16-weights",
         "unet": "fp16-weights",
+        "vae_encoder": "fp32",
         "vae_decoder": "fp32",
     }
     assert Bundle.open(bundle.path).manifest.engines == engines

@@ -74,12 +74,14 @@ def test_graph_options_follow_the_target_and_the_precisions() -> None:
     assert plain == {
         "text_encoder": GraphOptions("fp16-weights", fused_attention=True),
         "unet": GraphOptions("fp16-weights", fused_attention=True, winograd=True, cache_branch=0),
+        "vae_encoder": GraphOptions("fp16", fused_attention=True),
         "vae_decoder": GraphOptions("fp16", fused_attention=True),
     }
     int8 = BuildOptions("demo", target="openvino", precision="int8").graph_options
     assert int8 == {
         "text_encoder": GraphOptions(static=True),
         "unet": GraphOptions("int8", static=True),
+        "vae_encoder": GraphOptions(static=True),
         "vae_decoder": GraphOptions(static=True),
     }
     assert set(BuildOptions("demo", target="tensorrt").graph_options.values()) == {GraphOptions(static=True)}

@@ -18,9 +18,8 @@ from tests.runtime.stand_ins import StandInEngines
 
 def test_the_manifest_holds_what_was_measured(demo_bundle: Path) -> None:
     recorded = Bundle.open(demo_bundle).manifest.verification
-    roles = {"text_encoder", "unet", "vae_decoder", "face_detector", "face_attributes", "face_age", "face_race"} | {
-        "face_identity"
-    }
+    generator, faces = {"text_encoder", "unet", "vae_encoder", "vae_decoder"}, {"face_detector", "face_identity"}
+    roles = generator | faces | {"face_attributes", "face_age", "face_race"}
     assert recorded is not None
     assert set(recorded.engines) == roles
     assert recorded.image_psnr >= 60
@@ -46,8 +45,8 @@ def test_an_engine_that_is_off_is_noticed(demo_bundle: Path, role: str, factor: 
 
 
 def test_a_loop_that_is_off_is_noticed(demo_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def another_seed(spec: NoiseSpec, seed: int, shape: tuple[int, ...]) -> Floats:
-        return draw_noise(spec, seed + 1, shape)
+    def another_seed(spec: NoiseSpec, seed: int, shape: tuple[int, ...], before: int) -> Floats:
+        return draw_noise(spec, seed + 1, shape, before)
 
     monkeypatch.setattr("anon_runtime.diffusion.generator.draw_noise", another_seed)
     with pytest.raises(AnonError, match=r"an image of the bundle.*PSNR"):

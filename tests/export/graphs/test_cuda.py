@@ -40,10 +40,11 @@ MICROSOFT_KERNELS = (
 def exported(demo_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The demo's graphs by signature, with attention as one operator."""
     folder, pipeline = tmp_path_factory.mktemp("cuda"), load_model(demo_model)
-    paths = {name: folder / name / "model.onnx" for name in ("text_encoder", "unet", "vae_decoder")}
+    paths = {name: folder / name / "model.onnx" for name in ("text_encoder", "unet", "vae_encoder", "vae_decoder")}
     plain, cached = GraphOptions(fused_attention=True), GraphOptions(fused_attention=True, cache_branch=0)
     graphs.export_text_encoder(pipeline.text_encoder, paths["text_encoder"], plain)
     graphs.export_unet(pipeline.unet, paths["unet"], LATENTS, cached)
+    graphs.export_vae_encoder(pipeline.vae, paths["vae_encoder"], LATENTS, plain)
     graphs.export_vae_decoder(pipeline.vae, paths["vae_decoder"], LATENTS, plain)
     paths["unet_cached"] = folder / "unet_cached" / "model.onnx"
     graphs.extract_cached_unet(paths["unet"], paths["unet_cached"])
@@ -74,7 +75,7 @@ def rewrite(exported: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.mark.parametrize(("half", "bound"), [(False, 3e-6), (True, 3e-3)])
-@pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_decoder"])
+@pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_encoder", "vae_decoder"])
 def test_a_rewritten_graph_computes_the_same(
     signature: str, half: bool, bound: float, exported: dict[str, Path], rewrite: Rewrite
 ) -> None:
@@ -90,7 +91,7 @@ def test_a_rewritten_graph_computes_the_same(
         assert relative_rms(outputs[name], array) < bound
 
 
-@pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_decoder"])
+@pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_encoder", "vae_decoder"])
 def test_the_operators_of_the_cuda_provider_are_there(
     signature: str, exported: dict[str, Path], rewrite: Rewrite
 ) -> None:
@@ -112,7 +113,7 @@ def test_the_operators_of_the_cuda_provider_are_there(
     assert max(sizes.values(), default=0) < 1000, "weights are in half precision"
 
 
-@pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_decoder"])
+@pytest.mark.parametrize("signature", ["text_encoder", "unet", "unet_cached", "vae_encoder", "vae_decoder"])
 def test_the_provider_has_a_kernel_for_each_operator(signature: str, rewrite: Rewrite) -> None:
     """Others would run on the processor, with copies in between. Only the place of a prompt's last token does."""
     model = rewrite(signature, True)

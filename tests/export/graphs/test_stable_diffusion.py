@@ -59,6 +59,14 @@ def test_vae_decoder(anonymizer: Anonymizer, pipeline: Any, batch: int, height: 
     close(anonymizer.engines["vae_decoder"]({"latent_sample": latents})["sample"], expected)
 
 
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 64, 64), (2, 32, 96)])
+def test_vae_encoder(anonymizer: Anonymizer, pipeline: Any, batch: int, height: int, width: int) -> None:
+    images = np.random.default_rng(0).uniform(-1, 1, (batch, 3, height, width)).astype(np.float32)
+    with torch.no_grad():
+        expected = pipeline.vae.encode(torch.tensor(images), return_dict=False)[0].parameters
+    close(anonymizer.engines["vae_encoder"]({"sample": images})["latent_parameters"], expected)
+
+
 def test_the_unet_s_graph_is_clean(demo_bundle: Path, pipeline: Any) -> None:
     """Nothing is computed from constants alone or for nobody, no weight is there twice, attention is one operator."""
     model = onnx.load(demo_bundle / "unet" / "model.onnx")
@@ -79,13 +87,21 @@ def test_the_unet_s_graph_is_clean(demo_bundle: Path, pipeline: Any) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_static_graphs(tmp_path: Path, precision: Precision) -> None:
-    vae, path = make_parts(Architecture()).vae.eval(), tmp_path / "vae_decoder" / "model.onnx"
-    initialise(vae)
-    spec = stable_diffusion.export_vae_decoder(vae, path, (4, 8, 16), GraphOptions(precision, static=True))
+    def make_vae() -> Any:
+        vae = make_parts(Architecture()).vae.eval()
+        initialise(vae)
+        return vae
+
+    path = tmp_path / "vae_decoder" / "model.onnx"
+    spec = stable_diffusion.export_vae_decoder(make_vae(), path, (4, 8, 16), GraphOptions(precision, static=True))
     assert spec.inputs[0].shape == ("batch", 4, 8, 16)
     assert spec.inputs[0].dtype == "float32"
     assert spec.precision == precision
     error = check_engine(load_engine("onnxruntime", path), spec, path, "vae")
+    encoder = tmp_path / "vae_encoder" / "model.onnx"
+    other = stable_diffusion.export_vae_encoder(make_vae(), encoder, (4, 8, 16), GraphOptions(precision, static=True))
+    assert other.inputs[0].shape == ("batch", 3, 64, 128)
+    assert check_engine(load_engine("onnxruntime", encoder), other, encoder, "vae").relative < 2e-2
     assert error.relative < {"fp32": 1e-5, "fp16": 2e-2}[precision]
     assert precision == "fp32" or error.relative > 1e-5, "half precision is not free"
 

@@ -156,7 +156,7 @@ def test_a_second_build_quantizes_nothing(
     options: BuildOptions, built: Bundle, monkeypatch: pytest.MonkeyPatch, forbid: Callable[..., list[str]]
 ) -> None:
     monkeypatch.setattr(quantization, "reduce_bundle", None)
-    forbid("vae_decoder")
+    forbid("vae_encoder", "vae_decoder")
     said: list[tuple[str, str]] = []
     assert build(options, lambda *words: said.append(words)).manifest == built.manifest
     assert said == [("bundle", "unchanged")]

@@ -47,7 +47,7 @@ def test_the_bundle_is_for_any_gpu(bundle: Bundle) -> None:
     manifest = Bundle.open(bundle.path).manifest
     assert (manifest.target, manifest.gpu, manifest.verification) == ("cuda", "any", None)
     precisions = {role: spec.precision for role, spec in manifest.engines.items()}
-    half, single = ("text_encoder", "unet", "unet_cached"), ("vae_decoder", *ROLES)
+    half, single = ("text_encoder", "unet", "unet_cached"), ("vae_encoder", "vae_decoder", *ROLES)
     assert precisions == dict.fromkeys(half, "fp16") | dict.fromkeys(single, "fp32")
     assert not runs_here(manifest.gpu)
 

@@ -128,7 +128,7 @@ class CheckedEngines(Engines):
 
 FACES = ("face_detector", "face_attributes", "face_age", "face_race", "face_identity")
 GENERATOR = ("text_encoder", "unet", "vae_decoder", *LOOP)
-ROLES = (*GENERATOR, "unet_cached", *FACES)
+ROLES = (*GENERATOR, "unet_cached", "vae_encoder", *FACES)
 
 
 @pytest.mark.packages
@@ -269,6 +269,7 @@ def test_shapes_of_each_engine() -> None:
     assert sizes("unet", "batch", "tokens", 768) == ([1, 77, 768], [4, 154, 768], [8, 231, 768])
     assert sizes("text_encoder", "batch", 77) == ([1, 77], [8, 77], [24, 77])
     assert sizes("vae_decoder", "batch", 4, 64, 48) == ([1, 4, 64, 48], [2, 4, 64, 48], [4, 4, 64, 48])
+    assert sizes("vae_encoder", "batch", 3, 512, 384) == ([1, 3, 512, 384], [2, 3, 512, 384], [4, 3, 512, 384])
     noise = sizes("scheduler_step", "evaluations", "batch", 4)
     assert noise == ([1, 1, 4], [29, 2, 4], [evaluations("dpmpp_sde", MAX_STEPS), 4, 4])
     assert sizes("scheduler_step", "rows", 11) == ([2, 11], [30, 11], [noise[2][0] + 1, 11])
