@@ -1,0 +1,91 @@
+"""A photo whose faces are replaced one after the other."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..diffusion.inpainting import make_canvas
+from ..faces.detection import Face
+from ..faces.geometry import Reals, sample_bilinear
+from ..types import Canvas, Pixels
+from .blending import extend
+from .places import Mask, Place, Window, find_place
+
+FADE = 0.7  # of the region's radius: colours are matched from there to its border
+
+
+class Scene:
+    """A photo from which all faces were removed, and into which others are put.
+
+    Nothing of the regions of the faces is kept: they are filled from what lies around them, all of them before the
+    first picture is cut. Pixels outside of all regions are never changed.
+
+    Args:
+        pixels: uint8 (height, width, 3), RGB, the photo.
+        faces: its faces.
+        shape: height and width of the pictures that are painted, in pixels.
+        block: the height and width of the pixels that a latent stands for; see `make_canvas`.
+
+    Attributes:
+        pixels: uint8 (height, width, 3), RGB, the photo as it is now.
+        places: of the faces; small ones come first, since what is larger is nearer and covers them.
+    """
+
+    def __init__(self, pixels: Pixels, faces: Sequence[Face], shape: tuple[int, int], block: int) -> None:
+        self.pixels, self._block = pixels.copy(), block
+        self.places = [find_place(face, shape) for face in sorted(faces, key=lambda face: face.area)]
+        removed = np.zeros(pixels.shape[:2], np.bool_)
+        for place in self.places:
+            window = self._window(place)
+            removed[window] |= place.region(window)
+        for place in self.places:
+            window = self._window(place)
+            filled = extend(pixels[window], ~removed[window])
+            inside = place.region(window)
+            self.pixels[window][inside] = _to_pixels(filled)[inside]
+
+    def _window(self, place: Place) -> Window:
+        return place.window(*self.pixels.shape[:2])
+
+    def canvas(self, place: Place) -> Canvas:
+        """Return the canvas for a face: the photo around it, turned and scaled to the picture.
+
+        Args:
+            place: the place of the face.
+
+        Raises:
+            UsageError: the region fills the whole picture.
+        """
+        height, width = place.shape
+        ys, xs = np.mgrid[:height, :width] + 0.5
+        factor = max(1, int(1 / place.scale))
+        found = _sample(self.pixels, *place.inverse(xs, ys), factor)
+        return make_canvas(_to_pixels(found), place.radius(xs, ys) < 1, self._block)
+
+    def put(self, place: Place, image: Pixels) -> None:
+        """Put a picture into the region of a face, with its colours matched to what lies around the region.
+
+        Args:
+            place: the place of the face.
+            image: uint8 (height, width, 3), RGB, the picture.
+        """
+        window = self._window(place)
+        xs, ys = place.positions(window)
+        radius, height, width = place.radius(xs, ys), *place.shape
+        painted, inside = _sample(image, xs, ys, max(1, int(place.scale))), radius < 1
+        around: Mask = ~inside & (xs > 0) & (xs < width) & (ys > 0) & (ys < height)
+        offset = extend(self.pixels[window] - painted, around)
+        weight = np.clip((radius - FADE) / (1 - FADE), 0, 1)[..., None]
+        matched = painted + offset * (weight * weight * (3 - 2 * weight)).astype(np.float32)
+        self.pixels[window][inside] = _to_pixels(matched)[inside]
+
+
+def _sample(pixels: Pixels, xs: Reals, ys: Reals, factor: int) -> Reals:
+    """Interpolate an image at coordinates, after it was made smaller by a factor so that no detail becomes noise."""
+    smaller = np.asarray(Image.fromarray(pixels).reduce(factor))
+    return sample_bilinear(smaller, xs / factor - 0.5, ys / factor - 0.5, outside="edge")
+
+
+def _to_pixels(values: Reals) -> Pixels:
+    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
