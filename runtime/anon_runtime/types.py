@@ -20,6 +20,7 @@ Arrays = dict[str, Array]
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Pixels = NDArray[np.uint8]  # (height, width, 3), RGB
+Mask = NDArray[np.bool_]  # (height, width), which pixels are meant
 
 # The attributes of a face by name: scores in 0..1, except for "Ethnic" (a label) and "Age" (whole years).
 Attributes = dict[str, float | int | str]
@@ -87,7 +88,7 @@ class Canvas:
     """
 
     pixels: Pixels
-    mask: NDArray[np.bool_]
+    mask: Mask
 
 
 @dataclass(frozen=True)

@@ -272,12 +272,14 @@ class Generator:
             if len({tokenized.windows for tokenized in batch}) == 1:
                 why = "some of them have a canvas, and others have none"
             raise UsageError(f"a batch of {len(batch)} prompts", why, "give one or more prompts of like length")
+        canvases = [tokenized.request.canvas for tokenized in batch if tokenized.request.canvas is not None]
+        self._check_canvases(canvases)
         timer, seeds = timer or StageTimer(), [tokenized.request.seed for tokenized in batch]
         with ThreadPoolExecutor(1) as thread:
-            shape, before = self._spec.latent_shape, DRAWS if batch[0].request.canvas else 1
+            shape, before = self._spec.latent_shape, DRAWS if canvases else 1
             drawn = [thread.submit(draw_noise, self._noise_spec, seed, shape, before) for seed in seeds]
-            if self._loops is None or batch[0].request.canvas:
-                yield from self._denoise_on_host(batch, drawn, timer)
+            if self._loops is None or canvases:
+                yield from self._denoise_on_host(batch, canvases, drawn, timer)
             else:
                 yield from self._denoise_on_device(self._loops, batch, drawn, timer)
 
@@ -285,21 +287,29 @@ class Generator:
         drawn = [draw_initial(tokenized.request.seed, self._spec.latent_shape)[0] for tokenized in batch]
         return np.stack(drawn) * self.schedule.init_noise_sigma
 
-    def _encode_canvases(self, canvases: Sequence[Canvas], batch: Sequence[TokenizedRequest]) -> Known:
+    def _check_canvases(self, canvases: Sequence[Canvas]) -> None:
         spec = self._spec
         for canvas in canvases:
             if canvas.mask.shape != (spec.height, spec.width):
                 height, width = canvas.mask.shape
                 why = f"the images of this bundle have {spec.height} x {spec.width} pixels"
                 raise UsageError(f"a canvas of {height} x {width} pixels", why, "scale it")
-        self._engines.require("vae_encoder")
+        if canvases:
+            self._engines.require("vae_encoder")
+
+    def _encode_canvases(self, canvases: Sequence[Canvas], batch: Sequence[TokenizedRequest]) -> Known:
+        spec = self._spec
         drawn = [draw_initial(tokenized.request.seed, spec.latent_shape, 2) for tokenized in batch]
         return encode_canvases(
             canvases, drawn, self._engines["vae_encoder"], spec.vae_scaling_factor, spec.vae_scale_factor
         )
 
     def _denoise_on_host(
-        self, batch: Sequence[TokenizedRequest], drawn: Sequence[Future[Floats]], timer: StageTimer
+        self,
+        batch: Sequence[TokenizedRequest],
+        canvases: Sequence[Canvas],
+        drawn: Sequence[Future[Floats]],
+        timer: StageTimer,
     ) -> Iterator[State]:
         schedule = self.schedule
 
@@ -316,7 +326,7 @@ class Generator:
         scale, one_batch = self.options.guidance_scale, self._one_batch
         denoise = make_denoiser(unet, cached, text, scale, schedule.timesteps, self.evaluations, one_batch=one_batch)
         blend: Blend = keep
-        if canvases := [t.request.canvas for t in batch if t.request.canvas is not None]:
+        if canvases:
             with timer("vae"):
                 known = self._encode_canvases(canvases, batch)
             initial, blend = known.noise * schedule.init_noise_sigma, partial(known.blend, schedule)

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..backends.base import check_finite
 from ..errors import UsageError
-from ..types import Canvas, Engine, Floats, Pixels
+from ..types import Canvas, Engine, Floats, Mask, Pixels
 from .schedule import Schedule
 
-Mask = NDArray[np.bool_]
 # The numbers that diffusers draws before the noise of the updates: for the latents of the picture, for the initial
 # latents, and for the latents of the picture without its masked part, which an ordinary UNet does not take.
 DRAWS = 3

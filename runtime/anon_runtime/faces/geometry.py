@@ -90,10 +90,20 @@ def warp(pixels: Pixels, matrix: Reals, size: int, *, centre: float) -> Reals:
     Returns:
         float32 (size, size, channels) in the units of the pixels; 0 outside the image.
     """
-    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    inverse = invert(matrix)
     ys, xs = np.meshgrid(np.arange(size) + centre, np.arange(size) + centre, indexing="ij")
     at = np.stack([xs, ys, np.ones_like(xs)], axis=-1) @ inverse.T
     return sample_bilinear(pixels, at[..., 0] - centre, at[..., 1] - centre, outside="zero")
+
+
+def invert(matrix: Reals) -> Reals:
+    """Return the map back: (2, 3).
+
+    Args:
+        matrix: (2, 3), an affine map.
+    """
+    inverse: Reals = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    return inverse
 
 
 def reduce(pixels: Pixels, factor: int) -> Pixels:

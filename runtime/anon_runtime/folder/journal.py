@@ -16,7 +16,7 @@ from typing import Any, Self
 from ..errors import OutputError, UsageError
 from .decisions import Decision, check_name, remove_portraits
 from .identity import is_marked, mark
-from .journal_file import NAME, JournalFile
+from .journal_file import NAME, JournalFile, damaged
 from .notes import Known, Notes
 
 BEGINNING = b'{"run": '
@@ -129,8 +129,7 @@ class Journal(Notes):
                 entry["output"] = check_name(entry["output"])
             self._know(entry)
         except (ValueError, KeyError, TypeError, AttributeError):
-            what, why = f"{self.out / NAME}, line {number + 1}", "this is no line of a journal"
-            raise UsageError(what, why, "restore the file, or begin anew with `overwrite`") from None
+            raise damaged(self.out / NAME, number + 1) from None
 
     def decide(self, decision: Decision) -> None:
         """Take a person's decision about a portrait, and keep it if the portrait is not kept; see `Notes.decide`."""

@@ -19,6 +19,29 @@ OURS = (".anon-run-*", "attempts-*", "people-*", "stop", ACTORS)  # the names of
 SOON = 30.0  # seconds within which such a process ends after a request to stop, or after its run was killed
 
 
+def damaged(path: Path, number: int) -> UsageError:
+    """Return the error for a line that is none of a journal.
+
+    Args:
+        path: the file.
+        number: of the line, from 1.
+    """
+    fix = "restore the file, or begin anew with `overwrite`"
+    return UsageError(f"{path}, line {number}", "this is no line of a journal", fix)
+
+
+def unreadable(what: str, error: OSError) -> UsageError:
+    """Return the error for a journal that is missing or cannot be read.
+
+    Args:
+        what: what there cannot be therefore.
+        error: the reason.
+    """
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    why = "it has no journal" if missing else error.strerror or str(error)
+    return UsageError(what, why, "name the output folder of a run")
+
+
 class InUseError(UsageError):
     """Another process works on the output folder."""
 

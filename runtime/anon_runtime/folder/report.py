@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from .journal_file import NAME
+from .journal_file import NAME, damaged, unreadable
 from .report_page import render
 from .tally import Report, Tally
 from .writer import write_file
@@ -35,11 +35,9 @@ def read_report(out: Path) -> Report:
                         damage = None
                     tally.add(value)
                 except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                    fix = "restore the file, or begin anew with `overwrite`"
-                    damage = damage or UsageError(f"{path}, line {number}", "this is no line of a journal", fix)
+                    damage = damage or damaged(path, number)
     except OSError as error:
-        why = "it has no journal" if isinstance(error, FileNotFoundError | NotADirectoryError) else str(error.strerror)
-        raise UsageError(f"no report of {out}", why, "name the output folder of a run") from None
+        raise unreadable(f"no report of {out}", error) from None
     if damage is not None:
         raise damage
     if (report := tally.report()) is None:

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, get_args
 
 from ..errors import UsageError
 from .decisions import Decision, File, Verdict, check_name, remove_portraits
-from .journal_file import NAME, JournalFile
+from .journal_file import NAME, JournalFile, damaged, unreadable
 
 State = Literal["open", "accept", "repaint", "refuse"]
 
@@ -105,9 +105,7 @@ class Review:
             with self._turn, self._path.open("rb") as file:
                 self._read(file)
         except OSError as error:
-            gone = isinstance(error, FileNotFoundError | NotADirectoryError)
-            why = "it has no journal" if gone else error.strerror or str(error)
-            raise UsageError(f"no review of {self.out}", why, "name the output folder of a run") from None
+            raise unreadable(f"no review of {self.out}", error) from None
 
     def _read(self, file: IO[bytes]) -> None:
         status = os.fstat(file.fileno())
@@ -125,8 +123,7 @@ class Review:
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 self._damaged = self._damaged or self._lines
         if self._damaged:
-            what, why = f"{self._path}, line {self._damaged}", "this is no line of a journal"
-            raise UsageError(what, why, "restore the file, or begin anew with `overwrite`")
+            raise damaged(self._path, self._damaged)
 
     def _take(self, line: Mapping[str, Any]) -> None:
         if "run" in line:
@@ -191,7 +188,7 @@ class Review:
         """Return the number of portraits by state."""
         with self._turn:
             found = Counter(one.state for one in self._released.values())
-        return {state: found[state] for state in ("open", "accept", "repaint", "refuse")}
+        return {state: found[state] for state in get_args(State)}
 
     def page(self, state: State, start: int, count: int) -> list[Released]:
         """Return some portraits of a state; those that are most similar to their originals come first.

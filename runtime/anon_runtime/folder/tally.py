@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from ..guard.alike import WORST, histogram
 from ..guard.summary import Summary
@@ -187,7 +187,7 @@ class Tally:
             counts={status: len(of[status]) for status in STATUSES},
             withdrawn=sum(one.withdrawn for one in refused),
             unmeasured=len(released) - len(cases),
-            decisions={verdict: sum(one.verdict == verdict for one in everybody) for verdict in ("accept", *DECIDED)},
+            decisions={verdict: sum(one.verdict == verdict for one in everybody) for verdict in get_args(Verdict)},
             refusals=_by_reason(refused),
             skipped=_by_reason(of["skipped"]),
             errors=_by_reason(of["error"]),

@@ -3,8 +3,7 @@
 import numpy as np
 
 from ..faces.geometry import Reals, sample_bilinear
-from ..types import Pixels
-from .places import Mask
+from ..types import Mask, Pixels
 
 ROUNDS = 20  # of smoothing; the continuation is smooth already except for steps between its levels
 

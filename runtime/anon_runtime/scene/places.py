@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..faces.detection import Face
-from ..faces.geometry import Reals
+from ..faces.geometry import Reals, invert
+from ..types import Mask
 
 FACE_SHARE = 0.5  # of the picture's shorter side that the longer side of a face's box takes
 # The region's width and height, relative to those of the box. It reaches beyond the ears and the hair line.
@@ -15,7 +15,6 @@ LIFT = 0.04  # of the box's height, by which the region lies above the box's cen
 EXPONENT = 3  # of the superellipse that the region is: it holds the corners of the box
 RING = 0.12  # of the picture's shorter side: how far around the region colours are compared
 
-Mask = NDArray[np.bool_]
 Window = tuple[slice, slice]
 
 
@@ -82,7 +81,7 @@ class Place:
         Args:
             xs, ys: coordinates of the picture, of any shape.
         """
-        return _map(np.linalg.inv(np.vstack([self.matrix, [0, 0, 1]]))[:2], xs, ys)
+        return _map(invert(self.matrix), xs, ys)
 
     def region(self, window: Window) -> Mask:
         """Return which pixels of a part of the photo are replaced: bool (rows, columns).

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
 
 from ..diffusion.inpainting import make_canvas
 from ..faces.detection import Face
-from ..faces.geometry import Reals, sample_bilinear
-from ..types import Canvas, Pixels
+from ..faces.geometry import Reals, reduce, sample_bilinear
+from ..types import Canvas, Mask, Pixels
 from .blending import extend
-from .places import Mask, Place, Window, find_place
+from .places import Place, Window, find_place
 
 FADE = 0.7  # of the region's radius: colours are matched from there to its border
 
@@ -35,14 +34,13 @@ class Scene:
     def __init__(self, pixels: Pixels, faces: Sequence[Face], shape: tuple[int, int], block: int) -> None:
         self.pixels, self._block = pixels.copy(), block
         self.places = [find_place(face, shape) for face in sorted(faces, key=lambda face: face.area)]
+        windows = [self._window(place) for place in self.places]
+        regions = [place.region(window) for place, window in zip(self.places, windows, strict=True)]
         removed = np.zeros(pixels.shape[:2], np.bool_)
-        for place in self.places:
-            window = self._window(place)
-            removed[window] |= place.region(window)
-        for place in self.places:
-            window = self._window(place)
+        for window, inside in zip(windows, regions, strict=True):
+            removed[window] |= inside
+        for window, inside in zip(windows, regions, strict=True):
             filled = extend(pixels[window], ~removed[window])
-            inside = place.region(window)
             self.pixels[window][inside] = _to_pixels(filled)[inside]
 
     def _window(self, place: Place) -> Window:
@@ -83,8 +81,7 @@ class Scene:
 
 def _sample(pixels: Pixels, xs: Reals, ys: Reals, factor: int) -> Reals:
     """Interpolate an image at coordinates, after it was made smaller by a factor so that no detail becomes noise."""
-    smaller = np.asarray(Image.fromarray(pixels).reduce(factor))
-    return sample_bilinear(smaller, xs / factor - 0.5, ys / factor - 0.5, outside="edge")
+    return sample_bilinear(reduce(pixels, factor), xs / factor - 0.5, ys / factor - 0.5, outside="edge")
 
 
 def _to_pixels(values: Reals) -> Pixels:
