@@ -7,14 +7,18 @@ from typing import Self
 import numpy as np
 
 from .backends.engines import Engines
+from .casting import Agreed, Cast, agree, cast_faces
 from .diffusion.generator import Generator
+from .errors import UsageError
+from .faces.decoding import Decoded, load_photo
 from .faces.reader import FaceReader
-from .guard.inspector import Case, Inspector
-from .guard.reference import make_reference
-from .guard.trial import Trial
-from .guard.words import coarsen
+from .guard.inspector import Crowd, Inspector
+from .guard.options import GuardOptions
+from .guard.reference import NOBODY, make_reference
+from .guard.trial import FIRST, Attempt
+from .jobs import Job, SceneJob
 from .settings import ResolvedSettings, Settings
-from .types import Description, PhotoSource, Portrait, Progress, Request
+from .types import Box, Description, PhotoSource, Portrait, Progress, Request, Retouched
 
 
 class Anonymizer:
@@ -102,27 +106,116 @@ class Anonymizer:
             BundleError: an engine is missing, or is not the one that was built.
         """
         self.check()
-        description = self.describe(photo)
-        if self.inspector is None or description.embedding is None:
-            return self.generate([description.request(seed)], progress=progress)[0].of(description)
-        trial, crowd = Trial(self.inspector.options), self.inspector.gather(make_reference(description.embedding[None]))
-        while (attempt := trial.attempt) is not None:
-            words = coarsen(description.attributes, attempt.coarsening)
-            request = self.reader.write(words).request(attempt.seed(seed))
-            portrait = self.generate([request], progress=progress)[0].of(description)
-            case = Case(attempt, portrait, np.asarray(portrait.image), words, description.embedding)
-            trial.add(self.inspector.examine([case], crowd)[0])
-        return trial.result().portrait
+        job = Job([self.describe(photo)], seed, self.guard)
+        self._paint(job, self._gather(job), progress)
+        return job.results()[0].portrait
 
-    def check(self) -> None:
+    def replace_faces(
+        self,
+        photo: PhotoSource,
+        *,
+        seed: int = 0,
+        keep: Sequence[PhotoSource] = (),
+        boxes: Sequence[Box] | None = None,
+        progress: Progress | None = None,
+    ) -> Retouched:
+        """Replace every face of a photo by that of a person who does not exist, and keep the rest of the photo.
+
+        The guard compares each face with those of the photo, and looks at the photo again when it is finished.
+
+        Args:
+            photo: the path of a file, a PIL image, or a uint8 array (height, width, 3), RGB.
+            seed: 0 .. 2**64 - 1; another seed gives other people.
+            keep: photos of people who agreed to be shown, and whose faces stay as they are.
+            boxes: x, y, width and height of the only faces that are replaced, in pixels of the upright photo; None
+                replaces all that are found.
+            progress: see `anonymize`.
+
+        Raises:
+            PhotoError: the photo cannot be read, shows no face, or is too large.
+            RefusedError: no attempt gave faces that pass the guard, or a face would stay in the photo.
+            UsageError: people are to be kept, and the guard is off, so that nobody can be recognized.
+            BackendError: an engine cannot be loaded or run, or returned NaN or infinity.
+            BundleError: an engine is missing, or is not the one that was built.
+        """
+        self.check(in_place=True)
+        decoded = load_photo(photo, more_formats=self.reader.options.more_formats)
+        job = self.scene_job(decoded, self.cast(decoded, self.agreed(keep), boxes), seed)
+        crowd = self._gather(job)
+        while True:
+            self._paint(job, crowd, progress)
+            retouched = job.finish()
+            if crowd is None or self.inspector is None:
+                return retouched
+            job.examine(self.inspector.see(np.asarray(retouched.image)), crowd.limits.own.value)
+            if not job.waiting:
+                return job.finish()
+
+    @property
+    def guard(self) -> GuardOptions:
+        """The options of the guard."""
+        return GuardOptions("off") if self.inspector is None else self.inspector.options
+
+    def agreed(self, photos: Sequence[PhotoSource]) -> Agreed | None:
+        """Return the people who agreed to be shown; see `replace_faces`.
+
+        Args:
+            photos: photos of them.
+        """
+        if not photos:
+            return None
+        if self.inspector is None:
+            raise UsageError("`keep`", "the guard is off, so that nobody can be recognized", "use `guard` strict")
+        loaded = [load_photo(photo, more_formats=self.reader.options.more_formats) for photo in photos]
+        people = [one.embedding for photo in loaded for one in self.reader.describe_faces(photo).people]
+        embeddings = [embedding for embedding in people if embedding is not None]
+        if not embeddings:
+            raise UsageError("`keep`", "no photo of it shows a face", "use photos that show the people")
+        return agree(np.stack(embeddings), self.inspector.calibration)
+
+    def cast(self, photo: Decoded, agreed: Agreed | None = None, boxes: Sequence[Box] | None = None) -> Cast:
+        """Decide what becomes of each face of a photo; see `cast_faces`."""
+        return cast_faces(self.reader, photo, agreed=agreed, boxes=boxes)
+
+    def scene_job(self, photo: Decoded, cast: Cast, seed: int, first: Attempt = FIRST) -> SceneJob:
+        """Return the job of a photo whose faces are replaced in place; see `SceneJob`."""
+        spec = self.engines.bundle.manifest.generator
+        shape = spec.height, spec.width
+        return SceneJob(photo.pixels, cast, shape, spec.vae_scale_factor, seed, self.guard, first)
+
+    def _gather(self, job: Job) -> Crowd | None:
+        """The people of one photo; None without a guard."""
+        embeddings = [sitter.description.embedding for sitter in job.sitters]
+        known = [embedding for embedding in embeddings if embedding is not None]
+        if self.inspector is None:
+            return None
+        return self.inspector.gather(make_reference(np.stack(known)) if known else NOBODY)
+
+    def _paint(self, job: Job, crowd: Crowd | None, progress: Progress | None) -> None:
+        """Paint attempts until nobody waits for one."""
+        size = self.engines.bundle.manifest.defaults.batch_size
+        while waiting := job.waiting[:size]:
+            written = [job.request(sitter, self.reader) for sitter in waiting]
+            portraits = self.generate([request for request, _ in written], progress=progress)
+            for sitter, (_, words), painted in zip(waiting, written, portraits, strict=True):
+                if crowd is None or self.inspector is None:
+                    job.accept(sitter, painted)
+                else:
+                    case = job.case(sitter, painted, words, np.asarray)
+                    sitter.trial.add(self.inspector.examine([case], crowd)[0])
+
+    def check(self, *, in_place: bool = False) -> None:
         """Check that there is everything that photos and portraits need.
+
+        Args:
+            in_place: whether faces are to be replaced in their photos.
 
         Raises:
             BundleError: the bundle lacks an engine.
             BackendError: the device is not available.
         """
         self.reader.check()
-        self.generator.check()
+        self.generator.check(canvases=in_place)
         if self.inspector is not None:
             self.inspector.check()
 

@@ -131,6 +131,8 @@ class Description:
         seconds: the time by stage.
         embedding: float32 (d,), the embedding of the face for the guard; None if the guard is off. It is biometric
             data, and is neither printed nor written.
+        landmarks: float32 (5, 2), those of the face, in pixels of the upright photo; None if there was no photo. See
+            `anon_runtime.faces.detection.Face`.
     """
 
     prompt: str
@@ -139,6 +141,7 @@ class Description:
     face: Box | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     embedding: Floats | None = field(default=None, repr=False, compare=False)
+    landmarks: Floats | None = field(default=None, repr=False, compare=False)
 
     def request(self, seed: int = 0) -> Request:
         """Return the request to generate a portrait from this description.
@@ -181,6 +184,26 @@ class Portrait:
         """Return the same portrait with the attributes, the face and the times of a description."""
         seconds = description.seconds | self.seconds
         return replace(self, attributes=description.attributes, face=description.face, seconds=seconds)
+
+
+@dataclass(frozen=True)
+class Retouched:
+    """A photo in which other faces are in the place of its faces, and the facts about them.
+
+    Attributes:
+        image: the PIL image, RGB, in the size of the upright photo. No pixel of the region of a face is one of the
+            photo, except for faces that are kept; all other pixels are those of the photo.
+        people: the portraits that are in it, that of the biggest face first; their images are what was painted.
+        filled: the boxes of faces that were filled with the colours around them, since they are too small to paint.
+        kept: the boxes of faces that were left as they are, since their people agreed to it.
+        seconds: the time by stage.
+    """
+
+    image: Image.Image
+    people: tuple[Portrait, ...]
+    filled: tuple[Box, ...] = ()
+    kept: tuple[Box, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def check_integer(name: str, value: Any) -> int:

@@ -152,15 +152,19 @@ class Generator:
             loops=self._loops,
         )
 
-    def check(self) -> None:
+    def check(self, *, canvases: bool = False) -> None:
         """Check that there are all engines that images need.
+
+        Args:
+            canvases: whether requests have canvases.
 
         Raises:
             BundleError: an engine is missing.
             BackendError: the device is not available.
         """
         small = () if self._loops is None else ROLES
-        self._engines.require("text_encoder", "unet", "vae_decoder", *small, *["unet_cached"] * self._caches)
+        more = [*small, *["unet_cached"] * self._caches, *["vae_encoder"] * canvases]
+        self._engines.require("text_encoder", "unet", "vae_decoder", *more)
 
     @property
     def _caches(self) -> bool:

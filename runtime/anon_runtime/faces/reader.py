@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
+
 from ..errors import NoFaceError, PhotoError, UsageError
 from ..timing import StageTimer
-from ..types import Attributes, Box, Description, EngineSource, Floats, PhotoSource, Pixels
+from ..types import Attributes, Description, EngineSource, Floats, PhotoSource, Pixels
 from .attributes import ATTRIBUTE_ROLES, read_attributes
 from .decoding import Decoded, load_photo
 from .detection import Detector, Face, biggest_face, detect
 from .identity import IdentityEncoder
 from .prompt import PromptStyle, write_prompts
+from .search import find_faces
+
+MOST = 64  # faces that go through the networks together; a photo of a crowd shows hundreds
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,19 @@ class ReadingOptions:
     prompt_style: PromptStyle = "paper"
     ignore: tuple[str, ...] = ()
     attributes: Attributes | None = None
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    """All faces of a photo.
+
+    Attributes:
+        people: the descriptions of those that can be described, the biggest first.
+        others: those that are too small, or whose landmarks lie in one place.
+    """
+
+    people: tuple[Description, ...]
+    others: tuple[Face, ...] = ()
 
 
 class FaceReader:
@@ -147,7 +165,7 @@ class FaceReader:
         embedded = {i: self._embed(photos[i].pixels, face, timer) for i, face in chosen.items()}
         self._engines.verify()
         for (i, face), own in zip(chosen.items(), attributes, strict=True):
-            described = replace(self.write(own), face=_full_box(face, photos[i]), seconds=timer.share(len(photos)))
+            described = self._describe(own, face, photos[i], timer.share(len(photos)))
             embedding = embedded[i]
             if isinstance(embedding, PhotoError):
                 results[i] = embedding
@@ -155,11 +173,12 @@ class FaceReader:
                 results[i] = replace(described, embedding=embedding)
         return [results[i] for i in range(len(photos))]
 
-    def describe_faces(self, photo: Decoded) -> list[Description]:
-        """Describe all faces of a photo; those that cannot be aligned are left out, as they cannot be recognized.
+    def describe_faces(self, photo: Decoded, *, smallest: int = 0) -> FoundFaces:
+        """Find all faces of a photo, also small ones, and describe them; see `find_faces`.
 
         Args:
             photo: the photo.
+            smallest: faces whose shorter side has fewer pixels than this are not described.
 
         Raises:
             GenerationError: an engine returned NaN or infinity.
@@ -168,15 +187,31 @@ class FaceReader:
         """
         self.check()
         timer = StageTimer()
-        faces = self.detect([photo.pixels])[0]
-        attributes = self._read_attributes([photo.pixels] * len(faces), faces)
-        embeddings = [self._embed(photo.pixels, face, timer) for face in faces]
+        with timer("detect"):
+            faces = find_faces(
+                self._engines["face_detector"], self._detector, photo.pixels, self.options.detection_threshold
+            )
+        chosen: list[Face] = []
+        embeddings: list[Floats | None] = []
+        others: list[Face] = []
+        for face in faces:
+            large = min(face.box[2:]) * photo.reduction >= smallest
+            embedding = self._embed(photo.pixels, face, timer) if large else None
+            if not large or isinstance(embedding, PhotoError):
+                others.append(face)
+            else:
+                chosen.append(face)
+                embeddings.append(embedding)
+        with timer("attributes"):
+            parts = [chosen[i : i + MOST] for i in range(0, len(chosen), MOST)]
+            attributes = [own for some in parts for own in self._read_attributes([photo.pixels] * len(some), some)]
         self._engines.verify()
-        return [
-            replace(self.write(own), face=_full_box(face, photo), embedding=embedding)
-            for own, face, embedding in zip(attributes, faces, embeddings, strict=True)
-            if not isinstance(embedding, PhotoError)
+        seconds = timer.share(max(1, len(chosen)))
+        described = [
+            replace(self._describe(own, face, photo, seconds), embedding=embedding)
+            for own, face, embedding in zip(attributes, chosen, embeddings, strict=True)
         ]
+        return FoundFaces(tuple(described), tuple(others))
 
     def describe_attributes(self) -> Description:
         """Return the description that follows from the options' attributes, without a photo.
@@ -197,6 +232,12 @@ class FaceReader:
         prompts = write_prompts(attributes, self.options.prompt_style, self.options.ignore)
         return Description(*prompts, attributes)
 
+    def _describe(self, own: Attributes, face: Face, photo: Decoded, seconds: dict[str, float]) -> Description:
+        """Return the description of a face, in pixels of the photo as it was before it was reduced."""
+        x, y, width, height = (side * photo.reduction for side in face.box)
+        landmarks = face.landmarks.astype(np.float32) * np.float32(photo.reduction)
+        return replace(self.write(own), face=(x, y, width, height), landmarks=landmarks, seconds=seconds)
+
     def _embed(self, photo: Pixels, face: Face, timer: StageTimer) -> Floats | PhotoError | None:
         if self._encoder is None:
             return None
@@ -216,12 +257,6 @@ class FaceReader:
             why = f"no face in it has {self.options.min_face} pixels or more"
             return NoFaceError(why, "use a larger photo, or allow smaller faces with `min_face`")
         return NoFaceError("no face was found in it", "use a photo that shows one, or lower `detection_threshold`")
-
-
-def _full_box(face: Face, photo: Decoded) -> Box:
-    """Return the box of a face in pixels of the photo as it was before it was reduced."""
-    x, y, w, h = (side * photo.reduction for side in face.box)
-    return x, y, w, h
 
 
 def _name(photo: PhotoSource) -> str:

@@ -55,7 +55,7 @@ def read_gallery(
         except PhotoError as error:
             unreadable.append(error.of(str(photo.path)))
         else:
-            described = reader.describe_faces(decoded)
+            described = reader.describe_faces(decoded).people
             without_face += not described
             identity = identify(content, 0)
             for description in described:

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import RefusedError
 from ..faces.reader import FaceReader
 from ..guard.inspector import Case, Crowd, Inspector
-from ..guard.reference import Reference, make_reference
+from ..guard.reference import NOBODY, make_reference
 from ..guard.trial import Attempt, Judged, Trial
 from ..guard.words import coarsen
 from ..types import Attributes, Floats, Portrait, Request
@@ -149,7 +149,7 @@ def gather(surveys: Sequence[Survey | None], inspector: Inspector) -> Crowd:
     """
     some = [survey for survey in surveys if survey]
     if not some:
-        return inspector.gather(Reference(np.zeros((0, 1), np.float32)))
+        return inspector.gather(NOBODY)
     reference = make_reference(np.concatenate([survey.embeddings for survey in some]))
     return inspector.gather(reference, count(some))
 

@@ -10,7 +10,7 @@ from .thresholds import Threshold, find_threshold, lowest_carried_rate
 
 PEOPLE_PER_RANK = 20  # a limit of the rank refuses at most one in 20 portraits that resemble nobody more than others
 
-Cause = Literal["no face", "several faces", "own original", "nearest", "another person"]
+Cause = Literal["no face", "several faces", "own original", "nearest", "another person", "face left"]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from ..errors import BundleError, PhotoError
 from ..faces.attributes import ATTRIBUTE_ROLES, read_attributes
 from ..faces.detection import Detector, Face, detect
 from ..faces.identity import IDENTITY_ROLE, IdentityEncoder
-from ..types import Attributes, EngineSource, Floats, Pixels, Portrait
+from ..faces.search import find_faces
+from ..types import Attributes, EngineSource, Floats, Mask, Pixels, Portrait
 from .decision import Finding, Limits, decide, set_limits
 from .options import GuardOptions
 from .reference import Reference, Resemblance
@@ -46,6 +48,7 @@ class Case:
         pixels: uint8 (height, width, 3), RGB, the portrait as readers of its file see it.
         words: the attributes that its prompts say.
         original: float32 (d,), the embedding of its original.
+        region: bool (height, width), where its face is; None if it is a portrait, in which no other face may be.
     """
 
     attempt: Attempt
@@ -53,6 +56,19 @@ class Case:
     pixels: Pixels
     words: Attributes
     original: Floats
+    region: Mask | None = None
+
+
+class Seen(NamedTuple):
+    """A face of a whole photo.
+
+    Attributes:
+        face: the face.
+        embedding: float32 (d,); None if it cannot be aligned.
+    """
+
+    face: Face
+    embedding: Floats | None
 
 
 @dataclass(frozen=True)
@@ -122,22 +138,41 @@ class Inspector:
         """
         return detect(self._engines["face_detector"], self._detector, [photo], self._threshold)[0]
 
-    def look(self, portrait: Pixels) -> Look:
+    def see(self, photo: Pixels) -> list[Seen]:
+        """Return all faces of a photo, also small ones, the biggest first.
+
+        Args:
+            photo: uint8 (height, width, 3), RGB.
+
+        Raises:
+            GenerationError: an engine returned NaN or infinity.
+        """
+        faces = find_faces(self._engines["face_detector"], self._detector, photo, self._threshold)
+        return [Seen(face, self._embed(photo, face)) for face in faces]
+
+    def look(self, portrait: Pixels, region: Mask | None = None) -> Look:
         """Return what a portrait shows.
 
         Args:
             portrait: uint8 (height, width, 3), RGB.
+            region: bool (height, width), where its face is; faces elsewhere are not looked at. None looks everywhere.
 
         Raises:
             GenerationError: an engine returned NaN or infinity.
         """
         faces = detect(self._engines["face_detector"], self._detector, [portrait], self._threshold, side=SIDE)[0]
+        if region is not None:
+            faces = [face for face in faces if _is_in(face, region)]
         if len(faces) != 1:
             return Look(len(faces))
+        embedding = self._embed(portrait, faces[0])
+        return Look(0) if embedding is None else Look(1, embedding, faces[0])
+
+    def _embed(self, photo: Pixels, face: Face) -> Floats | None:
         try:
-            return Look(1, self.encoder.embed(portrait, faces[0]), faces[0])
+            return self.encoder.embed(photo, face)
         except PhotoError:  # its landmarks lie in one place: this is no face
-            return Look(0)
+            return None
 
     def judge(self, looks: Sequence[Look], originals: Sequence[Floats], crowd: Crowd) -> list[Finding]:
         """Return the finding for each portrait.
@@ -166,7 +201,7 @@ class Inspector:
         Raises:
             GenerationError: an engine returned NaN or infinity.
         """
-        looks = [self.look(case.pixels) for case in cases]
+        looks = [self.look(case.pixels, case.region) for case in cases]
         findings = self.judge(looks, [case.original for case in cases], crowd)
         return [
             Judged(case.attempt, case.portrait, finding, look.embedding, self._agreement(case, look, finding))
@@ -178,3 +213,10 @@ class Inspector:
             return 0.0
         read = read_attributes({role: self._engines[role] for role in ATTRIBUTE_ROLES}, [case.pixels], [look.face])
         return agreement(case.words, read[0])
+
+
+def _is_in(face: Face, region: Mask) -> bool:
+    x, y, width, height = face.box
+    rows, columns = region.shape
+    row, column = min(int(y + height / 2), rows - 1), min(int(x + width / 2), columns - 1)
+    return bool(region[row, column])

@@ -86,6 +86,9 @@ class Resemblance:
     nearest: float | None
 
 
+NOBODY = Reference(np.zeros((0, 1), np.float32))
+
+
 def make_reference(embeddings: Floats) -> Reference:
     """Return the set of people in an array of embeddings.
 

@@ -71,7 +71,7 @@ class Trial:
     def __init__(self, options: GuardOptions, first: Attempt = FIRST) -> None:
         self._options, self._first = options, first
         self._last: Judged | None = None
-        self._failed = 0
+        self._failed = self._painted = 0
         self._kept: Judged | None = None
         self.attempt: Attempt | None = first
 
@@ -82,6 +82,11 @@ class Trial:
             raise RuntimeError("no portrait was judged yet")
         return self._last
 
+    @property
+    def refused(self) -> bool:
+        """Whether the trial is over and has given no portrait."""
+        return self.attempt is None and self._kept is None
+
     def add(self, judged: Judged) -> None:
         """Take the portrait of the current attempt.
 
@@ -89,13 +94,27 @@ class Trial:
             judged: the portrait and the guard's finding.
         """
         self._last = judged
-        done = judged.attempt.number + 1 - self._first.number
+        self._painted += 1
         if judged.finding.cause is not None and self._options.mode == "strict":
             self._failed += 1
         elif self._kept is None or judged.agreement > self._kept.agreement:
             self._kept = judged
-        over = done - self._failed == self._options.best_of or done == self._options.attempts
-        self.attempt = None if over else Attempt(self._first.number + done, self._first.coarsening + self._failed)
+        self._go_on(enough=self._painted - self._failed == self._options.best_of)
+
+    def reject(self, finding: Finding) -> None:
+        """Take back the portrait that would be released, because of what was found out about it since.
+
+        Args:
+            finding: why it may not be released.
+        """
+        self._last = replace(self.result(), finding=finding)
+        self._kept, self._failed = None, self._failed + 1
+        self._go_on(enough=False)
+
+    def _go_on(self, *, enough: bool) -> None:
+        over = enough or self._painted == self._options.attempts
+        number, coarsening = self._first.number + self._painted, self._first.coarsening + self._failed
+        self.attempt = None if over else Attempt(number, coarsening)
 
     def result(self) -> Judged:
         """Return the portrait that may be released, with its attempt and its similarity to its original.

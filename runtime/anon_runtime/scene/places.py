@@ -6,9 +6,9 @@ import numpy as np
 
 from ..faces.detection import Face
 from ..faces.geometry import Reals, invert
-from ..types import Mask
+from ..types import Box, Mask
 
-FACE_SHARE = 0.5  # of the picture's shorter side that the longer side of a face's box takes
+FACE_SHARE = 0.6  # of the picture's shorter side that the longer side of a face's box takes
 # The region's width and height, relative to those of the box. It reaches beyond the ears and the hair line.
 MARGINS = 1.44, 1.25
 LIFT = 0.04  # of the box's height, by which the region lies above the box's centre, for the hair line
@@ -82,6 +82,20 @@ class Place:
             xs, ys: coordinates of the picture, of any shape.
         """
         return _map(invert(self.matrix), xs, ys)
+
+    def mask(self) -> Mask:
+        """Return which pixels of the picture are replaced: bool (height, width)."""
+        ys, xs = np.mgrid[: self.shape[0], : self.shape[1]] + 0.5
+        return np.asarray(self.radius(xs, ys) < 1)
+
+    def holds(self, box: Box) -> bool:
+        """Return whether the centre of a box lies in the region.
+
+        Args:
+            box: x, y, width and height, in pixels of the photo.
+        """
+        x, y = _map(self.matrix, np.array(box[0] + box[2] / 2), np.array(box[1] + box[3] / 2))
+        return bool(self.radius(x, y) < 1)
 
     def region(self, window: Window) -> Mask:
         """Return which pixels of a part of the photo are replaced: bool (rows, columns).

@@ -27,13 +27,13 @@ class Scene:
         block: the height and width of the pixels that a latent stands for; see `make_canvas`.
 
     Attributes:
-        pixels: uint8 (height, width, 3), RGB, the photo as it is now.
-        places: of the faces; small ones come first, since what is larger is nearer and covers them.
+        pixels: uint8 (height, width, 3), RGB, the photo without its faces.
+        places: of the faces, in the same order.
     """
 
     def __init__(self, pixels: Pixels, faces: Sequence[Face], shape: tuple[int, int], block: int) -> None:
         self.pixels, self._block = pixels.copy(), block
-        self.places = [find_place(face, shape) for face in sorted(faces, key=lambda face: face.area)]
+        self.places = [find_place(face, shape) for face in faces]
         windows = [self._window(place) for place in self.places]
         regions = [place.region(window) for place, window in zip(self.places, windows, strict=True)]
         removed = np.zeros(pixels.shape[:2], np.bool_)
@@ -47,7 +47,7 @@ class Scene:
         return place.window(*self.pixels.shape[:2])
 
     def canvas(self, place: Place) -> Canvas:
-        """Return the canvas for a face: the photo around it, turned and scaled to the picture.
+        """Return the canvas for a face: the photo around it without any faces, turned and scaled to the picture.
 
         Args:
             place: the place of the face.
@@ -55,28 +55,50 @@ class Scene:
         Raises:
             UsageError: the region fills the whole picture.
         """
-        height, width = place.shape
-        ys, xs = np.mgrid[:height, :width] + 0.5
-        factor = max(1, int(1 / place.scale))
-        found = _sample(self.pixels, *place.inverse(xs, ys), factor)
-        return make_canvas(_to_pixels(found), place.radius(xs, ys) < 1, self._block)
+        return make_canvas(cut(self.pixels, place), place.mask(), self._block)
 
-    def put(self, place: Place, image: Pixels) -> None:
-        """Put a picture into the region of a face, with its colours matched to what lies around the region.
+    def compose(self, images: Sequence[tuple[Place, Pixels]]) -> Pixels:
+        """Return the photo with pictures in the regions of faces.
+
+        Small ones are put in first, since what is larger is nearer and covers them. The colours of a picture are
+        matched to what lies around its region.
 
         Args:
-            place: the place of the face.
-            image: uint8 (height, width, 3), RGB, the picture.
+            images: places, and the picture for each: uint8 (height, width, 3), RGB.
+
+        Returns:
+            uint8 (height, width, 3), RGB.
         """
+        pixels = self.pixels.copy()
+        for place, image in sorted(images, key=lambda pair: pair[0].face.area):
+            self._put(pixels, place, image)
+        return pixels
+
+    def _put(self, pixels: Pixels, place: Place, image: Pixels) -> None:
         window = self._window(place)
         xs, ys = place.positions(window)
         radius, height, width = place.radius(xs, ys), *place.shape
         painted, inside = _sample(image, xs, ys, max(1, int(place.scale))), radius < 1
         around: Mask = ~inside & (xs > 0) & (xs < width) & (ys > 0) & (ys < height)
-        offset = extend(self.pixels[window] - painted, around)
+        offset = extend(pixels[window] - painted, around)
         weight = np.clip((radius - FADE) / (1 - FADE), 0, 1)[..., None]
         matched = painted + offset * (weight * weight * (3 - 2 * weight)).astype(np.float32)
-        self.pixels[window][inside] = _to_pixels(matched)[inside]
+        pixels[window][inside] = _to_pixels(matched)[inside]
+
+
+def cut(pixels: Pixels, place: Place) -> Pixels:
+    """Return the picture of a face: the photo around it, turned so that the face is upright, and scaled.
+
+    Args:
+        pixels: uint8 (height, width, 3), RGB, the photo.
+        place: the place of the face.
+
+    Returns:
+        uint8 (height, width, 3), RGB, of the shape of the place; the border is repeated outside of the photo.
+    """
+    height, width = place.shape
+    ys, xs = np.mgrid[:height, :width] + 0.5
+    return _to_pixels(_sample(pixels, *place.inverse(xs, ys), max(1, int(1 / place.scale))))
 
 
 def _sample(pixels: Pixels, xs: Reals, ys: Reals, factor: int) -> Reals:
