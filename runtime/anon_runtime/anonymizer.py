@@ -7,16 +7,18 @@ from typing import Self
 import numpy as np
 
 from .backends.engines import Engines
-from .casting import Agreed, Cast, agree, cast_faces
+from .casting import Agreed, Cast, agree, cast_faces, cast_portraits, face_of
 from .diffusion.generator import Generator
 from .errors import UsageError
 from .faces.decoding import Decoded, load_photo
 from .faces.reader import FaceReader
-from .guard.inspector import Crowd, Inspector
+from .guard.decision import Finding
+from .guard.inspector import Crowd, Inspector, Seen
 from .guard.options import GuardOptions
 from .guard.reference import NOBODY, make_reference
 from .guard.trial import FIRST, Attempt
-from .jobs import Job, SceneJob
+from .jobs import Job, SceneJob, object_to
+from .scene.places import find_place
 from .settings import ResolvedSettings, Settings
 from .types import Box, Description, PhotoSource, Portrait, Progress, Request, Retouched
 
@@ -139,8 +141,9 @@ class Anonymizer:
             BundleError: an engine is missing, or is not the one that was built.
         """
         self.check(in_place=True)
-        decoded = load_photo(photo, more_formats=self.reader.options.more_formats)
-        job = self.scene_job(decoded, self.cast(decoded, self.agreed(keep), boxes), seed)
+        formats = self.reader.options.more_formats
+        decoded, *kept = (load_photo(one, more_formats=formats) for one in (photo, *keep))
+        job = self.scene_job(decoded, self.cast(decoded, self.agreed(kept), boxes), seed)
         crowd = self._gather(job)
         while True:
             self._paint(job, crowd, progress)
@@ -156,18 +159,20 @@ class Anonymizer:
         """The options of the guard."""
         return GuardOptions("off") if self.inspector is None else self.inspector.options
 
-    def agreed(self, photos: Sequence[PhotoSource]) -> Agreed | None:
-        """Return the people who agreed to be shown; see `replace_faces`.
+    def agreed(self, photos: Sequence[Decoded]) -> Agreed | None:
+        """Return the people who agreed to be shown; None if there are none.
 
         Args:
-            photos: photos of them.
+            photos: photos of them. All faces in these photos count.
+
+        Raises:
+            UsageError: nobody can be recognized, or no photo shows a face.
         """
         if not photos:
             return None
         if self.inspector is None:
             raise UsageError("`keep`", "the guard is off, so that nobody can be recognized", "use `guard` strict")
-        loaded = [load_photo(photo, more_formats=self.reader.options.more_formats) for photo in photos]
-        people = [one.embedding for photo in loaded for one in self.reader.describe_faces(photo).people]
+        people = [one.embedding for photo in photos for one in self.reader.describe_faces(photo).people]
         embeddings = [embedding for embedding in people if embedding is not None]
         if not embeddings:
             raise UsageError("`keep`", "no photo of it shows a face", "use photos that show the people")
@@ -177,11 +182,21 @@ class Anonymizer:
         """Decide what becomes of each face of a photo; see `cast_faces`."""
         return cast_faces(self.reader, photo, agreed=agreed, boxes=boxes)
 
+    def cast_portraits(self, photo: Decoded) -> Cast:
+        """Return the cast of a photo of which each face gets a portrait; see `casting.cast_portraits`."""
+        return cast_portraits(self.reader, photo)
+
     def scene_job(self, photo: Decoded, cast: Cast, seed: int, first: Attempt = FIRST) -> SceneJob:
         """Return the job of a photo whose faces are replaced in place; see `SceneJob`."""
         spec = self.engines.bundle.manifest.generator
         shape = spec.height, spec.width
         return SceneJob(photo.pixels, cast, shape, spec.vae_scale_factor, seed, self.guard, first)
+
+    def object_to(self, cast: Cast, seen: Sequence[Seen], limit: float) -> list[tuple[int | None, Finding]]:
+        """Return what speaks against a photo in which faces were replaced; see `jobs.object_to`."""
+        spec = self.engines.bundle.manifest.generator
+        faces = [*map(face_of, cast.people), *cast.filled]
+        return object_to(cast, [find_place(face, (spec.height, spec.width)) for face in faces], seen, limit)
 
     def _gather(self, job: Job) -> Crowd | None:
         """The people of one photo; None without a guard."""

@@ -67,6 +67,25 @@ def agree(embeddings: Floats, calibration: Calibration) -> Agreed:
     return Agreed(embeddings, find_threshold(calibration, rate).high)
 
 
+def cast_portraits(reader: FaceReader, photo: Decoded) -> Cast:
+    """Return the cast of a photo of which each face gets a portrait, except for faces that are too small to describe.
+
+    Args:
+        reader: the face reader.
+        photo: the photo.
+
+    Raises:
+        NoFaceError: no face was found that can be described.
+        GenerationError, BackendError, BundleError: see `FaceReader.describe_faces`.
+    """
+    smallest = max(SMALLEST, reader.options.min_face)
+    people = reader.describe_faces(photo, smallest=smallest).people
+    if not people:
+        why = f"no face of {smallest} pixels or more was found in it"
+        raise NoFaceError(why, "use a photo that shows one, or lower `detection_threshold`")
+    return Cast(people)
+
+
 def cast_faces(
     reader: FaceReader, photo: Decoded, *, agreed: Agreed | None = None, boxes: Sequence[Box] | None = None
 ) -> Cast:

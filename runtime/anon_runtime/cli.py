@@ -22,12 +22,13 @@ from .faces.prompt import STYLES
 from .fast_help import DEFAULT_BUNDLE, FastOption
 from .folder.discovery import find_photos
 from .folder.identity import read_seed
+from .folder.options import RUN_MODES
 from .folder.ray_cluster import LOCAL, connect
 from .folder.remote import is_url
 from .folder.report import REPORT_HTML, write_report
 from .folder.writer import ENDINGS
 from .guard.options import MODES, GuardOptions
-from .types import MAX_SEED, SAMPLERS, Request
+from .types import MAX_SEED, SAMPLERS, Box, Request
 
 EPILOG = """\b
 Examples:
@@ -38,6 +39,7 @@ Examples:
   anon-run "photos/*.jpg" -o out/ --json        one JSON line for each photo
   anon-run s3://bucket/photos -r -o /mnt/out --ray 10.0.0.1:6379
                                                 on all machines of a Ray cluster
+  anon-run street.jpg -o out/ --mode in-place   the photo, with other faces in it
   anon-run photo.jpg --prompt-only              only the attributes and the prompt
   anon-run report out/                          the report of a folder, made again
   anon-run --prompt "portrait of a woman" --seed 7 -o out.png
@@ -71,6 +73,22 @@ class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
         return str(value) if is_url(str(value)) or value == "-" else Path(value)
 
 
+class BoxType(click.ParamType):  # type: ignore[type-arg]
+    """A parameter type for boxes: x, y, width and height in pixels, separated by commas."""
+
+    name = "box"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Box:
+        """Return the four numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            x, y, width, height = map(float, str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not X,Y,W,H in pixels, such as 120,80,64,64", param, ctx)
+        return x, y, width, height
+
+
 # fmt: off
 @click.command(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("inputs", nargs=-1, type=PathOrUrl(), metavar="[INPUT]...")
@@ -78,6 +96,16 @@ class PathOrUrl(click.ParamType):  # type: ignore[type-arg]
               help="The folder for the portraits and their journal, or a .png, .jpg or .webp file for one portrait.")
 @click.option("-r", "--recursive", is_flag=True,
               help="Search the folders inside a folder as well; OUT gets the same tree of folders.")
+@click.option("--mode", type=click.Choice(RUN_MODES), default="portrait", show_default=True,
+              help="What is made of a photo. portrait: a portrait of its biggest face, with no pixel of the photo. "
+                   "faces: such a portrait of each of its faces (NAME-1.png, the biggest, and so on). in-place: the "
+                   "photo itself, in which every face that is found is replaced by another one or, if it is too small, "
+                   "filled: no pixel of a face's region is kept, and all others are. The photo fails otherwise.")
+@click.option("--keep", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="FOLDER",
+              help="Photos of people who agreed to be shown: --mode in-place leaves their faces as they are.")
+@click.option("--only-box", type=BoxType(), multiple=True, metavar="X,Y,W,H",
+              help="A face that another tool has found in the only photo, in pixels of the upright photo. --mode "
+                   "in-place then replaces only such faces, and keeps all others; give it once for each face.")
 @click.option("--format", type=click.Choice(tuple(ENDINGS)), help="The file format of the portraits.  [default: png]")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True,
               help="The quality of JPEG and WebP files.")
@@ -171,7 +199,8 @@ def command(**options: Any) -> None:
 
     INPUT is a photo, a folder of photos, a pattern in quotes, a URL such as s3://bucket/folder, or - for a list of
     names on standard input. The biggest face of each photo is described by attributes and a prompt, and a new portrait
-    is generated from the prompt. No pixel of a photo reaches an output.
+    is generated from the prompt. No pixel of a photo reaches an output, unless you choose --mode in-place, which keeps
+    everything but the faces.
     """
     # fmt: on
     chosen = CommandLine(**options)
@@ -230,12 +259,16 @@ def execute(chosen: CommandLine, reporter: Reporter) -> int:
             request = None if chosen.prompt is None else Request(chosen.prompt, chosen.negative_prompt or "", seed)
             name = chosen.attributes.name if chosen.attributes else "portrait"
             return run_request(anonymizer, request, output, name, options, reporter)
-        gallery = list(find_photos([chosen.gallery], recursive=True)) if chosen.gallery else []
+        gallery, keep = (
+            list(find_photos([folder], recursive=True)) if folder else [] for folder in (chosen.gallery, chosen.keep)
+        )
         connected = None
         if chosen.ray is not None:
             device = anonymizer.engines.device
             connected = connect(chosen.ray, load, device=device, threads=chosen.threads)
-        return run_photos(anonymizer, photos, output, options, reporter, connected=connected, gallery=gallery)
+        return run_photos(
+            anonymizer, photos, output, options, reporter, connected=connected, gallery=gallery, keep=keep
+        )
 
 
 def _choose_seed(chosen: CommandLine) -> int:

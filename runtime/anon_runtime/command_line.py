@@ -14,11 +14,11 @@ from .errors import UsageError
 from .faces.attributes import load_attributes
 from .faces.prompt import PromptStyle
 from .folder.discovery import Photo
-from .folder.options import RunOptions
+from .folder.options import RunMode, RunOptions
 from .folder.writer import ImageFormat, Output, Rename
 from .guard.options import Mode
 from .settings import Settings
-from .types import Sampler
+from .types import Box, Sampler
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class CommandLine:
     inputs: tuple[Path | str, ...]
     output: Path | str | None
     recursive: bool
+    mode: RunMode
+    keep: Path | None
+    only_box: tuple[Box, ...]
     format: ImageFormat | None
     quality: int
     suffix: str
@@ -90,6 +93,12 @@ class CommandLine:
             raise UsageError(
                 f"output {self.output}", "it has to be a folder or a file", "name a path, or mount the bucket"
             )
+        if self.mode != "portrait" and not self.inputs:
+            raise click.UsageError("--mode says what is made of photos; name some")
+        if (self.keep or self.only_box) and self.mode != "in-place":
+            raise click.UsageError("--keep and --only-box choose faces for --mode in-place")
+        if self.keep and not self.output:
+            raise click.UsageError("--keep is for a run: name an --output")
         if self.rename == "hash" and not self.inputs:
             raise click.UsageError("--rename hash hides names of photos; name some")
         if self.seed is not None and self.seed_file is not None:
@@ -137,6 +146,8 @@ class CommandLine:
             max_failures=self.max_failures,
             log_attributes=self.log_attributes,
             report=self.report,
+            mode=self.mode,
+            boxes=self.only_box or None,
         )
 
     def place(self, folder: Path, photos: Sequence[Photo]) -> Output:
@@ -150,7 +161,9 @@ class CommandLine:
             UsageError: the output cannot be used for these photos or with these options.
         """
         output = Output.parse(folder, format=self.format, quality=self.quality, suffix=self.suffix, rename=self.rename)
-        output.check(photos)
+        output.check(photos, each_face=self.mode == "faces")
+        if self.only_box and len(photos) > 1:
+            raise click.UsageError(f"--only-box is for one photo, and there are {len(photos)}")
         if output.file is not None and (self.suffix or self.rename != "none" or self.log_attributes):
             raise click.UsageError("--suffix, --rename and --log-attributes are for a folder; --output names a file")
         return output

@@ -35,6 +35,7 @@ def run_photos(
     *,
     connected: AbstractContextManager[Cluster | None] | None = None,
     gallery: Sequence[Photo] = (),
+    keep: Sequence[Photo] = (),
 ) -> int:
     """Anonymize photos until all are done, or until Ctrl-C or a termination signal ends the run; see `run_folder`.
 
@@ -46,6 +47,7 @@ def run_photos(
         reporter: reports the progress and the records.
         connected: a context that gives the cluster to run on; None means this machine.
         gallery: photos of people who must never appear.
+        keep: photos of people whose faces are kept where others are replaced in place.
 
     Returns:
         The exit code.
@@ -62,6 +64,7 @@ def run_photos(
         stopping=_stopping(),
         connected=connected,
         gallery=gallery,
+        keep=keep,
     )
     if summary.ended == "failures":
         why = f"{summary.counts['error']} photos failed, and `max_failures` is {options.max_failures}"
@@ -162,6 +165,6 @@ def run_request(
         start = time.perf_counter()
         output.write(path, portrait.image)
         record = Record.of(portrait, None, output.root / path, {"write": time.perf_counter() - start})
-        reporter.record(record)
+        reporter.record(record, 1)
     log.info("%s (%.1f s)", record.output, record.seconds["total"])
     return 0

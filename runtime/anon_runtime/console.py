@@ -68,9 +68,10 @@ class Reporter:
         if self._bar is not None:
             self._bar.set_postfix_str(f"evaluation {done} of {total}")
 
-    def record(self, record: Record) -> None:
-        """Report the record of a photo."""
+    def record(self, record: Record, total: int) -> None:
+        """Report the record of a photo or of a face, of which there will be ``total`` as far as is known."""
         self._done += 1
+        self._total = total
         self._failed += record.status == "error"
         self._refused += record.status == "refused"
         self._log_failure(record)
@@ -78,6 +79,7 @@ class Reporter:
             self._print_json(record)
         if self._bar is None:
             return
+        self._bar.total = total
         self._bar.update(1)
         counts = f"{self._done} of {self._total} photos, {self._failed} failed"
         self._tell(counts + f", {self._refused} refused" * bool(self._refused), self._done, self._total)

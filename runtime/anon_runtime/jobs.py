@@ -172,51 +172,52 @@ class SceneJob(Job):
         If the guard only reports, nothing changes.
 
         Args:
-            seen, limit: see `objections`.
+            seen: the faces of the finished photo.
+            limit: the similarity from which on a face counts as an original, -1..1.
 
         Raises:
             RefusedError: a face would stay in the photo.
         """
-        objections = self.objections(seen, limit)
+        objections = object_to(self._cast, self._scene.places, seen, limit)
         if self._guard.mode != "strict":
             for _, finding in objections:
                 log.info("%s", finding.reason)
             return
-        for sitter, finding in objections:
-            if sitter is None:
+        for number, finding in objections:
+            if number is None:
                 raise RefusedError(finding.reason, "lower `detection_threshold`, or leave this photo out")
-        for sitter, finding in dict(objections).items():
-            if sitter is not None:
-                sitter.trial.reject(finding)
+        for number, finding in dict(objections).items():
+            if number is not None:
+                self.sitters[number].trial.reject(finding)
 
-    def objections(self, seen: Sequence[Seen], limit: float) -> list[tuple[Sitter | None, Finding]]:
-        """Return what speaks against releasing the photo.
 
-        Args:
-            seen: the faces of the finished photo.
-            limit: the similarity from which on a face counts as an original, -1..1.
+def object_to(
+    cast: Cast, places: Sequence[Place], seen: Sequence[Seen], limit: float
+) -> list[tuple[int | None, Finding]]:
+    """Return what speaks against releasing a photo in which faces were replaced.
 
-        Returns:
-            Findings, each with the person whose place shows one of the originals of the photo; None for a face in
-            another place, which is therefore one of the photo.
-        """
-        found: list[tuple[Sitter | None, Finding]] = []
-        originals = [_embedding(sitter) for sitter in self.sitters]
-        for face, embedding in seen:
-            if not any(place.holds(face.box) for place in self._scene.places):
-                if not any(_has_centre(kept.box, face.box) for kept in self._cast.kept):
-                    why = "a face of the photo, which was found only at the end, would stay in it"
-                    found.append((None, Finding(None, "face left", why)))
-                continue
-            own = max((float(one @ embedding) for one in originals if embedding is not None), default=-1.0)
-            if own >= limit:
-                why = f"a face in it resembles one of the photo (similarity {own:.2f}; {limit:.2f} is the limit)"
-                found += [
-                    (sitter, Finding(None, "own original", why))
-                    for sitter, place in self._places.items()
-                    if place.holds(face.box)
-                ]
-        return found
+    Args:
+        cast: what became of its faces.
+        places: of the people, and of the faces that were filled.
+        seen: the faces of the finished photo.
+        limit: the similarity from which on a face counts as an original, -1..1.
+
+    Returns:
+        Findings, each with the number of the person whose place shows one of the originals of the photo; None for a
+        face in another place, which is therefore one of the photo.
+    """
+    found: list[tuple[int | None, Finding]] = []
+    originals = [one.embedding for one in cast.people if one.embedding is not None]
+    for face, embedding in seen:
+        there = [number for number, place in enumerate(places) if place.holds(face.box)]
+        if not there and not any(_has_centre(kept.box, face.box) for kept in cast.kept):
+            why = "a face of the photo, which was found only at the end, would stay in it"
+            found.append((None, Finding(None, "face left", why)))
+        own = max((float(one @ embedding) for one in originals if embedding is not None), default=-1.0)
+        if there and own >= limit:
+            why = f"a face in it resembles one of the photo (similarity {own:.2f}; {limit:.2f} is the limit)"
+            found += [(number, Finding(None, "own original", why)) for number in there if number < len(cast.people)]
+    return found
 
 
 def face_seed(seed: int, number: int) -> int:

@@ -42,8 +42,8 @@ def test_an_interrupted_run_that_began_anew_says_how_it_goes_on(
 ) -> None:
     record = Reporter.record
 
-    def interrupt(reporter: Reporter, what: Any) -> None:
-        record(reporter, what)
+    def interrupt(reporter: Reporter, what: Any, total: int) -> None:
+        record(reporter, what, total)
         if not caplog.records:
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -25,7 +25,7 @@ def reporter(*, as_json: bool = False) -> Reporter:
 
 def test_records_are_lines_of_json(capsys: pytest.CaptureFixture[str]) -> None:
     for record in (OK, NO_FACE):
-        reporter(as_json=True).record(record)
+        reporter(as_json=True).record(record, 1)
     good, bad = map(json.loads, capsys.readouterr().out.splitlines())
     assert (good["output"], good["reason"]) == ("out/photo.png", None)
     assert bad["reason"] == "b.jpg: no face; lower --min-face"
@@ -49,8 +49,8 @@ def test_a_description_is_shown_without_what_is_missing(capsys: pytest.CaptureFi
 
 def test_failures_are_logged_on_one_line_of_printable_characters(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        reporter().record(Record("x", None, "error", "new\nline \udcff.jpg: no face; lower `min_face`", None))
-        reporter().record(Record("x", None, "skipped", "b.jpg: no face; use another", None))
+        reporter().record(Record("x", None, "error", "new\nline \udcff.jpg: no face; lower `min_face`", None), 2)
+        reporter().record(Record("x", None, "skipped", "b.jpg: no face; use another", None), 2)
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     assert caplog.messages == [
         "new\\nline \\udcff.jpg: no face; lower --min-face",
@@ -65,8 +65,8 @@ def test_progress_is_logged_where_there_is_no_terminal(
     shown = reporter()
     with caplog.at_level(logging.INFO), shown.bar(2):
         shown.evaluation(3, 29)
-        shown.record(OK)
-        shown.record(NO_FACE)
+        shown.record(OK, 2)
+        shown.record(NO_FACE, 2)
     lines = [message for message in caplog.messages if "photos" in message]
     assert [line.partition(" a second")[0].rpartition(",")[0] for line in lines] == [
         "1 of 2 photos, 0 failed",
@@ -100,10 +100,10 @@ class Failing(io.StringIO):
 def test_standard_output_that_cannot_be_written_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", Failing(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(OutputError, match="standard output: No space left on device"):
-        reporter(as_json=True).record(OK)
+        reporter(as_json=True).record(OK, 2)
     monkeypatch.setattr(sys, "stdout", Failing(BrokenPipeError(errno.EPIPE, "Broken pipe")))
     with pytest.raises(BrokenPipeError):
-        reporter(as_json=True).record(OK)
+        reporter(as_json=True).record(OK, 2)
 
 
 def test_messages_show_settings_as_options_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from ..guard.summary import Engines as EngineFacts
 from ..guard.summary import Gallery as GalleryCounts
 from ..guard.words import NOBODY, coarsen, years_apart
 from ..types import Floats
-from .records import Record
+from .records import Person, Record
 
 PACKAGES = ("anon-engines", "numpy", "onnxruntime", "openvino", "pillow")
 
@@ -66,14 +66,16 @@ class Census:
             crowd: all people of the run; None if they are not known, or without a guard.
         """
         self._counts[record.status] += 1
-        attributes = record.attributes
-        if attributes is None or record.status == "skipped":
-            return
-        released = record.status in ("ok", "done")
+        if record.status != "skipped":
+            for person in record.everybody:
+                self._add(person, crowd, released=record.status in ("ok", "done"))
+
+    def _add(self, person: Person, crowd: Crowd | None, *, released: bool) -> None:
+        attributes = person.attributes or {}
         sex = "man" if float(attributes.get("Male", 0)) > 0.5 else "woman"
-        ethnicity, age, attempt = str(attributes.get("Ethnic", "")), int(attributes.get("Age", 0)), record.attempt or 0
-        self._facts.append(Fact(ethnicity, sex, age, released, attempt, record.similarity))
-        ignore, level = self._anonymizer.reader.options.ignore, record.coarsening or 0
+        ethnicity, age, attempt = str(attributes.get("Ethnic", "")), int(attributes.get("Age", 0)), person.attempt
+        self._facts.append(Fact(ethnicity, sex, age, released, attempt, person.similarity))
+        ignore, level = self._anonymizer.reader.options.ignore, person.coarsening
         self._known.append(say(attributes, age, ignore=ignore))
         if released:
             words = coarsen(attributes, level, crowd.frequencies if crowd else NOBODY)

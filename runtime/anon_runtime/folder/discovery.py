@@ -29,10 +29,12 @@ class Photo:
         path: the path of the file, or its URL.
         name: the path relative to the folder that the user named. The portrait gets the same relative path in the
             output folder, with another ending.
+        face: the number of one of its faces, from 1, if each of them gets a portrait; 0 for the photo itself.
     """
 
     path: Path | Remote
     name: Path
+    face: int = 0
 
     def read(self) -> bytes:
         """Return the content of the file.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..casting import Agreed
 from ..guard.inspector import Crowd, Inspector
 from ..guard.reference import Reference
 from ..types import Floats
@@ -44,6 +45,22 @@ class Exchange:
         """Return the survey of a row; see `put_survey`."""
         survey: Survey = pickle.loads((self.folder / f"people-{number}").read_bytes())
         return survey
+
+    def put_agreed(self, agreed: Agreed | None) -> None:
+        """Write the people whose faces are kept.
+
+        Args:
+            agreed: the people; None if there are none.
+
+        Raises:
+            OutputError: the folder cannot be written.
+        """
+        self._put("people-agreed", pickle.dumps(agreed))
+
+    def agreed(self) -> Agreed | None:
+        """Return the people whose faces are kept; see `put_agreed`."""
+        agreed: Agreed | None = pickle.loads((self.folder / "people-agreed").read_bytes())
+        return agreed
 
     def put_crowd(self, crowd: Crowd) -> None:
         """Write all people of the run.

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..casting import Cast
 from ..errors import PhotoError, UsageError
 from ..faces.decoding import decode_photo
 from ..faces.reader import FaceReader
@@ -58,8 +59,7 @@ def read_gallery(
             described = reader.describe_faces(decoded).people
             without_face += not described
             identity = identify(content, 0)
-            for description in described:
-                people.add(Described(photo, identity, description))
+            people.add(Described(photo, identity, Cast(described)))
         progress(done, len(photos))
     for reason in unreadable[:NAMED]:
         log.warning("in the gallery, %s", reason)

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import UsageError
+from ..jobs import face_seed
 from ..types import MAX_SEED, SEED_RANGE
 
 SALT = b"anon-engines"  # a constant, because a photo and a seed must give the same portrait on every machine
@@ -31,6 +32,15 @@ class Identity:
 
     seed: int
     pseudonym: str
+
+    def of_face(self, number: int) -> "Identity":
+        """Return the identity of a face of the photo.
+
+        Args:
+            number: the number of the face, from 1.
+        """
+        pseudonym = hashlib.sha256(f"face {number} of {self.pseudonym}".encode()).hexdigest()[:32]
+        return Identity(face_seed(self.seed, number - 1), pseudonym)
 
 
 def identify(content: bytes, base_seed: int) -> Identity:

@@ -1,10 +1,13 @@
 """The options of a run over many photos."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from ..errors import UsageError
-from ..types import check_choice, check_integer, check_seed
+from ..types import Box, check_choice, check_float, check_integer, check_seed
+
+RunMode = Literal["portrait", "in-place", "faces"]
+RUN_MODES: tuple[RunMode, ...] = get_args(RunMode)
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,11 @@ class RunOptions:
             reason.
         log_attributes: whether to write the attributes and the prompt of each photo into the journal.
         report: whether to write the report of the output folder at the end.
+        mode: what is made of a photo: ``portrait``, a portrait of its biggest face, which has no pixel of the photo;
+            ``faces``, such a portrait of each of its faces; or ``in-place``, the photo with other faces, of which no
+            pixel is one of the photo, and with the rest of the photo as it is.
+        boxes: with ``in-place``, x, y, width and height of the only faces that are replaced, in pixels of the upright
+            photo; None replaces all that are found.
 
     Raises:
         UsageError: a value is out of range.
@@ -37,6 +45,8 @@ class RunOptions:
     max_failures: int | None = None
     log_attributes: bool = False
     report: bool = True
+    mode: RunMode = "portrait"
+    boxes: tuple[Box, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", check_seed(self.seed))
@@ -44,3 +54,16 @@ class RunOptions:
         if self.batch_size < 1:
             raise UsageError(f"batch size {self.batch_size}", "a batch holds at least one", "use 1 or more")
         check_choice("no_face", self.no_face, ("error", "skip"))
+        check_choice("mode", self.mode, RUN_MODES)
+        if self.boxes is not None:
+            object.__setattr__(self, "boxes", tuple(map(_check_box, self.boxes)))
+            if self.mode != "in-place":
+                raise UsageError("`only_box`", "it chooses faces that are replaced in place", "use `mode` in-place")
+
+
+def _check_box(box: Box) -> Box:
+    x, y, width, height = (check_float("`only_box`", side) for side in box)
+    if not (x >= 0 and y >= 0 and width > 0 and height > 0 and max(x, y, width, height) < 1e6):
+        why = "it is no box inside of a photo"
+        raise UsageError(f"`only_box` {x:g},{y:g},{width:g},{height:g}", why, "give x,y,width,height in pixels")
+    return x, y, width, height

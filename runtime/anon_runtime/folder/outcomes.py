@@ -1,17 +1,23 @@
 """The outcome of each photo: its file in the output folder, its line in the journal, and its record."""
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from ..errors import AnonError, NoFaceError, PhotoError, RefusedError
 from ..guard.trial import FIRST, Attempt, Judged
-from ..types import Portrait
+from ..jobs import face_seed
+from ..types import Portrait, Retouched
 from .discovery import Photo
 from .identity import Identity, identify_source
 from .notes import Notes, Refusal
 from .options import RunOptions
-from .records import Record
+from .records import Person, Record
+from .survey import Described
 from .writer import Output
 
 REPORT = "please report it"
@@ -44,14 +50,15 @@ class Outcomes:
         if refusal is None:
             return self._find(photo, identity)
         reason, attempt, similarity = f"{photo.path}: {refusal.reason}", refusal.attempt, refusal.similarity
-        return Record(str(photo.path), None, "refused", reason, identity.seed, attempt=attempt, similarity=similarity)
+        record = Record(str(photo.path), None, "refused", reason, identity.seed)
+        return self._of(photo, replace(record, attempt=attempt, similarity=similarity))
 
     def _find(self, photo: Photo, identity: Identity) -> Record | None:
         """Return the record of a photo whose portrait exists already, or None if the portrait has to be generated."""
         name = self._output.name(photo, identity)
         if self._journal is not None and self._journal.has(identity.pseudonym, name):
             seed = self.attempt(photo, identity).seed(identity.seed)
-            return Record(str(photo.path), str(self._output.root / name), "done", None, seed)
+            return self._of(photo, Record(str(photo.path), str(self._output.root / name), "done", None, seed))
         if self._is_of_another(photo, identity, name):
             why = f"{name} is the portrait of another photo of that name"
             raise PhotoError(why, "run them into different folders, or replace it with `overwrite`")
@@ -102,76 +109,112 @@ class Outcomes:
             self._output.remove(name)
             self._journal.forget(name)
 
-    def write(self, photo: Photo, identity: Identity, portrait: Portrait) -> tuple[Path, str]:
-        """Write a portrait.
+    def write(self, photo: Photo, identity: Identity, image: Image.Image) -> tuple[Path, str]:
+        """Write the picture of a photo.
 
         Args:
             photo: the photo.
             identity: the identity of the photo.
-            portrait: the portrait of the photo.
+            image: the portrait of the photo, or the photo with other faces.
 
         Returns:
-            The name of the portrait, relative to the output folder, and the sha256 of its file.
+            The name of the picture, relative to the output folder, and the sha256 of its file.
 
         Raises:
             PhotoError: the name cannot be used, or a file that no run wrote has this name.
             OutputError: the folder cannot be written.
         """
         name = self._output.name(photo, identity)
-        replace = self._journal is None or self._journal.overwrite or self._journal.lists(name)
+        ours = self._journal is None or self._journal.overwrite or self._journal.lists(name)
         scratch = self._journal.scratch if self._journal else None
-        return name, self._output.write(name, portrait.image, scratch, replace=replace)
+        return name, self._output.write(name, image, scratch, replace=ours)
 
     def succeed(
         self,
         photo: Photo,
         identity: Identity,
-        portrait: Portrait,
+        picture: Portrait | Retouched,
         name: Path,
         sha256: str,
         seconds: dict[str, float],
-        judged: Judged | None = None,
+        judged: Sequence[Judged] = (),
     ) -> Record:
-        """Add a portrait that was written to the journal, and return its record.
+        """Add a picture that was written to the journal, and return its record.
 
         Args:
             photo: the photo.
             identity: the identity of the photo.
-            portrait: the portrait of the photo.
-            name: the name of the portrait, relative to the output folder.
+            picture: the portrait of the photo, or the photo with other faces.
+            name: the name of the picture, relative to the output folder.
             sha256: the sha256 of its file.
-            seconds: the time of further stages, which is added to the portrait's own time.
-            judged: the guard's finding about it; None if the guard is off.
+            seconds: the time of further stages, which is added to the picture's own time.
+            judged: the guard's findings about its faces; empty if the guard is off.
 
         Raises:
             OutputError: the journal cannot be written.
         """
-        record = Record.of(portrait, str(photo.path), self._output.root / name, seconds)
-        attempt = {"attempt": portrait.attempt, "coarsening": portrait.coarsening}
-        facts = _facts(judged) if judged else attempt if portrait.attempt else {}
-        self._note(photo, identity, record, output=str(name), sha256=sha256, **facts)
-        return record
+        path = self._output.root / name
+        if isinstance(picture, Retouched):
+            record = Record.retouched(picture, str(photo.path), path, identity.seed, seconds)
+            facts = _worst(judged) | {"people": len(record.people)}
+            facts |= {"filled": len(record.filled), "kept": len(record.kept)}
+        else:
+            record, facts = Record.of(picture, str(photo.path), path, seconds), _worst(judged)
+        attempt = {"attempt": record.attempt, "coarsening": record.coarsening} if record.attempt else {}
+        self._note(photo, identity, record, output=str(name), sha256=sha256, **(attempt | facts))
+        return self._of(photo, record)
 
-    def refuse(self, photo: Photo, identity: Identity, judged: Judged, error: RefusedError, people: str) -> Record:
-        """Add a photo of which no portrait passed the guard to the journal, and return its record.
+    def refuse(self, item: Described, judged: Judged | None, error: RefusedError, people: str) -> Record:
+        """Add a photo of which no picture passed the guard to the journal, and return its record.
 
-        An earlier portrait of the photo is removed.
+        An earlier picture of the photo is removed.
 
         Args:
-            photo: the photo.
-            identity: the identity of the photo.
-            judged: the last portrait and the guard's finding.
+            item: the photo.
+            judged: the last portrait and the guard's finding; None if no portrait was the reason.
             error: the reason.
             people: the digest of the people of this run.
 
         Raises:
-            OutputError: the journal cannot be written, or the earlier portrait cannot be removed.
+            OutputError: the journal cannot be written, or the earlier picture cannot be removed.
         """
+        photo, identity = item.photo, item.identity
         self.withdraw(photo, identity)
-        record = Record.refused(judged, str(photo.path), str(error.of(str(photo.path))), identity.seed)
-        facts = _facts(judged) | {"cause": judged.finding.cause, "people": people}
+        shown = str(error.of(str(photo.path)))
+        facts: dict[str, Any] = {"attempt": 0, "coarsening": 0, "cause": "face left", "people": people}
+        if judged is None:
+            record = Record(str(photo.path), None, "refused", shown, identity.seed)
+        else:
+            record = Record.refused(judged, str(photo.path), shown, identity.seed)
+            facts |= _facts(judged) | {"cause": judged.finding.cause}
         self._note(photo, identity, record, reason=f"{error.why}; {error.fix}", **facts)
-        return record
+        return self._of(photo, record)
+
+    def describe(self, item: Described) -> Record:
+        """Return the record of a photo that is only described.
+
+        Args:
+            item: the photo.
+        """
+        source, seed = str(item.photo.path), item.identity.seed
+        if not self.in_place:
+            return self._of(item.photo, Record.described(item.description, source, seed))
+        people = tuple(
+            Person(face_seed(seed, i), one.prompt, one.negative_prompt, one.attributes, one.face)
+            for i, one in enumerate(item.cast.people)
+        )
+        filled, kept = (tuple(face.box for face in faces) for faces in (item.cast.filled, item.cast.kept))
+        record = Record(source, None, "ok", None, seed, people=people, filled=filled, kept=kept)
+        return self._of(item.photo, record)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether faces are replaced in place."""
+        return self._options.mode == "in-place"
+
+    def _of(self, photo: Photo, record: Record) -> Record:
+        """Return a record that says what was to be made of the photo."""
+        return replace(record, mode=self._options.mode, number=photo.face or None)
 
     def fail(self, photo: Photo, identity: Identity | None, error: Exception) -> Record:
         """Add a photo that has no portrait to the journal, and return its record; an earlier portrait of it is removed.
@@ -198,7 +241,7 @@ class Outcomes:
         seed = identity.seed if identity else None
         record = Record(name, None, "skipped" if skipped else "error", f"{shown}{stays}", seed)
         self._note(photo, identity, record, reason=f"{journaled or shown.why}; {shown.fix}{stays}")
-        return record
+        return self._of(photo, record)
 
     def _clear(self, photo: Photo, identity: Identity | None) -> bool:
         """Remove the earlier portrait of a photo that failed; return False if a file has to stay under its name.
@@ -241,13 +284,21 @@ class Outcomes:
         entry: dict[str, Any] = {"id": identity.pseudonym if identity else None, "status": record.status, **facts}
         if self._output.rename != "hash":
             entry["input"] = str(photo.name)
+            if photo.face:
+                entry["face"] = photo.face
             if record.status == "ok":
                 entry["source"] = self._source(photo)
         if record.status == "ok":
             entry |= {"seed": record.seed, "seconds": round(record.seconds["total"], 3)}
             if self._options.log_attributes:
-                entry |= {"attributes": record.attributes, "prompt": record.prompt}
+                entry |= self._described(record)
         self._journal.add(entry)
+
+    def _described(self, record: Record) -> dict[str, Any]:
+        """Return what is known about the people of a picture, for the journal."""
+        if self.in_place:
+            return {"described": [{"attributes": one.attributes, "prompt": one.prompt} for one in record.people]}
+        return {"attributes": record.attributes, "prompt": record.prompt}
 
 
 def _facts(judged: Judged) -> dict[str, Any]:
@@ -257,3 +308,14 @@ def _facts(judged: Judged) -> dict[str, Any]:
         return facts
     nearest = None if found.nearest is None else round(found.nearest, 4)
     return facts | {"similarity": round(found.own, 4), "rank": found.rank, "nearest": nearest}
+
+
+def _worst(judged: Sequence[Judged]) -> dict[str, Any]:
+    """Return the findings about the faces of a picture for the journal: of each fact, what is nearest to a refusal."""
+    found = [_facts(one) for one in judged]
+    facts = {}
+    for name, worst in {"attempt": max, "coarsening": max, "similarity": max, "rank": min, "nearest": max}.items():
+        known = [one[name] for one in found if one.get(name) is not None]
+        if known or (found and name == "nearest" and any(name in one for one in found)):
+            facts[name] = worst(known) if known else None
+    return facts

@@ -6,89 +6,80 @@ the work on one photo only, unless it concerns all photos, such as a damaged bun
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Protocol
 
 from ..anonymizer import Anonymizer
+from ..casting import Agreed
 from ..diffusion.generator import TokenizedRequest
-from ..errors import AnonError, BackendError, PhotoError
-from ..faces.decoding import Decoded, decode_photo
+from ..errors import PhotoError
 from ..guard.inspector import Crowd, Inspector
-from ..guard.options import GuardOptions
-from ..guard.trial import Attempt, Judged, Trial
+from ..guard.trial import Judged
+from ..guard.words import NOBODY
+from ..jobs import Job, SceneJob, Sitter
 from ..timing import StageTimer
-from ..types import Attributes, Description, Floats, Portrait, Progress
+from ..types import Attributes, Floats, Portrait, Progress, Retouched
 from .discovery import Photo
-from .identity import Identity, identify, key
+from .identity import key
+from .intake import Intake, Opened
 from .notes import Notes
 from .options import RunOptions
 from .outcomes import Outcomes
 from .records import Record
+from .steps import Steps
 from .survey import Described, Survey
-from .threads import in_background, in_order
+from .threads import in_background
 from .watch import Watch, gather
 from .writer import Output
 
-T = TypeVar("T")
-MAX_ENGINE_FAILURES = 10  # photos in a row on which an engine fails, before the run ends
-READERS = 2  # threads; decoding a photo takes far less time than generating an image
 
-
-@dataclass(frozen=True)
-class Loaded:
-    """A decoded photo.
+@dataclass(eq=False)
+class Work:
+    """The work on one picture.
 
     Attributes:
-        photo: the photo.
-        identity: the identity of the photo.
-        decoded: the pixels of the photo.
-        seconds: the time for reading and decoding it.
+        described: the photo.
+        job: the people who are painted.
+        ended: whether its outcome is known, so that what is still painted for it is of no use.
     """
 
-    photo: Photo
-    identity: Identity
-    decoded: Decoded
-    seconds: float
+    described: Described
+    job: Job
+    ended: bool = False
 
 
 @dataclass(frozen=True)
 class Tokenized:
-    """A described photo whose request was tokenized.
+    """A face that is to be painted.
 
     Attributes:
-        described: the photo and its description.
+        work: the work that it belongs to.
+        sitter: the person.
         request: the tokenized request.
         words: the attributes that the prompts say.
-        attempt: the attempt that this is.
-        trial: the attempts for this photo.
     """
 
-    described: Described
+    work: Work
+    sitter: Sitter
     request: TokenizedRequest
     words: Attributes
-    attempt: Attempt
-    trial: Trial
 
 
 @dataclass(frozen=True)
 class Generated:
-    """A portrait that may be released and is not written yet.
+    """A picture that may be released and is not written yet.
 
     Attributes:
-        photo: the photo.
-        identity: the identity of the photo.
-        portrait: the portrait of the photo.
-        judged: the guard's finding; None without a guard.
+        described: the photo.
+        picture: the portrait, or the photo with other faces.
+        judged: the guard's findings; empty without a guard.
     """
 
-    photo: Photo
-    identity: Identity
-    portrait: Portrait
-    judged: Judged | None = None
+    described: Described
+    picture: Portrait | Retouched
+    judged: tuple[Judged, ...] = ()
 
 
 class Stop(Protocol):
@@ -111,6 +102,7 @@ class FolderRun:
         progress: a function that is called with the number of evaluations that are done and the number of all, for the
             current batch of images.
         gallery: the people who must never appear.
+        agreed: the people whose faces are kept; None if there are none.
         surveyed: a function that is called with the number of photos whose people are known.
 
     Attributes:
@@ -129,6 +121,7 @@ class FolderRun:
         stop: Stop | None = None,
         progress: Progress | None = None,
         gallery: Survey | None = None,
+        agreed: Agreed | None = None,
         surveyed: Callable[[int], object] = lambda done: None,
     ) -> None:
         self.anonymizer, self._options, self._progress = anonymizer, options, progress
@@ -136,8 +129,8 @@ class FolderRun:
         self._output, self._gallery = output, gallery
         self.watch: Watch | None = None
         self._stop, self._surveyed = stop or threading.Event(), surveyed
-        self._engine_failures: Counter[str] = Counter()  # failures in a row, by stage
-        self.timer = StageTimer()
+        self._steps, self.timer = Steps(options.batch_size), StageTimer()
+        self._intake = Intake(anonymizer, self._outcomes, options, self._steps, self.timer, agreed)
 
     def records(self, photos: Iterable[Photo]) -> Iterator[Record]:
         """Anonymize photos, and yield the record of each photo as soon as it is known.
@@ -152,7 +145,7 @@ class FolderRun:
             AnonError: the run cannot continue, for example because of the bundle, an engine or the output folder.
         """
         if (inspector := self.anonymizer.inspector) is None:
-            with closing(self._described(photos)) as described:
+            with closing(self._intake.described(photos)) as described:
                 yield from self._portraits(described)
             return
         survey = Survey(self.anonymizer.reader.options.attributes)
@@ -160,6 +153,11 @@ class FolderRun:
         if not self._stop.is_set():
             self.post(inspector, gather([survey, self._gallery], inspector))
             yield from self.release(survey)
+
+    @property
+    def more(self) -> int:
+        """How many more pictures than photos there are, as far as is known."""
+        return self._intake.more
 
     @property
     def crowd(self) -> Crowd | None:
@@ -182,7 +180,7 @@ class FolderRun:
             The guard.
         """
         secret = key(self._options.seed)
-        self.watch = Watch(self.anonymizer.reader, inspector, self._output, self._outcomes, crowd, secret)
+        self.watch = Watch(self.anonymizer, inspector, self._output, self._outcomes, crowd, secret)
         return self.watch
 
     def survey(self, photos: Iterable[Photo], survey: Survey) -> Iterator[Record]:
@@ -195,7 +193,7 @@ class FolderRun:
         Raises:
             AnonError: the run cannot continue, for example because of the bundle or an engine.
         """
-        with closing(self._described(photos)) as described:
+        with closing(self._intake.described(photos)) as described:
             for done, item in enumerate(described, 1):
                 if isinstance(item, Record):
                     yield item
@@ -218,17 +216,12 @@ class FolderRun:
             raise RuntimeError("no guard was posted")
         yield from self._portraits(self._recall(items, self.watch))
 
-    def _described(self, photos: Iterable[Photo]) -> Generator[Described | Record, None, None]:
-        ahead = self._options.batch_size
-        loaded = in_order(self._load, photos, threads=READERS, ahead=ahead)
-        with closing(loaded), closing(in_background(self._describe(loaded), ahead=ahead)) as described:
-            yield from described
-
     def _portraits(self, described: Iterable[Described | Record]) -> Iterator[Record]:
         ahead = self._options.batch_size
-        generated = in_background(self._generate(described), ahead=ahead)
+        opened = self._intake.opened(described)
+        generated = in_background(self._generate(opened), ahead=ahead)
         written = in_background((self._write(item) for item in generated), ahead=ahead)
-        with closing(generated), closing(written):
+        with closing(opened), closing(generated), closing(written):
             yield from written
 
     def descriptions(self, photos: Iterable[Photo]) -> Iterator[Record]:
@@ -240,182 +233,146 @@ class FolderRun:
         Raises:
             AnonError: the run cannot continue, for example because of the bundle or an engine.
         """
-        loaded = in_order(self._load, photos, threads=READERS, ahead=self._options.batch_size)
-        for item in self._describe(loaded):
-            if isinstance(item, Described):
-                yield Record.described(item.description, str(item.photo.path), item.identity.seed)
-            else:
-                yield item
-
-    def _load(self, photo: Photo) -> Loaded | Record:
-        """Read and decode a photo, unless its portrait exists already."""
-        start, identity = time.perf_counter(), None
-        try:
-            content = photo.read()
-            identity = identify(content, self._options.seed)
-            unguarded = self.anonymizer.inspector is None
-            if unguarded and (known := self._outcomes.recall(photo, identity)) is not None:
-                return known
-            decoded = decode_photo(content, more_formats=self.anonymizer.reader.options.more_formats)
-            decoded.log_conversion(str(photo.path))
-            return Loaded(photo, identity, decoded, time.perf_counter() - start)
-        except Exception as error:  # noqa: BLE001 - an error in one photo must not end the run
-            return self._outcomes.fail(photo, identity, error)
-
-    def _describe(self, loaded: Iterable[Loaded | Record]) -> Generator[Described | Record, None, None]:
-        """Describe photos in batches; records of photos that failed or are done pass through."""
-        for items in _batches(loaded, self._options.batch_size):
-            yield from (item for item in items if isinstance(item, Record))
-            with self.timer("describe"):
-                photos = [item for item in items if isinstance(item, Loaded)]
-                results = self._each("describe", photos, self._describe_batch)
-            for item, result in zip(photos, results, strict=True):
-                if isinstance(result, Description):
-                    seconds = {"decode": item.seconds} | result.seconds
-                    yield Described(item.photo, item.identity, replace(result, seconds=seconds))
+        with closing(self._intake.described(photos)) as described:
+            for item in described:
+                if isinstance(item, Record):
+                    yield item
                 else:
-                    yield self._outcomes.fail(item.photo, item.identity, result)
-
-    def _describe_batch(self, items: Sequence[Loaded]) -> Sequence[Description | PhotoError]:
-        return self.anonymizer.reader.describe_decoded([item.decoded for item in items])
+                    yield self._outcomes.describe(item)
 
     def _recall(self, items: Iterable[Described], watch: Watch) -> Generator[Described | Record, None, None]:
-        """Yield photos that need a portrait, and the records of those whose outcome an earlier run has found."""
+        """Yield photos that need work, and the records of those whose outcome an earlier run has found."""
         for item in items:
             if self._stop.is_set():
                 return
             with self.timer("guard"):
-                known = self._each("guard", [item], watch.recall, steady=True)[0]
+                known = self._steps.each("guard", [item], watch.recall, steady=True)[0]
             if isinstance(known, Exception):
                 yield self._outcomes.fail(item.photo, item.identity, known)
             else:
                 yield item if known is None else known
 
-    def _generate(self, described: Iterable[Described | Record]) -> Generator[Generated | Record, None, None]:
-        """Generate portraits in batches of the same number of text windows; records pass through."""
-        waiting: dict[int, list[Tokenized]] = {}
-        inspector = self.anonymizer.inspector
-        guard = GuardOptions("off") if inspector is None else inspector.options
-        for item in described:
+    def _generate(self, opened: Iterable[Opened | Record]) -> Generator[Generated | Record, None, None]:
+        """Paint faces in batches of the same kind; records pass through."""
+        waiting: dict[tuple[int, bool], list[Tokenized]] = {}
+        for item in opened:
             if self._stop.is_set():
                 return
             if isinstance(item, Record):
                 yield item
                 continue
-            self._enqueue(waiting, item, Trial(guard, self._outcomes.begin(item.identity)))
+            work = self._begin(item)
+            if not work.job.sitters:
+                yield from self._complete(work, waiting)
+            self._enqueue(waiting, work, work.job.waiting)
             yield from self._work_off(waiting, self._options.batch_size)
         yield from self._work_off(waiting, 1)
 
-    def _enqueue(self, waiting: dict[int, list[Tokenized]], item: Described, trial: Trial) -> None:
-        """Let the next attempt for a photo, if there is one, wait for others of the same number of text windows."""
-        if (attempt := trial.attempt) is None:
-            return
-        request, words = item.description.request(attempt.seed(item.identity.seed)), item.description.attributes
-        if self.watch is not None:
-            request, words = self.watch.request(item, attempt)
-        tokenized = self.anonymizer.generator.tokenize(request)
-        waiting.setdefault(tokenized.windows, []).append(Tokenized(item, tokenized, words, attempt, trial))
+    def _begin(self, item: Opened) -> Work:
+        described, guard = item.described, self.anonymizer.guard
+        first, seed = self._outcomes.begin(described.identity), described.identity.seed
+        if item.decoded is None:
+            return Work(described, Job(described.cast.people, seed, guard, first))
+        return Work(described, self.anonymizer.scene_job(item.decoded, described.cast, seed, first))
 
-    def _work_off(self, waiting: dict[int, list[Tokenized]], least: int) -> Iterator[Generated | Record]:
+    def _enqueue(self, waiting: dict[tuple[int, bool], list[Tokenized]], work: Work, sitters: Iterable[Sitter]) -> None:
+        """Let the next attempts for people wait for others of the same kind."""
+        frequencies = self.watch.crowd.frequencies if self.watch else NOBODY
+        for sitter in sitters:
+            request, words = work.job.request(sitter, self.anonymizer.reader, frequencies)
+            tokenized = self.anonymizer.generator.tokenize(request)
+            waiting.setdefault(tokenized.kind, []).append(Tokenized(work, sitter, tokenized, words))
+
+    def _work_off(self, waiting: dict[tuple[int, bool], list[Tokenized]], least: int) -> Iterator[Generated | Record]:
         """Generate the groups that have at least so many members, until there is none; further attempts wait again."""
         while group := next((group for group in waiting.values() if len(group) >= least), None):
             if self._stop.is_set():
                 return
             batch = group[: self._options.batch_size]
             del group[: self._options.batch_size]
-            for result in self._generate_group(batch):
-                if isinstance(result, Tokenized):
-                    self._enqueue(waiting, result.described, result.trial)
-                else:
-                    yield result
+            yield from self._generate_group([item for item in batch if not item.work.ended], waiting)
 
-    def _generate_group(self, items: Sequence[Tokenized]) -> Iterator[Generated | Record | Tokenized]:
-        """Generate a batch; yield its portraits, its records, and the photos that need another attempt."""
+    def _generate_group(
+        self, items: Sequence[Tokenized], waiting: dict[tuple[int, bool], list[Tokenized]]
+    ) -> Iterator[Generated | Record]:
+        """Generate a batch; yield the pictures that are finished by it, and records."""
         with self.timer("generate"):
-            results = self._each("generate", items, self._generate_batch)
+            results = self._steps.each("generate", items, self._generate_batch)
         painted: list[tuple[Tokenized, Portrait]] = []
         for item, result in zip(items, results, strict=True):
             if isinstance(result, Portrait):
-                portrait = replace(result, attempt=item.attempt.number, coarsening=item.attempt.coarsening)
-                painted.append((item, portrait.of(item.described.description)))
+                painted.append((item, result))
             else:
-                yield self._outcomes.fail(item.described.photo, item.described.identity, result)
-        if self.watch is not None:
-            yield from self._judge(painted, self.watch)
-            return
-        for item, portrait in painted:
-            yield Generated(item.described.photo, item.described.identity, portrait)
+                yield from self._fail(item.work, result)
+        yield from self._judge([(item, portrait) for item, portrait in painted if not item.work.ended])
+        for item in items:
+            if item.sitter.trial.attempt is not None and not item.work.ended:
+                self._enqueue(waiting, item.work, [item.sitter])
+        for work in dict.fromkeys(item.work for item in items):
+            if not work.job.waiting:
+                yield from self._complete(work, waiting)
 
-    def _judge(
-        self, painted: Sequence[tuple[Tokenized, Portrait]], watch: Watch
-    ) -> Iterator[Generated | Record | Tokenized]:
-        """Judge portraits; yield those that may be released, records, and the photos that need another attempt."""
-        cases = [watch.case(item.described, item.attempt, portrait, item.words) for item, portrait in painted]
+    def _judge(self, painted: Sequence[tuple[Tokenized, Portrait]]) -> Iterator[Record]:
+        """Give the guard's findings to the people's trials; yield records of photos that failed."""
+        if self.watch is None:
+            for item, portrait in painted:
+                item.work.job.accept(item.sitter, portrait)
+            return
+        shown = self._output.shown
+        cases = [item.work.job.case(item.sitter, portrait, item.words, shown) for item, portrait in painted]
         with self.timer("guard"):
-            findings = self._each("guard", cases, watch.examine, steady=True)
+            findings = self._steps.each("guard", cases, self.watch.examine, steady=True)
         for (item, _), judged in zip(painted, findings, strict=True):
-            photo, identity = item.described.photo, item.described.identity
             if isinstance(judged, Exception):
-                yield self._outcomes.fail(photo, identity, judged)
-                continue
-            item.trial.add(judged)
-            if item.trial.attempt is not None:
-                yield item
-                continue
-            kept = watch.finish(item.described, item.trial)
-            yield kept if isinstance(kept, Record) else Generated(photo, identity, kept.portrait, kept)
+                yield from self._fail(item.work, judged)
+            else:
+                item.sitter.trial.add(judged)
+
+    def _complete(self, work: Work, waiting: dict[tuple[int, bool], list[Tokenized]]) -> Iterator[Generated | Record]:
+        """Yield the picture of people who have all been painted, unless some of them have to be painted once more."""
+        if work.ended:
+            return
+        with self.timer("guard"):
+            result = self._steps.each("guard", [work], self._finish, steady=True)[0]
+        if isinstance(result, Exception):
+            yield from self._fail(work, result)
+        elif result is None:
+            self._enqueue(waiting, work, work.job.waiting)
+        else:
+            work.ended = True
+            yield result
+
+    def _finish(self, works: Sequence[Work]) -> list[Generated | Record | None]:
+        """Return the picture or the refusal of a photo, or None if somebody has to be painted once more."""
+        [work] = works
+        if self.watch is not None:
+            return [self._settle(work, self.watch)]
+        job = work.job
+        return [Generated(work.described, job.finish() if isinstance(job, SceneJob) else job.results()[0].portrait)]
+
+    def _settle(self, work: Work, watch: Watch) -> Generated | Record | None:
+        judged = watch.settle(work.described, work.job)
+        if judged is None or isinstance(judged, Record):
+            return judged
+        return Generated(work.described, *judged)
+
+    def _fail(self, work: Work, error: Exception) -> Iterator[Record]:
+        if not work.ended:
+            work.ended = True
+            yield self._outcomes.fail(work.described.photo, work.described.identity, error)
 
     def _generate_batch(self, items: Sequence[Tokenized]) -> Sequence[Portrait]:
         return self.anonymizer.generator.generate([item.request for item in items], progress=self._progress)
 
-    def _each(
-        self,
-        stage: str,
-        items: Sequence[Any],
-        work: Callable[[Sequence[Any]], Sequence[T]],
-        *,
-        steady: bool = False,
-    ) -> Sequence[T | Exception]:
-        """Process a batch; if this fails, process its items one by one, so that one item cannot make the others fail.
-
-        Libraries add numbers in another order if a batch holds only one item. This changes last digits, and sometimes a
-        byte of the image. If batches hold more than one item, a single item is therefore processed twice in one batch,
-        so that its result is the same as in a larger batch, unless the work is steady: then no result depends on a
-        batch.
-
-        Raises:
-            AnonError: the error does not concern a photo or an engine, or an engine has failed too often in a row.
-        """
-        alone = len(items) == 1 and self._options.batch_size > 1 and not steady
-        try:
-            results = work([*items, *items] if alone else items)[: len(items)] if items else []
-        except Exception as error:
-            if isinstance(error, AnonError) and not isinstance(error, PhotoError | BackendError):
-                raise
-            if len(items) > 1:
-                return [self._each(stage, [item], work, steady=steady)[0] for item in items]
-            self._engine_failures[stage] += isinstance(error, BackendError)
-            if self._engine_failures[stage] >= MAX_ENGINE_FAILURES:
-                raise
-            return [error]
-        del self._engine_failures[stage]
-        return results
-
     def _write(self, item: Generated | Record) -> Record:
-        """Write a portrait and then its line in the journal; records pass through."""
+        """Write a picture and then its line in the journal; records pass through."""
         if isinstance(item, Record):
             return item
-        start = time.perf_counter()
+        start, photo, identity = time.perf_counter(), item.described.photo, item.described.identity
         try:
             with self.timer("write"):
-                name, digest = self._outcomes.write(item.photo, item.identity, item.portrait)
+                name, digest = self._outcomes.write(photo, identity, item.picture.image)
         except PhotoError as error:
-            return self._outcomes.fail(item.photo, item.identity, error)
+            return self._outcomes.fail(photo, identity, error)
         seconds = {"write": time.perf_counter() - start}
-        return self._outcomes.succeed(item.photo, item.identity, item.portrait, name, digest, seconds, item.judged)
-
-
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+        return self._outcomes.succeed(photo, identity, item.picture, name, digest, seconds, item.judged)

@@ -21,6 +21,7 @@ from typing import Any
 from uuid import uuid4
 
 from ..anonymizer import Anonymizer
+from ..casting import Agreed
 from ..errors import AnonError, BackendError, OutputError
 from ..guard.inspector import Crowd, Inspector
 from ..timing import StageTimer
@@ -55,6 +56,7 @@ class Result:
         entries: the entries for the journal.
         seconds: the time by stage.
         surveyed: the number of photos whose people are known.
+        more: how many more pictures than photos there are.
         messages: levels and texts for the log. They may hold names of photos, so they must not get into Ray's own logs.
         error: the reason why the run cannot continue; None if it can.
         ended: whether the actor was asked to stop.
@@ -66,6 +68,7 @@ class Result:
     entries: list[Any] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     surveyed: int = 0
+    more: int = 0
     messages: list[tuple[int, str]] = field(default_factory=list)
     error: AnonError | None = None
     ended: bool = False
@@ -134,8 +137,11 @@ class Actor:
 
     def _work(self, number: int, photos: Sequence[Photo] | None, result: Result) -> None:
         if self._run is None:
-            self._run = FolderRun(self._load(), self._output, self._options, self._notes, stop=self._stop)
-        self._run.timer.seconds = result.seconds
+            agreed = self._exchange.agreed()
+            self._run = FolderRun(
+                self._load(), self._output, self._options, self._notes, stop=self._stop, agreed=agreed
+            )
+        self._run.timer.seconds, before = result.seconds, self._run.more
         if (inspector := self._run.anonymizer.inspector) is None:
             records = self._run.records(photos or ())
         elif photos is not None:
@@ -144,6 +150,7 @@ class Actor:
             records = self._release(self._run, number, inspector)
         for record in records:
             result.records.append(record)
+        result.more = self._run.more - before
 
     def _survey(self, run: FolderRun, number: int, photos: Sequence[Photo], result: Result) -> Iterator[Record]:
         survey = Survey(run.anonymizer.reader.options.attributes)
@@ -209,10 +216,12 @@ class RayRun:
         stop: when its ``is_set`` returns True, the run ends after the images that are being generated.
         inspector: the inspector; None without a guard.
         gallery: the people who must never appear.
+        agreed: the people whose faces are kept; None if there are none.
         surveyed: a function that is called with the number of photos whose people are known.
 
     Attributes:
         timer: the time by stage.
+        more: how many more pictures than photos there are, as far as is known.
         crowd: all people of the run; None if they are not known, or without a guard.
         released: the embeddings of the released portraits, by the pseudonyms of their photos; empty without a guard.
     """
@@ -227,10 +236,12 @@ class RayRun:
         stop: Stop,
         inspector: Inspector | None = None,
         gallery: Survey | None = None,
+        agreed: Agreed | None = None,
         surveyed: Callable[[int], object] = lambda done: None,
     ) -> None:
         self._cluster, self._output, self._options, self._journal = cluster, output, options, journal
         self._stop, self._inspector, self._gallery, self._surveyed = stop, inspector, gallery, surveyed
+        self._agreed, self.more = agreed, 0
         self.crowd: Crowd | None = None
         self.released: dict[str, Floats] = {}
         self.timer = StageTimer()
@@ -240,10 +251,11 @@ class RayRun:
         size = self._options.batch_size * BATCHES
         parts = [photos[i : i + size] for i in range(0, len(photos), size)]
         log.info("actors on the cluster: %d, each with %s", self._actors(parts), self._cluster.share)
+        exchange = Exchange(self._journal.scratch)
+        exchange.put_agreed(self._agreed)
         yield from self._pass(parts)
         if self._inspector is None or self._stop.is_set():
             return
-        exchange = Exchange(self._journal.scratch)
         surveys = [exchange.survey(number) for number in range(len(parts))]
         self.crowd = gather([*surveys, self._gallery], self._inspector)
         exchange.put_crowd(self.crowd)
@@ -266,6 +278,7 @@ class RayRun:
                     self._journal.add(entry)
                 for stage, seconds in result.seconds.items():
                     self.timer.seconds[stage] = self.timer.seconds.get(stage, 0.0) + seconds
+                self.more += result.more
                 if result.surveyed:
                     surveyed += result.surveyed
                     self._surveyed(surveyed)

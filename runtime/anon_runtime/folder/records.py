@@ -5,9 +5,34 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ..guard.trial import Judged
-from ..types import Attributes, Box, Description, Portrait
+from ..types import Attributes, Box, Description, Portrait, Retouched
+from .options import RunMode
 
 Status = Literal["ok", "done", "refused", "skipped", "error"]
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person whose face was replaced in place; see `Record` for the fields."""
+
+    seed: int
+    prompt: str
+    negative_prompt: str
+    attributes: Attributes | None
+    face: Box | None
+    attempt: int = 0
+    coarsening: int = 0
+    similarity: float | None = None
+
+    @classmethod
+    def of(cls, p: Portrait) -> Self:
+        """Return the person of a portrait.
+
+        Args:
+            p: the portrait.
+        """
+        facts = p.seed, p.prompt, p.negative_prompt, p.attributes, p.face
+        return cls(*facts, p.attempt, p.coarsening, p.similarity)
 
 
 @dataclass(frozen=True)
@@ -29,6 +54,12 @@ class Record:
         attempt: the number of the attempt that it was painted in, from 0; for a refused photo, of the last attempt.
         coarsening: the level of its words; see `anon_runtime.guard.words.coarsen`.
         similarity: the similarity of the portrait to its own original, -1..1; None if the guard has not checked it.
+        mode: what was to be made of the photo; see `anon_runtime.folder.options.RunOptions`.
+        number: the number of the face in its photo, from 1, the biggest first; None without the mode ``faces``.
+        people: the people whose faces were replaced in place, the biggest face first. Attempt, coarsening and
+            similarity of the record are then the highest of theirs, and other facts about a face are None.
+        filled: the boxes of the faces that were too small to paint and were filled.
+        kept: the boxes of the faces that were left as they are, because somebody agreed to it.
     """
 
     input: str | None
@@ -44,6 +75,49 @@ class Record:
     attempt: int | None = None
     coarsening: int | None = None
     similarity: float | None = None
+    mode: RunMode = "portrait"
+    number: int | None = None
+    people: tuple[Person, ...] = ()
+    filled: tuple[Box, ...] = ()
+    kept: tuple[Box, ...] = ()
+
+    @property
+    def everybody(self) -> tuple[Person, ...]:
+        """The people whom the record describes."""
+        if self.people or self.attributes is None:
+            return self.people
+        facts = self.seed or 0, self.prompt or "", self.negative_prompt or "", self.attributes, self.face
+        return (Person(*facts, self.attempt or 0, self.coarsening or 0, self.similarity),)
+
+    @classmethod
+    def retouched(cls, p: Retouched, source: str, output: Path, seed: int, seconds: dict[str, float]) -> Self:
+        """Return the record of a photo in which faces were replaced, and which was written.
+
+        Args:
+            p: the photo.
+            source: the path or URL of the photo.
+            output: the path of the picture.
+            seed: the seed of the photo.
+            seconds: the time of further stages, which is added to the picture's own time.
+        """
+        seconds = p.seconds | seconds
+        seconds["total"] = sum(seconds.values())
+        people = tuple(map(Person.of, p.people))
+        similarities = [one.similarity for one in people if one.similarity is not None]
+        return cls(
+            source,
+            str(output),
+            "ok",
+            None,
+            seed,
+            seconds=seconds,
+            attempt=max((one.attempt for one in people), default=0),
+            coarsening=max((one.coarsening for one in people), default=0),
+            similarity=max(similarities, default=None),
+            people=people,
+            filled=p.filled,
+            kept=p.kept,
+        )
 
     @classmethod
     def of(cls, p: Portrait, source: str | None, output: Path, seconds: dict[str, float]) -> Self:

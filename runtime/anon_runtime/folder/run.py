@@ -17,11 +17,15 @@ from typing import Any, Protocol
 
 from ..anonymizer import Anonymizer
 from ..bundle.manifest import MANIFEST
-from ..errors import BundleError, UsageError
+from ..casting import Agreed
+from ..errors import BundleError, PhotoError, UsageError
+from ..faces.decoding import decode_photo
+from ..guard.reference import make_reference
 from ..guard.summary import Ending
 from .census import Census, Met
 from .discovery import Photo
 from .gallery import Gallery, read_gallery
+from .identity import key
 from .journal import Journal
 from .options import RunOptions
 from .pipeline import FolderRun, Stop
@@ -71,13 +75,26 @@ class Listener(Protocol):
         """Show that ``done`` of ``total`` evaluations of the current batch are done."""
         ...
 
-    def record(self, record: Record) -> None:
-        """Show the record of a photo."""
+    def record(self, record: Record, total: int) -> None:
+        """Show the record of a photo or of a face; as far as is known, there will be ``total`` of them."""
         ...
 
     def summary(self, summary: Summary, out: Path) -> None:
         """Show the summary of a run into a folder."""
         ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """The people who are known before a run begins.
+
+    Attributes:
+        gallery: those who must never appear; None if there are none.
+        agreed: those whose faces are kept; None if there are none.
+    """
+
+    gallery: Gallery | None
+    agreed: Agreed | None
 
 
 @dataclass(frozen=True)
@@ -107,6 +124,7 @@ def run_folder(
     stopping: AbstractContextManager[Stop],
     connected: AbstractContextManager[Cluster | None] | None = None,
     gallery: Sequence[Photo] = (),
+    keep: Sequence[Photo] = (),
 ) -> Summary:
     """Anonymize photos and return a summary of the run.
 
@@ -120,11 +138,14 @@ def run_folder(
             images that are being generated.
         connected: a context that gives the cluster to run on; None means this machine.
         gallery: photos of people who must never appear.
+        keep: photos of people whose faces are kept where others are replaced in place.
 
     Raises:
         AnonError: the run cannot continue.
     """
     check_run(anonymizer, output, options, elsewhere=connected is not None)
+    agreed = _read_agreed(anonymizer, keep, options)
+    common = describe_run(anonymizer, output, options, agreed)
     if anonymizer.engines.bundle.manifest.identity is None:
         log.warning("no portrait is checked, because the bundle has no face-recognition network; build it again")
     if output.rename == "hash":  # otherwise the order of lines and files would be that of the photos' names
@@ -135,19 +156,20 @@ def run_folder(
         cluster = stack.enter_context(connected or nullcontext())
         # The cluster is shut down before the journal is closed, so that no actor writes into a folder that is not
         # locked.
-        with _journal(anonymizer, output, options) as journal, stopping as stop, stack.pop_all():
+        with _journal(anonymizer, output, options, common) as journal, stopping as stop, stack.pop_all():
             people = _read_gallery(anonymizer, gallery, listener)
-            run = _start(anonymizer, output, options, journal, Either(stop, enough), listener, cluster, people)
+            known = Known(people, agreed)
+            run = _start(anonymizer, output, options, journal, Either(stop, enough), listener, cluster, known, common)
             start, census = time.perf_counter(), Census(anonymizer, len(photos))
             with listener.bar(len(photos)):
                 for record in run.records(photos):
                     counts[record.status] += 1
                     census.add(record, run.crowd)
-                    listener.record(record)
+                    listener.record(record, len(photos) + run.more)
                     if options.max_failures is not None and counts["error"] > options.max_failures:
                         enough.set()
             seconds = time.perf_counter() - start
-            stopped = stop.is_set() and counts.total() < len(photos)
+            stopped = stop.is_set() and counts.total() < len(photos) + run.more
             ended: Ending = "failures" if enough.is_set() else "stopped" if stopped else "finished"
             summary = Summary(counts, seconds, run.timer.seconds, ended)
             if journal is not None:
@@ -172,7 +194,7 @@ def check_run(anonymizer: Anonymizer, output: Output, options: RunOptions, *, el
     Raises:
         AnonError: the run cannot start.
     """
-    anonymizer.check()
+    anonymizer.check(in_place=options.mode == "in-place")
     if output.rename == "hash" and options.seed == 0:
         why = "with seed 0, which everybody knows, whoever has a photo can find its portrait"
         raise UsageError("`rename` hash", why, "give a secret seed, for example with `seed_file`")
@@ -190,9 +212,10 @@ def _start(
     stop: Stop,
     listener: Listener,
     cluster: Cluster | None,
-    gallery: Gallery | None,
+    known: Known,
+    common: Mapping[str, Any],
 ) -> FolderRun | RayRun:
-    people = gallery.people if gallery else None
+    people = known.gallery.people if known.gallery else None
     if cluster is None:
         return FolderRun(
             anonymizer,
@@ -202,11 +225,12 @@ def _start(
             stop=stop,
             progress=listener.evaluation,
             gallery=people,
+            agreed=known.agreed,
             surveyed=listener.survey,
         )
     if journal is None:
         raise UsageError("`ray`", "a single portrait is no work for a cluster", "name a folder for the output")
-    load = partial(_load_same, cluster.load, output, options, describe_run(anonymizer, output, options))
+    load = partial(_load_same, cluster.load, output, options, common)
     return RayRun(
         replace(cluster, load=load),
         output,
@@ -215,8 +239,26 @@ def _start(
         stop=stop,
         inspector=anonymizer.inspector,
         gallery=people,
+        agreed=known.agreed,
         surveyed=listener.survey,
     )
+
+
+def _read_agreed(anonymizer: Anonymizer, photos: Sequence[Photo], options: RunOptions) -> Agreed | None:
+    """Read the photos of people whose faces are kept.
+
+    Raises:
+        UsageError: nobody can be recognized, or a photo cannot be read or shows no face.
+    """
+    if not photos:
+        return None
+    if options.mode != "in-place":
+        raise UsageError("`keep`", "it is for faces that are replaced in place", "use `mode` in-place")
+    try:
+        formats = anonymizer.reader.options.more_formats
+        return anonymizer.agreed([decode_photo(photo.read(), more_formats=formats) for photo in photos])
+    except PhotoError as error:
+        raise UsageError("`keep`", f"a photo of it cannot be read ({error.why})", "remove or repair it") from None
 
 
 def _read_gallery(anonymizer: Anonymizer, photos: Sequence[Photo], listener: Listener) -> Gallery | None:
@@ -242,7 +284,7 @@ def _load_same(
         BundleError: it would generate other images.
     """
     anonymizer = load()
-    own = describe_run(anonymizer, output, options)
+    own = describe_run(anonymizer, output, options) | {"keep": common["keep"]}
     if changed := [name for name in common if own.get(name) != common[name]]:
         why = "; ".join(f"{name} is {common[name]} here and {own.get(name)} there" for name in changed)
         raise BundleError(
@@ -252,30 +294,37 @@ def _load_same(
 
 
 @contextmanager
-def _journal(anonymizer: Anonymizer, output: Output, options: RunOptions) -> Iterator[Journal | None]:
+def _journal(
+    anonymizer: Anonymizer, output: Output, options: RunOptions, common: Mapping[str, Any]
+) -> Iterator[Journal | None]:
     """Open the journal of an output folder; a single file has no journal."""
     if output.file is not None:
         yield None
         return
     secret = json.dumps([options.seed, anonymizer.reader.options.attributes], sort_keys=True).encode()
-    common = describe_run(anonymizer, output, options)
     with Journal(output.root, common, secret, overwrite=options.overwrite) as journal:
         yield journal
 
 
-def describe_run(anonymizer: Anonymizer, output: Output, options: RunOptions) -> dict[str, Any]:
+def describe_run(
+    anonymizer: Anonymizer, output: Output, options: RunOptions, agreed: Agreed | None = None
+) -> dict[str, Any]:
     """Return the values that all images of a folder depend on, in plain JSON types and without secrets.
 
     Args:
         anonymizer: reads photos and generates portraits.
         output: the place and the format of the portraits.
         options: the options of the run.
+        agreed: the people whose faces are kept; None if there are none. Of them, a digest is returned that only the
+            owner of the seed can compare.
     """
     from .. import __version__
 
     reading = asdict(anonymizer.reader.options)
     del reading["attributes"]
-    settings = reading | asdict(anonymizer.generator.options) | {"no_face": options.no_face}
+    settings = reading | asdict(anonymizer.generator.options) | {"no_face": options.no_face, "mode": options.mode}
+    settings |= {"only_box": options.boxes}
+    settings["keep"] = make_reference(agreed.embeddings).digest(key(options.seed)) if agreed else None
     # An image does not depend on the batch size if it is above 1. With a batch size of 1, last digits differ.
     settings["batched"] = options.batch_size > 1
     # The last digits of sums in large networks depend on the device and the number of threads. Both depend on the

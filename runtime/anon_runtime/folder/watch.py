@@ -2,19 +2,20 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
+from ..anonymizer import Anonymizer
 from ..errors import RefusedError
-from ..faces.reader import FaceReader
 from ..guard.inspector import Case, Crowd, Inspector
 from ..guard.reference import NOBODY, make_reference
-from ..guard.trial import Attempt, Judged, Trial
+from ..guard.trial import Attempt, Judged
 from ..guard.words import coarsen
-from ..types import Attributes, Floats, Portrait, Request
+from ..jobs import Job, SceneJob, face_seed
+from ..types import Description, Floats, Pixels, Portrait, Retouched
 from .outcomes import Outcomes
-from .records import Record
+from .records import Person, Record
 from .survey import Described, Survey, count
 from .writer import Output
 
@@ -25,7 +26,7 @@ class Watch:
     """The guard of a folder run, when all people of the run are known.
 
     Args:
-        reader: the face reader, which writes prompts.
+        anonymizer: finds the places of faces, and writes prompts.
         inspector: the inspector.
         output: the place and the format of the portraits.
         outcomes: the writer of outcomes.
@@ -34,19 +35,20 @@ class Watch:
 
     Attributes:
         crowd: all people of the run.
-        released: the embedding of each portrait that was released, by the pseudonym of its photo.
+        released: the embedding of each face that was released, by the pseudonym of its photo, followed by the number of
+            the face if it was replaced in place.
     """
 
     def __init__(
         self,
-        reader: FaceReader,
+        anonymizer: Anonymizer,
         inspector: Inspector,
         output: Output,
         outcomes: Outcomes,
         crowd: Crowd,
         secret: bytes,
     ) -> None:
-        self._reader, self._inspector, self._output, self._outcomes = reader, inspector, output, outcomes
+        self._anonymizer, self._inspector, self._output, self._outcomes = anonymizer, inspector, output, outcomes
         self.crowd, self._digest = crowd, crowd.reference.digest(secret)
         self.released: dict[str, Floats] = {}
 
@@ -67,77 +69,92 @@ class Watch:
         return [self._recall(item) for item in items]
 
     def _recall(self, item: Described) -> Record | None:
-        photo, identity, described = item.photo, item.identity, item.description
+        photo, identity = item.photo, item.identity
         record = self._outcomes.recall(photo, identity, self._digest)
-        if record is None or record.status == "refused":
-            return record and replace(record, attributes=described.attributes, face=described.face)
+        if record is None:
+            return None
+        if record.status == "refused":
+            return self._known(record, item)
         pixels = self._output.read(self._output.name(photo, identity))
         if pixels is None:
             return None
-        look = self._inspector.look(pixels)
-        finding = self._inspector.judge([look], [_embedding(item)], self.crowd)[0]
-        if finding.cause is not None and self._inspector.options.mode == "strict":
-            log.info("a portrait of an earlier run does not pass any more, and is painted again: %s", finding.reason)
+        reason, similarity = self._look(item, pixels)
+        if reason and self._inspector.options.mode == "strict":
+            log.info("a picture of an earlier run does not pass any more, and is painted again: %s", reason)
             self._outcomes.withdraw(photo, identity)
             return None
-        if look.embedding is not None:
-            self.released[identity.pseudonym] = look.embedding
-        attempt = self._outcomes.attempt(photo, identity)
-        words = self._reader.write(coarsen(described.attributes, attempt.coarsening, self.crowd.frequencies))
-        return replace(
-            record,
-            seed=attempt.seed(identity.seed),
-            prompt=words.prompt,
-            negative_prompt=words.negative_prompt,
-            coarsening=attempt.coarsening,
-            attributes=described.attributes,
-            face=described.face,
-            attempt=attempt.number,
-            similarity=None if finding.resemblance is None else finding.resemblance.own,
-        )
+        return self._known(replace(record, similarity=similarity), item)
 
-    def request(self, item: Described, attempt: Attempt) -> tuple[Request, Attributes]:
-        """Return the request of an attempt, and the attributes that its prompts say.
+    def _known(self, record: Record, item: Described) -> Record:
+        """Return the record of an earlier run's outcome, with what is known about the people of the photo."""
+        if record.status == "refused":
+            if self._outcomes.in_place:
+                return record
+            return replace(record, attributes=item.description.attributes, face=item.description.face)
+        attempt = self._outcomes.attempt(item.photo, item.identity)
+        people = tuple(self._person(item, number, attempt) for number in range(len(item.cast.people)))
+        if self._outcomes.in_place:
+            filled, kept = (tuple(face.box for face in faces) for faces in (item.cast.filled, item.cast.kept))
+            record = replace(record, people=people, filled=filled, kept=kept)
+        else:
+            [person] = people
+            facts = {field.name: getattr(person, field.name) for field in fields(Person) if field.name != "similarity"}
+            record = replace(record, **facts)
+        return replace(record, attempt=attempt.number, coarsening=attempt.coarsening)
 
-        Args:
-            item: the photo.
-            attempt: the attempt.
-        """
-        words = coarsen(item.description.attributes, attempt.coarsening, self.crowd.frequencies)
-        return self._reader.write(words).request(attempt.seed(item.identity.seed)), words
+    def _person(self, item: Described, number: int, attempt: Attempt) -> Person:
+        described = item.cast.people[number]
+        words = coarsen(described.attributes, attempt.coarsening, self.crowd.frequencies)
+        written = self._anonymizer.reader.write(words)
+        seed = attempt.seed(face_seed(item.identity.seed, number))
+        facts = seed, written.prompt, written.negative_prompt, described.attributes, described.face
+        return Person(*facts, attempt.number, attempt.coarsening)
 
-    def case(self, item: Described, attempt: Attempt, portrait: Portrait, words: Attributes) -> Case:
-        """Return a portrait as a case for the inspector, who sees what readers of the portrait's file see.
-
-        Args:
-            item: the photo.
-            attempt: the attempt that the portrait was painted in.
-            portrait: the portrait.
-            words: the attributes that its prompts say.
-        """
-        return Case(attempt, portrait, self._output.shown(portrait.image), words, _embedding(item))
+    def _look(self, item: Described, pixels: Pixels) -> tuple[str, float | None]:
+        """Judge the picture of an earlier run; return the reason against it and its similarity to its original."""
+        if self._outcomes.in_place:
+            seen = self._inspector.see(pixels)
+            found = self._anonymizer.object_to(item.cast, seen, self.crowd.limits.own.value)
+            return " and ".join(finding.reason for _, finding in found), None
+        look = self._inspector.look(pixels)
+        finding = self._inspector.judge([look], [_embedding(item.description)], self.crowd)[0]
+        if look.embedding is not None and (finding.cause is None or self._inspector.options.mode != "strict"):
+            self.released[item.identity.pseudonym] = look.embedding
+        return finding.reason, None if finding.resemblance is None else finding.resemblance.own
 
     def examine(self, cases: Sequence[Case]) -> list[Judged]:
         """Look at portraits and judge them; see `Inspector.examine`."""
         return self._inspector.examine(cases, self.crowd)
 
-    def finish(self, item: Described, trial: Trial) -> Judged | Record:
-        """Return the portrait that a trial has given, or the record of a photo of which no portrait passed.
+    def settle(self, item: Described, job: Job) -> tuple[Portrait | Retouched, tuple[Judged, ...]] | Record | None:
+        """Return the picture of a job and the findings about it, or the record of a photo that is refused.
+
+        A photo in which faces were replaced is looked at once more, as readers of its file see it. If a place shows an
+        original, somebody has to be painted once more, and None is returned.
 
         Args:
             item: the photo.
-            trial: its trial, which is over.
+            job: the job, in which nobody waits.
 
         Raises:
             OutputError: the journal cannot be written, or an earlier portrait cannot be removed.
+            GenerationError: an engine returned NaN or infinity.
         """
         try:
-            judged = trial.result()
+            judged = tuple(job.results())
+            picture: Portrait | Retouched = judged[0].portrait if not isinstance(job, SceneJob) else job.finish()
+            if isinstance(job, SceneJob):
+                job.examine(self._inspector.see(self._output.shown(picture.image)), self.crowd.limits.own.value)
+            if job.waiting:
+                return None
+            job.results()
         except RefusedError as error:
-            return self._outcomes.refuse(item.photo, item.identity, trial.last, error, self._digest)
-        if judged.embedding is not None:
-            self.released[item.identity.pseudonym] = judged.embedding
-        return judged
+            last = job.refused.trial.last if job.refused else None
+            return self._outcomes.refuse(item, last, error, self._digest)
+        for number, one in enumerate(judged, 1):
+            if one.embedding is not None:
+                self.released[f"{item.identity.pseudonym}{f'-{number}' * self._outcomes.in_place}"] = one.embedding
+        return picture, judged
 
 
 def gather(surveys: Sequence[Survey | None], inspector: Inspector) -> Crowd:
@@ -154,8 +171,7 @@ def gather(surveys: Sequence[Survey | None], inspector: Inspector) -> Crowd:
     return inspector.gather(reference, count(some))
 
 
-def _embedding(item: Described) -> Floats:
-    embedding = item.description.embedding
-    if embedding is None:
+def _embedding(description: Description) -> Floats:
+    if description.embedding is None:
         raise RuntimeError("a photo was described without the guard")
-    return np.asarray(embedding, np.float32)
+    return np.asarray(description.embedding, np.float32)

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ Rename = Literal["none", "hash"]
 ENDINGS: dict[ImageFormat, str] = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 FORMATS: dict[str, ImageFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 OTHER_IMAGES = {".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff"}
+NUMBER = re.compile(r"-\d+(\.[^./]*)$")  # of a face, before the ending
 # Errors that concern the name of one file and not the folder, so that other portraits can still be written.
 OWN_FAULTS = {errno.ENAMETOOLONG, errno.EISDIR, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR}
 
@@ -99,17 +101,22 @@ class Output:
             if identity is None:
                 raise ValueError("a pseudonym needs an identity")
             stem = Path(identity.pseudonym)
-        return stem.with_name(f"{stem.name}{self.suffix}{ENDINGS[self.format]}")
+        number = f"-{photo.face}" if photo.face and self.rename == "none" else ""
+        return stem.with_name(f"{stem.name}{self.suffix}{number}{ENDINGS[self.format]}")
 
-    def check(self, photos: Sequence[Photo]) -> None:
+    def check(self, photos: Sequence[Photo], *, each_face: bool = False) -> None:
         """Check that no two portraits would have the same name, and that none would overwrite a photo.
 
         Args:
             photos: all photos of the run.
+            each_face: whether each face of a photo gets a portrait, whose name has a number.
 
         Raises:
             UsageError: two portraits would have the same name, or one would overwrite a photo.
         """
+        if self.file is not None and each_face:
+            why = "it names one file, and a photo may show several faces"
+            raise UsageError(f"output {self.root / self.file}", why, "name a folder instead")
         if self.file is not None and len(photos) > 1:
             why = f"it names one file, and there are {len(photos)} photos"
             raise UsageError(f"output {self.root / self.file}", why, "name a folder instead")
@@ -117,6 +124,8 @@ class Output:
             return
         taken: dict[Path, Path | Remote] = {}
         originals = {os.path.realpath(photo.path) for photo in photos if isinstance(photo.path, Path)}
+        if each_face:  # what a portrait without its number would be called
+            originals = {NUMBER.sub(r"\1", original) for original in originals if NUMBER.search(original)}
         folders: dict[Path, str] = {}
         for photo in photos:
             name = self.name(photo)

@@ -169,7 +169,7 @@ def test_a_failed_copy_does_not_remove_the_portrait_of_an_identical_photo(tmp_pa
     with Journal(tmp_path, {}, b"") as journal:
         outcomes = Outcomes(output, options, journal)
         first, copy = (Photo(Path(name), Path(name)) for name in ("1.jpg", "copy.jpg"))
-        name, digest = outcomes.write(first, identity, portrait)
+        name, digest = outcomes.write(first, identity, portrait.image)
         assert outcomes.succeed(first, identity, portrait, name, digest, {"write": 0.1}).status == "ok"
         record = outcomes.fail(copy, identity, PhotoError("out of luck", "try again"))
     assert (tmp_path / name).exists()

@@ -25,13 +25,14 @@ from anon_runtime.commands import run_photos
 from anon_runtime.diffusion.generator import TokenizedRequest
 from anon_runtime.errors import AnonError, BackendError, BundleError, GenerationError, OutputError, UsageError
 from anon_runtime.faces.decoding import decode_photo
-from anon_runtime.folder import pipeline
+from anon_runtime.folder import intake
 from anon_runtime.folder.discovery import PRIVATE, find_photos
 from anon_runtime.folder.journal import Journal
 from anon_runtime.folder.journal_file import NAME
 from anon_runtime.folder.options import RunOptions
-from anon_runtime.folder.pipeline import MAX_ENGINE_FAILURES, FolderRun
+from anon_runtime.folder.pipeline import FolderRun
 from anon_runtime.folder.run import describe_run
+from anon_runtime.folder.steps import MAX_ENGINE_FAILURES
 from anon_runtime.folder.writer import Output
 from anon_runtime.types import Array, Portrait
 from tests.conftest import pixels
@@ -141,7 +142,7 @@ def test_seconds_of_every_stage_are_told(quick: Anonymizer, photos: Path, tmp_pa
         return decode(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline, "decode_photo", slowly)
+        patch.setattr(intake, "decode_photo", slowly)
         found = list(find_photos([photos]))
         (tmp_path / "out").mkdir()
         for records in (

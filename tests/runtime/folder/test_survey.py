@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anon_runtime.casting import Cast
 from anon_runtime.folder.discovery import Photo
 from anon_runtime.folder.identity import Identity
 from anon_runtime.folder.survey import Described, Survey, count
@@ -28,8 +29,9 @@ def described(number: int, attributes: Attributes) -> Described:
     """A photo that was described."""
     photo = Photo(Path(f"{number}.jpg"), Path(f"/photos/{number}.jpg"))
     seconds = {"decode": 0.25, "detect": 0.5}
-    description = Description("", "", attributes, (1.0, 2.5, 30.0, 40.0), seconds, embedding(number))
-    return Described(photo, Identity(number, f"{number:032x}"), description)
+    marks = np.arange(10, dtype=np.float32).reshape(5, 2) + number
+    description = Description("", "", attributes, (1.0, 2.5, 30.0, 40.0), seconds, embedding(number), marks)
+    return Described(photo, Identity(number, f"{number:032x}"), Cast((description,)))
 
 
 @given(persons=st.lists(people, max_size=9))
