@@ -154,16 +154,8 @@ def decode_photo(content: bytes, *, more_formats: bool = False) -> Decoded:
     Raises:
         PhotoError: the content is not an image, or the image is damaged, animated, too small or too large.
     """
-    with decoding():
-        try:
-            image = _open(content, FORMATS + MORE_FORMATS * more_formats)
-        except UnidentifiedImageError:
-            fix = f"use one of {', '.join(FORMATS)}" + (f", or {', '.join(MORE_FORMATS)}" if more_formats else "")
-            if not more_formats and content.startswith((b"BM", b"GIF8", b"P5", b"P6", b"II*", b"MM\0*")):
-                fix += "; `more_formats` takes BMP, GIF, PPM and TIFF, too"
-            raise PhotoError("not an image in a known format", fix) from None
-        with image:
-            return _decode(image, ours=True)
+    with decoding(), open_photo(content, more_formats=more_formats) as image:
+        return _decode(image, ours=True)
 
 
 @contextmanager
@@ -183,16 +175,29 @@ def decoding() -> Iterator[None]:
         raise PhotoError(f"the image is damaged ({error})", "get an intact copy of the file") from None
 
 
-def _open(content: bytes, formats: tuple[str, ...]) -> Image.Image:
-    """Return an image whose header was read; its pixels are not decoded yet.
+def open_photo(content: bytes, *, more_formats: bool = False) -> Image.Image:
+    """Return an image whose header was read; its pixels are not decoded yet, and its size is not checked.
 
     Pillow's own limit on pixels is one for the whole process, and is smaller than the photos of phone cameras. It is
-    therefore switched off here, and `MAX_PIXELS` is checked instead.
+    therefore switched off here, and `check_size` has to be called instead.
+
+    Args:
+        content: the content of the file.
+        more_formats: whether to read the formats of `MORE_FORMATS` as well.
+
+    Raises:
+        PhotoError: the content is not an image in one of these formats. Damaged content raises other errors as well,
+            which `decoding` turns into this one.
     """
     with _pillows_limit:
         theirs, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(io.BytesIO(content), formats=formats)
+            return Image.open(io.BytesIO(content), formats=FORMATS + MORE_FORMATS * more_formats)
+        except UnidentifiedImageError:
+            fix = f"use one of {', '.join(FORMATS)}" + (f", or {', '.join(MORE_FORMATS)}" if more_formats else "")
+            if not more_formats and content.startswith((b"BM", b"GIF8", b"P5", b"P6", b"II*", b"MM\0*")):
+                fix += "; `more_formats` takes BMP, GIF, PPM and TIFF, too"
+            raise PhotoError("not an image in a known format", fix) from None
         finally:
             Image.MAX_IMAGE_PIXELS = theirs
 
@@ -201,11 +206,20 @@ def _check_array(pixels: Pixels) -> Pixels:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         why = f"dtype {pixels.dtype}, shape {pixels.shape}"
         raise PhotoError(why, "pass uint8 RGB of shape (height, width, 3)")
-    _check_size(pixels.shape[1], pixels.shape[0])
+    check_size(pixels.shape[1], pixels.shape[0])
     return pixels
 
 
-def _check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int) -> None:
+    """Check the size of a photo in pixels.
+
+    Args:
+        width: the width in pixels.
+        height: the height in pixels.
+
+    Raises:
+        PhotoError: the photo has more than `MAX_PIXELS` pixels, or a side of less than `MIN_SIDE`.
+    """
     if width * height > MAX_PIXELS:
         raise _too_large(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
     if min(width, height) < MIN_SIDE:
@@ -224,7 +238,7 @@ def _decode(image: Image.Image, *, ours: bool) -> Decoded:
         image: the image.
         ours: whether the image may be changed; an image of the caller must not be.
     """
-    _check_size(*image.size)
+    check_size(*image.size)
     # An MPO file holds a JPEG photo and after it further views, such as depth or a preview. The first frame is the
     # photo.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)

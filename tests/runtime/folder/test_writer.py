@@ -1,18 +1,26 @@
 import errno
+import hashlib
 import io
 import os
 import stat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
+from PIL.ExifTags import Base
 
 from anon_runtime.errors import OutputError, PhotoError, UsageError
 from anon_runtime.folder.discovery import Photo
 from anon_runtime.folder.identity import Identity
+from anon_runtime.folder.metadata import Metadata
 from anon_runtime.folder.writer import ImageFormat, Output, encode, write_file
+from tests.runtime.icc_profiles import colours, profile
+from tests.runtime.image_files import make_image
 
 
 def photo(path: str) -> Photo:
@@ -83,6 +91,58 @@ def test_files_carry_no_metadata(format: ImageFormat) -> None:
         assert set(read.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density", "loop", "background"}
         if format == "png":
             np.testing.assert_array_equal(np.asarray(read), np.asarray(image))
+
+
+@given(st.sampled_from(["png", "jpeg", "webp"]), st.integers(1, 8), st.integers(16, 40), st.integers(16, 40))
+def test_what_is_shown_is_upright(format: ImageFormat, orientation: int, width: int, height: int) -> None:
+    image, metadata = make_image(size=(width, height)), Metadata(orientation)
+    with TemporaryDirectory() as folder:
+        output, name = Output(Path(folder), format=format), Path(f"a.{format}")
+        digest = output.write(name, image, metadata=metadata)
+        shown, read = output.shown(image, metadata), output.read(name)
+        data = (output.root / name).read_bytes()
+    assert shown.shape == (height, width, 3)
+    assert read is not None
+    np.testing.assert_array_equal(read, shown)
+    assert hashlib.sha256(data).hexdigest() == digest
+    with Image.open(io.BytesIO(data)) as stored:
+        assert stored.size == ((height, width) if orientation >= 5 else (width, height))
+        assert dict(stored.getexif()) == ({} if orientation == 1 else {Base.Orientation: orientation})
+    if format == "png":
+        np.testing.assert_array_equal(shown, np.asarray(image))
+    else:
+        assert np.abs(shown.astype(int) - np.asarray(image)).mean() < 12
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_metadata_is_written_beside_the_pixels(format: ImageFormat, tmp_path: Path) -> None:
+    image, icc = make_image(), profile(colours())
+    metadata = Metadata(6, icc, ((int(Base.DateTime), "2024:06:01 12:00:00"), (int(Base.SubsecTime), "042")))
+    data = encode(image, format, 90, metadata)
+    output = Output(tmp_path, format=format, quality=90)
+    output.write(Path("a"), image, metadata=metadata)
+    assert (tmp_path / "a").read_bytes() == data
+    with Image.open(io.BytesIO(data)) as read:
+        exif = read.getexif()
+        assert read.info["icc_profile"] == icc
+        assert (exif[Base.Orientation], exif[Base.DateTime]) == (6, "2024:06:01 12:00:00")
+        assert exif.get_ifd(0x8769) == {Base.SubsecTime: "042"}
+
+
+@pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
+def test_without_metadata_a_file_is_what_pillow_writes(format: ImageFormat) -> None:
+    expected = io.BytesIO()
+    make_image().save(expected, format, **({"compress_level": 4} if format == "png" else {"quality": 80}))
+    assert encode(make_image(), format, 80, Metadata()) == expected.getvalue()
+
+
+def test_files_that_are_no_pictures_are_not_read(tmp_path: Path) -> None:
+    output = Output(tmp_path)
+    (tmp_path / "text.png").write_bytes(b"this is no picture")
+    (tmp_path / "cut.png").write_bytes(encode(make_image())[:-200])
+    make_image().save(tmp_path / "odd.png", exif=b"Exif\0\0XX\0*\0\0\0\x08")
+    for name in ("text.png", "cut.png", "odd.png", "missing.png"):
+        assert output.read(Path(name)) is None
 
 
 def test_quality_changes_the_size() -> None:
