@@ -106,6 +106,10 @@ class BoxType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--only-box", type=BoxType(), multiple=True, metavar="X,Y,W,H",
               help="A face that another tool has found in the only photo, in pixels of the upright photo. --mode "
                    "in-place then replaces only such faces, and keeps all others; give it once for each face.")
+@click.option("--keep-metadata", metavar="A,B", default="",
+              help="What --mode in-place keeps of a photo's metadata: orientation, icc (the colour profile, without "
+                   "the names in it) and datetime. Nothing else ever stays, such as positions or serial numbers.  "
+                   "[default: nothing]")
 @click.option("--format", type=click.Choice(tuple(ENDINGS)), help="The file format of the portraits.  [default: png]")
 @click.option("--quality", type=click.IntRange(1, 100), default=95, show_default=True,
               help="The quality of JPEG and WebP files.")

@@ -1,6 +1,6 @@
 """The options of ``anon-run`` as one frozen dataclass, and the settings and options of a run that follow from them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ class CommandLine:
     mode: RunMode
     keep: Path | None
     only_box: tuple[Box, ...]
+    keep_metadata: str
     format: ImageFormat | None
     quality: int
     suffix: str
@@ -97,6 +98,8 @@ class CommandLine:
             raise click.UsageError("--mode says what is made of photos; name some")
         if (self.keep or self.only_box) and self.mode != "in-place":
             raise click.UsageError("--keep and --only-box choose faces for --mode in-place")
+        if self.keep_metadata and self.mode != "in-place":
+            raise click.UsageError("--keep-metadata goes with --mode in-place; a portrait has none of its photo")
         if self.keep and not self.output:
             raise click.UsageError("--keep is for a run: name an --output")
         if self.rename == "hash" and not self.inputs:
@@ -119,7 +122,7 @@ class CommandLine:
             acceleration=FAST_LEVELS[self.fast],
             prompt_truncate=self.prompt_truncate,
             prompt_style=self.prompt_style,
-            ignore=tuple(name.strip() for name in self.ignore.split(",") if name.strip()),
+            ignore=tuple(_split(self.ignore)),
             attributes=load_attributes(self.attributes) if self.attributes else None,
             detection_threshold=self.detection_threshold,
             min_face=self.min_face,
@@ -148,6 +151,7 @@ class CommandLine:
             report=self.report,
             mode=self.mode,
             boxes=self.only_box or None,
+            keep_metadata=tuple(_split(self.keep_metadata)),  # type: ignore[arg-type]  # checked there
         )
 
     def place(self, folder: Path, photos: Sequence[Photo]) -> Output:
@@ -167,3 +171,7 @@ class CommandLine:
         if output.file is not None and (self.suffix or self.rename != "none" or self.log_attributes):
             raise click.UsageError("--suffix, --rename and --log-attributes are for a folder; --output names a file")
         return output
+
+
+def _split(names: str) -> Iterator[str]:
+    return filter(None, map(str.strip, names.split(",")))

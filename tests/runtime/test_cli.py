@@ -21,6 +21,7 @@ from tests.runtime.image_files import bomb, jpeg
 PERSON = ["prompt", "negative_prompt", "attributes", "face"]
 WRITTEN = {"journal.jsonl", "report.html", "report.json"}
 FIELDS = ["input", "output", "status", "reason", "seed", *PERSON, "seconds", "attempt", "coarsening", "similarity"]
+FIELDS += ["mode", "number", "people", "filled", "kept"]
 
 
 def run(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -15,6 +15,7 @@ from ..timing import StageTimer
 from ..types import Description
 from .discovery import Photo
 from .identity import Identity, identify
+from .metadata import NOTHING, Metadata, read_metadata
 from .options import RunOptions
 from .outcomes import Outcomes
 from .records import Record
@@ -45,10 +46,11 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Opened:
-    """A described photo, and its pixels if its faces are replaced in place."""
+    """A described photo and, if its faces are replaced in place, its pixels and what stays of its metadata."""
 
     described: Described
     decoded: Decoded | None = None
+    metadata: Metadata = NOTHING
 
 
 class Intake:
@@ -126,7 +128,9 @@ class Intake:
             content = item.photo.read()
             if identify(content, self._options.seed) != item.identity:
                 raise PhotoError("it has changed since its faces were found", "run the same command again")
-            return Opened(item, decode_photo(content, more_formats=self._anonymizer.reader.options.more_formats))
+            more_formats, keep = self._anonymizer.reader.options.more_formats, self._options.keep_metadata
+            decoded = decode_photo(content, more_formats=more_formats)
+            return Opened(item, decoded, read_metadata(content, keep, more_formats=more_formats))
         except Exception as error:  # noqa: BLE001 - see above
             return self._outcomes.fail(item.photo, item.identity, error)
 

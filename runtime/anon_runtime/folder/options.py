@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 from ..errors import UsageError
 from ..types import Box, check_choice, check_float, check_integer, check_seed
+from .metadata import KINDS, Kind
 
 RunMode = Literal["portrait", "in-place", "faces"]
 RUN_MODES: tuple[RunMode, ...] = get_args(RunMode)
@@ -33,6 +34,7 @@ class RunOptions:
             pixel is one of the photo, and with the rest of the photo as it is.
         boxes: with ``in-place``, x, y, width and height of the only faces that are replaced, in pixels of the upright
             photo; None replaces all that are found.
+        keep_metadata: with ``in-place``, what stays of a photo's metadata; see `anon_runtime.folder.metadata`.
 
     Raises:
         UsageError: a value is out of range.
@@ -47,6 +49,7 @@ class RunOptions:
     report: bool = True
     mode: RunMode = "portrait"
     boxes: tuple[Box, ...] | None = None
+    keep_metadata: tuple[Kind, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", check_seed(self.seed))
@@ -55,6 +58,11 @@ class RunOptions:
             raise UsageError(f"batch size {self.batch_size}", "a batch holds at least one", "use 1 or more")
         check_choice("no_face", self.no_face, ("error", "skip"))
         check_choice("mode", self.mode, RUN_MODES)
+        object.__setattr__(self, "keep_metadata", tuple(self.keep_metadata))
+        for kind in self.keep_metadata:
+            check_choice("keep_metadata", kind, KINDS)
+        if self.keep_metadata and self.mode != "in-place":
+            raise UsageError("`keep_metadata`", "a portrait has none of a photo's metadata", "use `mode` in-place")
         if self.boxes is not None:
             object.__setattr__(self, "boxes", tuple(map(_check_box, self.boxes)))
             if self.mode != "in-place":

@@ -14,6 +14,7 @@ from ..jobs import face_seed
 from ..types import Portrait, Retouched
 from .discovery import Photo
 from .identity import Identity, identify_source
+from .metadata import NOTHING, Metadata
 from .notes import Notes, Refusal
 from .options import RunOptions
 from .records import Person, Record
@@ -109,13 +110,16 @@ class Outcomes:
             self._output.remove(name)
             self._journal.forget(name)
 
-    def write(self, photo: Photo, identity: Identity, image: Image.Image) -> tuple[Path, str]:
+    def write(
+        self, photo: Photo, identity: Identity, image: Image.Image, metadata: Metadata = NOTHING
+    ) -> tuple[Path, str]:
         """Write the picture of a photo.
 
         Args:
             photo: the photo.
             identity: the identity of the photo.
             image: the portrait of the photo, or the photo with other faces.
+            metadata: what stays of the photo's metadata.
 
         Returns:
             The name of the picture, relative to the output folder, and the sha256 of its file.
@@ -127,7 +131,7 @@ class Outcomes:
         name = self._output.name(photo, identity)
         ours = self._journal is None or self._journal.overwrite or self._journal.lists(name)
         scratch = self._journal.scratch if self._journal else None
-        return name, self._output.write(name, image, scratch, replace=ours)
+        return name, self._output.write(name, image, scratch, replace=ours, metadata=metadata)
 
     def succeed(
         self,

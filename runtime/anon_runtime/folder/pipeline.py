@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ..anonymizer import Anonymizer
@@ -24,6 +25,7 @@ from ..types import Attributes, Floats, Portrait, Progress, Retouched
 from .discovery import Photo
 from .identity import key
 from .intake import Intake, Opened
+from .metadata import NOTHING, Metadata
 from .notes import Notes
 from .options import RunOptions
 from .outcomes import Outcomes
@@ -42,11 +44,13 @@ class Work:
     Attributes:
         described: the photo.
         job: the people who are painted.
+        metadata: what stays of the photo's metadata.
         ended: whether its outcome is known, so that what is still painted for it is of no use.
     """
 
     described: Described
     job: Job
+    metadata: Metadata = NOTHING
     ended: bool = False
 
 
@@ -72,12 +76,12 @@ class Generated:
     """A picture that may be released and is not written yet.
 
     Attributes:
-        described: the photo.
+        work: the work that it comes from.
         picture: the portrait, or the photo with other faces.
         judged: the guard's findings; empty without a guard.
     """
 
-    described: Described
+    work: Work
     picture: Portrait | Retouched
     judged: tuple[Judged, ...] = ()
 
@@ -273,7 +277,8 @@ class FolderRun:
         first, seed = self._outcomes.begin(described.identity), described.identity.seed
         if item.decoded is None:
             return Work(described, Job(described.cast.people, seed, guard, first))
-        return Work(described, self.anonymizer.scene_job(item.decoded, described.cast, seed, first))
+        job = self.anonymizer.scene_job(item.decoded, described.cast, seed, first)
+        return Work(described, job, item.metadata)
 
     def _enqueue(self, waiting: dict[tuple[int, bool], list[Tokenized]], work: Work, sitters: Iterable[Sitter]) -> None:
         """Let the next attempts for people wait for others of the same kind."""
@@ -348,13 +353,13 @@ class FolderRun:
         if self.watch is not None:
             return [self._settle(work, self.watch)]
         job = work.job
-        return [Generated(work.described, job.finish() if isinstance(job, SceneJob) else job.results()[0].portrait)]
+        return [Generated(work, job.finish() if isinstance(job, SceneJob) else job.results()[0].portrait)]
 
     def _settle(self, work: Work, watch: Watch) -> Generated | Record | None:
-        judged = watch.settle(work.described, work.job)
+        judged = watch.settle(work.described, work.job, partial(self._output.shown, metadata=work.metadata))
         if judged is None or isinstance(judged, Record):
             return judged
-        return Generated(work.described, *judged)
+        return Generated(work, *judged)
 
     def _fail(self, work: Work, error: Exception) -> Iterator[Record]:
         if not work.ended:
@@ -368,10 +373,11 @@ class FolderRun:
         """Write a picture and then its line in the journal; records pass through."""
         if isinstance(item, Record):
             return item
-        start, photo, identity = time.perf_counter(), item.described.photo, item.described.identity
+        described = item.work.described
+        start, photo, identity = time.perf_counter(), described.photo, described.identity
         try:
             with self.timer("write"):
-                name, digest = self._outcomes.write(photo, identity, item.picture.image)
+                name, digest = self._outcomes.write(photo, identity, item.picture.image, item.work.metadata)
         except PhotoError as error:
             return self._outcomes.fail(photo, identity, error)
         seconds = {"write": time.perf_counter() - start}

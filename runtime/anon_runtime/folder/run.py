@@ -323,7 +323,7 @@ def describe_run(
     reading = asdict(anonymizer.reader.options)
     del reading["attributes"]
     settings = reading | asdict(anonymizer.generator.options) | {"no_face": options.no_face, "mode": options.mode}
-    settings |= {"only_box": options.boxes}
+    settings |= {"only_box": options.boxes, "keep_metadata": options.keep_metadata}
     settings["keep"] = make_reference(agreed.embeddings).digest(key(options.seed)) if agreed else None
     # An image does not depend on the batch size if it is above 1. With a batch size of 1, last digits differ.
     settings["batched"] = options.batch_size > 1

@@ -12,7 +12,7 @@ from ..guard.inspector import Case, Crowd, Inspector
 from ..guard.reference import NOBODY, make_reference
 from ..guard.trial import Attempt, Judged
 from ..guard.words import coarsen
-from ..jobs import Job, SceneJob, face_seed
+from ..jobs import Job, SceneJob, Shown, face_seed
 from ..types import Description, Floats, Pixels, Portrait, Retouched
 from .outcomes import Outcomes
 from .records import Person, Record
@@ -20,6 +20,8 @@ from .survey import Described, Survey, count
 from .writer import Output
 
 log = logging.getLogger(__name__)
+
+Settled = tuple[Portrait | Retouched, tuple[Judged, ...]]
 
 
 class Watch:
@@ -126,7 +128,7 @@ class Watch:
         """Look at portraits and judge them; see `Inspector.examine`."""
         return self._inspector.examine(cases, self.crowd)
 
-    def settle(self, item: Described, job: Job) -> tuple[Portrait | Retouched, tuple[Judged, ...]] | Record | None:
+    def settle(self, item: Described, job: Job, shown: Shown) -> Settled | Record | None:
         """Return the picture of a job and the findings about it, or the record of a photo that is refused.
 
         A photo in which faces were replaced is looked at once more, as readers of its file see it. If a place shows an
@@ -135,6 +137,7 @@ class Watch:
         Args:
             item: the photo.
             job: the job, in which nobody waits.
+            shown: returns an image as readers of its file see it.
 
         Raises:
             OutputError: the journal cannot be written, or an earlier portrait cannot be removed.
@@ -144,7 +147,7 @@ class Watch:
             judged = tuple(job.results())
             picture: Portrait | Retouched = judged[0].portrait if not isinstance(job, SceneJob) else job.finish()
             if isinstance(job, SceneJob):
-                job.examine(self._inspector.see(self._output.shown(picture.image)), self.crowd.limits.own.value)
+                job.examine(self._inspector.see(shown(picture.image)), self.crowd.limits.own.value)
             if job.waiting:
                 return None
             job.results()
