@@ -17,6 +17,7 @@ from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.identity import Calibration
 from anon_runtime.bundle.manifest import Choice, Damage, LevelCosts, Manifest, Verification
 from anon_runtime.diffusion.acceleration import FAST_LEVELS
+from anon_runtime.faces.detection import SECOND_DETECTOR_ROLE
 from anon_runtime.fast_help import describe_levels
 from anon_runtime.guard.thresholds import find_threshold, lowest_carried_rate
 
@@ -137,7 +138,7 @@ def show_plan(plan: BuildPlan, *, as_json: bool) -> None:
     where = f"{target}, {plan.gpu}" if plan.gpu else target
     click.echo(f"{plan.folder} from {plan.source.model}, for {where}, {generator.width} x {generator.height} images")
     for name, facts in components.items():
-        click.echo(f"  {facts['action']:<6}{name:<18}{facts['precision']:<13}about {gigabytes(facts['bytes'])}")
+        click.echo(f"  {facts['action']:<6}{name:<23}{facts['precision']:<13}about {gigabytes(facts['bytes'])}")
     state = "nothing to do" if plan.unchanged else f"about {gigabytes(plan.size)} to write"
     click.echo(f"{state}, {gigabytes(free)} free")
 
@@ -167,6 +168,8 @@ def show_build(bundle: Bundle, states: dict[str, str | float], *, as_json: bool,
         click.echo(f"{here}; run `anon-export verify {bundle.path}` where there is one ({manifest.gpu})", err=True)
     else:
         click.echo(f"an image agrees with diffusers' to {manifest.verification.image_psnr:.1f} dB", err=True)
+    if "face_detector" in manifest.engines and SECOND_DETECTOR_ROLE not in manifest.engines:
+        click.echo("no second face detector: it needs package facer and its file mobilenet0.25_Final.pth", err=True)
     if manifest.damage is not None:
         click.echo(f"the UNet in {manifest.engines['unet'].precision}: {describe_damage(manifest.damage)}", err=True)
     if manifest.choice is not None:
@@ -192,9 +195,9 @@ def show_verification(manifest: Manifest, measured: Verification, *, as_json: bo
     if as_json:
         click.echo(json.dumps(asdict(measured), indent=2))
         return
-    click.echo(f"{'engine':<18}{'largest':>10}{'99.9 %':>10}{'mean':>10}{'relative':>10}")
+    click.echo(f"{'engine':<22}{'largest':>10}{'99.9 %':>10}{'mean':>10}{'relative':>10}")
     for role, e in measured.engines.items():
-        click.echo(f"{role:<18}{e.max:>10.1e}{e.p999:>10.1e}{e.mean:>10.1e}{e.relative:>10.1e}")
+        click.echo(f"{role:<22}{e.max:>10.1e}{e.p999:>10.1e}{e.mean:>10.1e}{e.relative:>10.1e}")
     click.echo(f"an image agrees with diffusers' to {measured.image_psnr:.1f} dB")
 
 

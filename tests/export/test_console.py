@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from anon_export.console import Progress, describe_choice, describe_damage, show_build, show_bundle
+from anon_export.faces import WEIGHTS
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import Choice, Damage
+from anon_runtime.faces.detection import SECOND_DETECTOR_ROLE
 
 
 def test_bars_of_components(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,3 +58,19 @@ def test_how_a_target_was_chosen_is_shown(demo_bundle: Path, capsys: pytest.Capt
         assert ("choice" in json.loads(captured.out)) == ("the target: openvino, chosen" in captured.err) == shown
         show_bundle(bundle.manifest, as_json=False)
         assert ("target:     openvino, chosen" in capsys.readouterr().out) == shown
+
+
+def test_a_bundle_with_one_face_detector_says_what_a_second_one_needs(
+    demo_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = Bundle.read(demo_bundle)
+    engines = one.manifest.engines
+    detector = replace(engines["face_detector"], signature="retinaface")
+    two = replace(one, manifest=replace(one.manifest, engines=engines | {SECOND_DETECTOR_ROLE: detector}))
+    faceless = {role: spec for role, spec in engines.items() if not role.startswith("face")}
+    none = replace(one, manifest=replace(one.manifest, engines=faceless))
+    for bundle, said in ((one, True), (two, False), (none, False)):
+        show_build(bundle, {}, as_json=False, quiet=False)
+        noted = capsys.readouterr().err
+        needs = f"package facer and its file {WEIGHTS['detector'].names[0]}"
+        assert (f"no second face detector: it needs {needs}\n" in noted) == said

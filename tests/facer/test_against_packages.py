@@ -8,15 +8,21 @@ import pytest
 import torch
 
 from anon_export import faces as real_faces
+from anon_export.build.builder import build
+from anon_export.build.options import BuildOptions
+from anon_export.demo.generator import Architecture, write_generator
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.backends.engines import Engines
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.errors import AnonError
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES, deepface_crop, farl_crop
-from anon_runtime.faces.detection import DETECTORS, Face
+from anon_runtime.faces.detection import DETECTORS, SECOND_DETECTOR_ROLE, Face, detect
 from anon_runtime.faces.geometry import Reals as Floats
 from anon_runtime.faces.geometry import fit
+from anon_runtime.settings import find_detector, find_second_detector
 from anon_runtime.types import Engine, Pixels
+
+from .conftest import TRAINED
 
 
 @pytest.fixture(scope="session")
@@ -34,18 +40,14 @@ def chw(photo: Pixels) -> torch.Tensor:
     return torch.from_numpy(photo.transpose(2, 0, 1).copy())[None]
 
 
-@pytest.mark.parametrize("threshold", [0.8, 0.3])
-def test_detector(
-    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[Pixels], threshold: float
-) -> None:
-    """Compares boxes, landmarks, scores and their order after NMS."""
-    detector, _ = facer_networks
+def compare_detectors(detector: Any, engine: Engine, photos: list[Pixels], threshold: float) -> int:
+    """Compare boxes, landmarks, scores and their order after NMS with facer's detector; the number of boxes."""
     detector.threshold, compared = threshold, 0
     for photo in photos:
         pixels, _ = fit(photo, side=320, multiple=32)
         with torch.no_grad():
             theirs = detector(chw(pixels))
-        outputs = engines["face_detector"]({"image": chw(pixels).numpy().astype(np.float32)})
+        outputs = engine({"image": chw(pixels).numpy().astype(np.float32)})
         own = {name: array[0] for name, array in outputs.items()}
         corners, scores, landmarks = DETECTORS["retinaface"].decode(own, pixels.shape[0], pixels.shape[1], threshold)
         assert len(corners) == len(theirs["rects"])
@@ -54,7 +56,46 @@ def test_detector(
             np.testing.assert_allclose(corners, theirs["rects"], atol=0.5)
             np.testing.assert_allclose(landmarks, theirs["points"], atol=0.5)
         compared += len(corners)
-    assert compared > 0, "at least one box was compared"
+    return compared
+
+
+@pytest.mark.parametrize("threshold", [0.8, 0.3])
+def test_detector(
+    facer_networks: tuple[Any, Any], engines: dict[str, Engine], photos: list[Pixels], threshold: float
+) -> None:
+    assert compare_detectors(facer_networks[0], engines["face_detector"], photos, threshold) > 0
+
+
+def test_the_paper_s_second_detector_is_centerface(bundle: Bundle, photos: list[Pixels]) -> None:
+    """It finds the astronaut's face, and nothing in the cup of coffee."""
+    second = find_second_detector(bundle.manifest)
+    assert second is DETECTORS["centerface"]
+    assert bundle.manifest.verification is not None
+    assert bundle.manifest.verification.engines[SECOND_DETECTOR_ROLE].relative <= 1e-4
+    found = detect(Engines(bundle)[SECOND_DETECTOR_ROLE], second, [photos[0], photos[2]], second.threshold)
+    assert [len(faces) for faces in found] == [1, 0]
+
+
+def test_both_detectors_find_the_same_face(bundle: Bundle, photos: list[Pixels]) -> None:
+    if not (TRAINED / real_faces.WEIGHTS["detector"].names[0]).is_file():
+        pytest.skip("a detector with random weights finds no faces")
+    detectors = {"face_detector": find_detector(bundle.manifest), SECOND_DETECTOR_ROLE: DETECTORS["centerface"]}
+    eyes = []
+    with Engines(bundle) as both:
+        for role, detector in detectors.items():
+            (face,) = detect(both[role], detector, [photos[0]], detector.threshold)[0]
+            eyes.append(face.landmarks[:2])
+    assert np.abs(eyes[0] - eyes[1]).max() < 10, "pixels"
+
+
+def test_the_demo_s_second_detector_is_retinaface(
+    facer_networks: tuple[Any, Any], photos: list[Pixels], tmp_path: Path
+) -> None:
+    write_generator(tmp_path / "model", Architecture(64, 64, (32, 64), (16, 32, 32), 32))
+    built = build(BuildOptions(str(tmp_path / "model"), "demo", tmp_path, "demo"))
+    assert find_second_detector(built.manifest) is DETECTORS["retinaface"]
+    assert find_detector(built.manifest) is DETECTORS["centerface"]
+    assert compare_detectors(facer_networks[0], Engines(built)[SECOND_DETECTOR_ROLE], photos[:3], 0.8) > 0
 
 
 def landmarks_for(photo: Pixels, turn: float, size: float) -> Floats:

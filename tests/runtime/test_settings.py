@@ -11,9 +11,10 @@ from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import Manifest
 from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration
 from anon_runtime.errors import BundleError, UsageError
-from anon_runtime.faces.detection import DETECTORS
+from anon_runtime.faces.detection import DETECTORS, SECOND_DETECTOR_ROLE
 from anon_runtime.faces.identity import IDENTITY_ROLE
 from anon_runtime.guard.options import GuardOptions, Mode
+from anon_runtime.settings import find_detector, find_second_detector
 from anon_runtime.types import Attributes
 
 
@@ -102,6 +103,25 @@ def test_a_face_detector_that_is_not_known_is_told(demo_bundle: Path) -> None:
         Settings().resolve(replace(manifest, engines=manifest.engines | {"face_detector": newer}))
     without = {role: spec for role, spec in manifest.engines.items() if not role.startswith("face")}
     assert Settings().resolve(replace(manifest, engines=without)).sampling.steps == manifest.defaults.steps
+
+
+def test_the_second_face_detector(demo_bundle: Path) -> None:
+    manifest = Bundle.read(demo_bundle).manifest
+    first = manifest.engines["face_detector"]
+    assert first.signature == "centerface"
+    alone = replace(manifest, engines={role: spec for role, spec in manifest.engines.items() if "second" not in role})
+
+    def add(signature: str) -> Manifest:
+        second = replace(first, signature=signature)
+        return replace(manifest, engines=manifest.engines | {SECOND_DETECTOR_ROLE: second})
+
+    assert find_second_detector(alone) is None
+    both = add("retinaface")
+    assert (find_detector(both), find_second_detector(both)) == (DETECTORS["centerface"], DETECTORS["retinaface"])
+    with pytest.raises(BundleError, match=r"not know its face detector, 'facefinder-9000'.*centerface, retinaface"):
+        find_second_detector(add("facefinder-9000"))
+    with pytest.raises(BundleError, match="both of its face detectors are centerface"):
+        find_second_detector(add("centerface"))
 
 
 def without_recognition(manifest: Manifest) -> list[Manifest]:

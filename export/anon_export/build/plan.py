@@ -132,6 +132,7 @@ def prepare(options: BuildOptions, scratch: Path) -> BuildPlan:
         *generator_components(model, source, pipeline, generator.latent_shape, options.graph_options),
         *([loop_component(generator)] if gpu else []),
         *faces,
+        *_second_detector_components(options.face_networks),
         *_identity_components(encoder),
     ]
     ranges = str(options.shapes) if gpu else ""
@@ -196,6 +197,16 @@ def _face_components(networks: FaceNetworks) -> list[Component]:
     else:
         from ..faces import face_components
     return face_components()
+
+
+def _second_detector_components(networks: FaceNetworks) -> list[Component]:
+    """The detector that is not among the networks themselves; none where it cannot be had."""
+    if networks == "none":
+        return []
+    from ..second_detector import centerface_component, retinaface_component
+
+    second = retinaface_component() if networks == "demo" else centerface_component()
+    return [] if second is None else [second]
 
 
 def _identity_components(encoder: "Encoder | None") -> list[Component]:

@@ -103,6 +103,7 @@ class Bundle:
         except KeyError:
             fixes = {
                 "face": "use another bundle, or build it with `anon-export build --faces`",
+                "second_face": "use another bundle, or build it where both face detectors can be built",
                 "unet_": "build it with `anon-export build --deepcache`",
             }
             fix = next((fix for start, fix in fixes.items() if role.startswith(start)), REBUILD)

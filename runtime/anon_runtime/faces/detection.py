@@ -11,6 +11,8 @@ from ..types import Arrays, Box, Engine, Pixels
 from .geometry import Reals, fit
 
 SIDE = 640  # pixels
+# The role of a detector of another signature than that of ``face_detector``; a bundle may lack it.
+SECOND_DETECTOR_ROLE = "second_face_detector"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,13 @@ class Detector:
 
 
 def detect(
-    engine: Engine, detector: Detector, photos: Sequence[Pixels], threshold: float, *, side: int = SIDE
+    engine: Engine,
+    detector: Detector,
+    photos: Sequence[Pixels],
+    threshold: float,
+    *,
+    side: int = SIDE,
+    role: str = "face_detector",
 ) -> list[list[Face]]:
     """Find the faces of each photo.
 
@@ -81,6 +89,7 @@ def detect(
         photos: uint8 arrays (height, width, 3), RGB.
         threshold: the lowest score of a face, 0..1.
         side: the longer side of a photo after scaling, in pixels.
+        role: the role of the engine in the bundle, for messages.
 
     Returns:
         The faces of each photo, best score first.
@@ -97,7 +106,7 @@ def detect(
         batch = np.stack([scaled[i][0].transpose(2, 0, 1) for i in members]).astype(np.float32)
         outputs = engine({detector.input: batch})
         for array in outputs.values():
-            check_finite(array, "face_detector", "on a photo")
+            check_finite(array, role, "on a photo")
         for row, i in enumerate(members):
             own = {name: array[row] for name, array in outputs.items()}
             corners, scores, landmarks = detector.decode(own, height, width, threshold)

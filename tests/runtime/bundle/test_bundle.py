@@ -8,6 +8,7 @@ from anon_runtime import Anonymizer, Request
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import MANIFEST
 from anon_runtime.errors import BackendError, BundleError
+from anon_runtime.faces.detection import SECOND_DETECTOR_ROLE
 from tests.conftest import edit_manifest
 
 
@@ -72,6 +73,8 @@ def test_a_role_that_is_not_there(demo_bundle: Path) -> None:
     bare = replace(bundle, manifest=replace(bundle.manifest, engines={}))
     with pytest.raises(BundleError, match="--faces"):
         bare.spec("face_detector")
+    with pytest.raises(BundleError, match="no second_face_detector engine; use another bundle, or build it where both"):
+        bare.spec(SECOND_DETECTOR_ROLE)
 
 
 def test_a_manifest_that_is_no_text(own_bundle: Path) -> None:

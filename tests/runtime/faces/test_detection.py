@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from anon_runtime import Anonymizer
-from anon_runtime.faces.detection import DETECTORS, Face, biggest_face, detect, prior_boxes, suppress
-from anon_runtime.types import Arrays, Box
+from anon_runtime.errors import GenerationError
+from anon_runtime.faces.detection import (
+    DETECTORS,
+    SECOND_DETECTOR_ROLE,
+    Face,
+    biggest_face,
+    detect,
+    prior_boxes,
+    suppress,
+)
+from anon_runtime.types import Array, Arrays, Box
 from tests.conftest import pixels
 
 # The astronaut's face from forehead to chin and from ear to ear, measured by eye.
@@ -134,6 +144,15 @@ def test_photos_of_several_shapes_in_one_batch(anonymizer: Anonymizer, astronaut
         for one, other in zip(faces, alone, strict=True):
             np.testing.assert_allclose(one.box, other.box, atol=1e-2)
     assert detect(engine, detector, [], 0.5) == []
+
+
+@pytest.mark.parametrize("role", ["face_detector", SECOND_DETECTOR_ROLE])
+def test_the_detector_that_returns_nan_is_named(role: str, coffee: Path) -> None:
+    def broken(_: Mapping[str, Array]) -> Arrays:
+        return {"537": np.array([np.nan])}
+
+    with pytest.raises(GenerationError, match=f"the {role} engine on a photo"):
+        detect(broken, DETECTORS["centerface"], [pixels(coffee)], 0.5, role=role)
 
 
 def test_prior_boxes_by_hand() -> None:
