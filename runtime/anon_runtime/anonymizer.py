@@ -19,7 +19,7 @@ from .guard.reference import NOBODY, make_reference
 from .guard.trial import FIRST, Attempt
 from .jobs import Job, SceneJob, object_to
 from .scene.places import find_place
-from .settings import ResolvedSettings, Settings
+from .settings import ResolvedSettings, Settings, find_second_detector
 from .types import Box, Description, PhotoSource, Portrait, Progress, Request, Retouched
 
 
@@ -73,8 +73,8 @@ class Anonymizer:
         """Return an anonymizer for engines that are open already; see `load`.
 
         Raises:
-            BundleError: this runtime does not know the bundle's face detector, a file of the bundle is damaged, or its
-                face-recognition network is not calibrated.
+            BundleError: this runtime does not know a face detector of the bundle, a file of the bundle is damaged, or
+                its face-recognition network is not calibrated.
             UsageError: the bundle cannot do what the settings ask for.
         """
         resolved = (settings or Settings()).resolve(engines.bundle.manifest)
@@ -258,4 +258,5 @@ def _inspector(engines: Engines, resolved: ResolvedSettings) -> Inspector | None
     if resolved.guard.mode == "off" or spec is None:
         return None
     threshold = resolved.reading.detection_threshold
-    return Inspector(engines, resolved.detector, threshold, spec, resolved.guard)
+    second = find_second_detector(engines.bundle.manifest)
+    return Inspector(engines, resolved.detector, threshold, spec, resolved.guard, second)

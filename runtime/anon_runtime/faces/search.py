@@ -16,7 +16,9 @@ WITHIN = 0.8  # the share of a box in a larger one from which on it is a part of
 BORDER = 2  # pixels; a box that is nearer to an inner side of a tile may be cut there
 
 
-def find_faces(engine: Engine, detector: Detector, photo: Pixels, threshold: float) -> list[Face]:
+def find_faces(
+    engine: Engine, detector: Detector, photo: Pixels, threshold: float, *, role: str = "face_detector"
+) -> list[Face]:
     """Find all faces of a photo, also those that are too small for the detector in the whole photo.
 
     Tiles go through the network one by one, so that what is found does not depend on the memory for a batch.
@@ -26,6 +28,7 @@ def find_faces(engine: Engine, detector: Detector, photo: Pixels, threshold: flo
         detector: the pre- and post-processing of the engine.
         photo: uint8 (height, width, 3), RGB.
         threshold: the lowest score of a face, 0..1.
+        role: the role of the engine in the bundle, for messages.
 
     Returns:
         The faces, the biggest first.
@@ -33,10 +36,10 @@ def find_faces(engine: Engine, detector: Detector, photo: Pixels, threshold: flo
     Raises:
         GenerationError: the engine returned NaN or infinity.
     """
-    found = detect(engine, detector, [photo], threshold)[0]
+    found = detect(engine, detector, [photo], threshold, role=role)[0]
     for rows, columns in tiles(*photo.shape[:2]):
         tile = np.ascontiguousarray(photo[rows, columns])
-        for face in detect(engine, detector, [tile], threshold)[0]:
+        for face in detect(engine, detector, [tile], threshold, role=role)[0]:
             if not _is_cut(face, rows, columns, photo):
                 found.append(_move(face, columns.start, rows.start))
     return merge(found)

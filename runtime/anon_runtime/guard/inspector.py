@@ -9,7 +9,7 @@ import numpy as np
 from ..bundle.identity import IdentitySpec
 from ..errors import BundleError, PhotoError
 from ..faces.attributes import ATTRIBUTE_ROLES, read_attributes
-from ..faces.detection import Detector, Face, detect
+from ..faces.detection import SECOND_DETECTOR_ROLE, Detector, Face, detect
 from ..faces.identity import IDENTITY_ROLE, IdentityEncoder
 from ..faces.search import find_faces
 from ..types import Attributes, EngineSource, Floats, Mask, Pixels, Portrait
@@ -98,19 +98,27 @@ class Inspector:
         threshold: the lowest score of a face, 0..1.
         spec: the manifest's entry for the face-recognition network; it has a calibration.
         options: the options of the guard.
+        second: the pre- and post-processing of ``second_face_detector``, which looks at whole photos as well; None if
+            there is no such engine.
 
     Raises:
         BundleError: the face-recognition network is not calibrated.
     """
 
     def __init__(
-        self, engines: EngineSource, detector: Detector, threshold: float, spec: IdentitySpec, options: GuardOptions
+        self,
+        engines: EngineSource,
+        detector: Detector,
+        threshold: float,
+        spec: IdentitySpec,
+        options: GuardOptions,
+        second: Detector | None = None,
     ) -> None:
         if spec.calibration is None:
             why = f"nobody has measured how similar different people are to {spec.name}"
             fix = "run `anon-export calibrate-guard`, or turn the check off with `guard` off"
             raise BundleError("the check of portraits", why, fix)
-        self._engines, self._detector, self._threshold = engines, detector, threshold
+        self._engines, self._detector, self._threshold, self._second = engines, detector, threshold, second
         self.encoder, self.calibration, self.options = IdentityEncoder(engines, spec), spec.calibration, options
 
     def check(self) -> None:
@@ -139,15 +147,21 @@ class Inspector:
         return detect(self._engines["face_detector"], self._detector, [photo], self._threshold)[0]
 
     def see(self, photo: Pixels) -> list[Seen]:
-        """Return all faces of a photo, also small ones, the biggest first.
+        """Return all faces of a photo that one of the detectors finds, also small ones.
 
         Args:
             photo: uint8 (height, width, 3), RGB.
+
+        Returns:
+            The faces. One that both detectors find may be there twice, in slightly different places.
 
         Raises:
             GenerationError: an engine returned NaN or infinity.
         """
         faces = find_faces(self._engines["face_detector"], self._detector, photo, self._threshold)
+        if (second := self._second) is not None:
+            role = SECOND_DETECTOR_ROLE
+            faces += find_faces(self._engines[role], second, photo, second.threshold, role=role)
         return [Seen(face, self._embed(photo, face)) for face in faces]
 
     def look(self, portrait: Pixels, region: Mask | None = None) -> Look:

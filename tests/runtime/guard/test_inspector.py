@@ -4,6 +4,7 @@ A made-up portrait is grey, and has a square for each face; the colour of the sq
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,7 @@ CELL = 80  # pixels of a portrait; there is room for four faces
 MARKS = np.array([[0.3, 0.3], [0.7, 0.3], [0.5, 0.5], [0.35, 0.7], [0.65, 0.7]])
 RED, GREEN, BLUE, PINK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 60, 60)
 Colour = tuple[int, int, int]
+GREY_CELL = (GREY, GREY, GREY)  # no face
 
 
 def paint(*faces: Colour) -> Pixels:
@@ -164,6 +166,37 @@ def test_a_portrait_is_looked_at_in_half_the_size_of_a_photo() -> None:
     inspector(engines).look(paint(RED))
     assert [face.box[0] for face in inspector(engines).find(paint(RED, BLUE))] == [0, CELL]
     assert sides == [SIDE, 2 * SIDE]
+
+
+@pytest.mark.parametrize(("shown", "faces"), [((RED, BLUE), 1), ((GREY_CELL, BLUE), 0)])
+def test_in_place_only_the_region_is_looked_at(shown: tuple[Colour, ...], faces: int) -> None:
+    region = np.zeros((CELL, 4 * CELL), bool)
+    region[:, :CELL] = True
+    look = inspector().look(paint(*shown), region)
+    assert look.faces == faces
+    assert (look.face is not None) == bool(faces)
+    judged = inspector().examine([replace(case(paint(*shown), BLUE), region=region)], inspector().gather(people(BLUE)))
+    assert judged[0].finding.cause == (None if faces else "no face")
+
+
+def test_a_second_detector_sees_what_the_first_one_misses() -> None:
+    """Its threshold is its own, and a face that both find may be there twice."""
+    engines = make_engines()
+
+    def blind(inputs: Mapping[str, Array]) -> Arrays:
+        found = find_squares(inputs)["found"].copy()
+        found[:, 1] = False
+        return {"found": found}
+
+    engines["second_face_detector"], engines["face_detector"] = engines["face_detector"], blind
+    photo = paint(RED, BLUE)
+    alone = Inspector(engines, SQUARES, 0.5, SPEC, GuardOptions())
+    both = Inspector(engines, SQUARES, 0.5, SPEC, GuardOptions(), Detector("image", 0.7, decode))
+    assert [seen.face.box[0] for seen in alone.see(photo)] == [0]
+    assert sorted(seen.face.box[0] for seen in both.see(photo)) == [0, 0, CELL]
+    for face, vector in both.see(photo):
+        assert vector is not None
+        np.testing.assert_array_equal(vector, embedding(RED if face.box[0] == 0 else BLUE))
 
 
 def test_the_photo_itself_never_passes() -> None:

@@ -140,3 +140,23 @@ def test_seeds_are_in_range_and_do_not_depend_on_the_words(first: int, numbers: 
     assert 0 <= one.seed(first) <= MAX_SEED
     assert one.seed(first) == Attempt(one.number, 5).seed(first)
     assert one.seed(first) != other.seed(first)
+
+
+@given(run=runs, taken_back=st.integers(0, 6))
+def test_a_portrait_that_is_taken_back_counts_as_one_that_failed(run: list[Outcome], taken_back: int) -> None:
+    """Taking back is as if the attempt had failed from the start."""
+    options = GuardOptions(attempts=len(run), best_of=1)
+    trial, plain, left = Trial(options), Trial(options), taken_back
+    given = list(run)
+    made = play(trial, run)
+    while not trial.refused and left:
+        given[trial.result().attempt.number] = FAIL
+        trial.reject(Finding(None, "own original", "it is in the photo"))
+        left -= 1
+        made += play(trial, run)
+    assert made == play(plain, given)
+    assert trial.refused == plain.refused
+    if not trial.refused:
+        assert trial.result().attempt == plain.result().attempt
+    elif taken_back:
+        assert trial.last.finding.cause is not None
