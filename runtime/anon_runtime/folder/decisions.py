@@ -18,10 +18,12 @@ class File(NamedTuple):
     Attributes:
         output: its name, relative to the output folder.
         input: the name of its photo; None if names are hidden.
+        face: the number of the face in its photo, if each face has a portrait.
     """
 
     output: str
     input: str | None
+    face: int | None = None
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ class Decision:
         Raises:
             ValueError, KeyError, TypeError: this is no decision.
         """
-        files = [File(check_name(file["output"]), file.get("input")) for file in data["files"]]
+        files = [File(check_name(file["output"]), file.get("input"), file.get("face")) for file in data["files"]]
         found = cls(**{**data, "files": tuple(files)})
         texts = found.id, found.sha256, found.by, found.at, found.reason, *(file.input or "" for file in files)
-        numbers = found.attempt, found.coarsening
+        numbers = found.attempt, found.coarsening, *(0 if file.face is None else file.face for file in files)
         if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
             raise TypeError("a field of a decision is of another type")
         if found.verdict not in get_args(Verdict) or not found.id or min(numbers) < 0:

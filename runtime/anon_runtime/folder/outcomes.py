@@ -160,7 +160,7 @@ class Outcomes:
         path = self._output.root / name
         if isinstance(picture, Retouched):
             record = Record.retouched(picture, str(photo.path), path, identity.seed, seconds)
-            facts = _worst(judged) | {"people": len(record.people)}
+            facts = _worst(judged) | {"replaced": len(record.people)}
             facts |= {"filled": len(record.filled), "kept": len(record.kept)}
         else:
             record, facts = Record.of(picture, str(photo.path), path, seconds), _worst(judged)

@@ -20,6 +20,7 @@ CAUSES = {
     "own original": "The last portrait resembles its own original.",
     "nearest": "The own original is among the people whom the last portrait resembles most.",
     "another person": "The last portrait resembles another person of the run or of the gallery.",
+    "face left": "A face of the photo, which was found only in the finished picture, would have stayed in it.",
     "no face": "No face is found in the last portrait, so that it cannot be checked.",
     "several faces": "The last portrait shows several faces, so that it cannot be checked.",
     "a person": "A person has looked at the portrait and refused it.",

@@ -2,12 +2,13 @@
 
 from .markup import Html, count, paragraph, warning
 from .report_figures import section_attempts, section_groups, section_outcomes, section_settings, section_words
-from .report_privacy import section_attacker, section_opinion, section_seed, section_uncovered
+from .report_privacy import section_attacker, section_opinion, section_promise, section_seed, section_uncovered
 from .report_similarity import section_alike, section_originals, section_worst
 from .tally import Report
 
 SECTIONS = (
     section_outcomes,
+    section_promise,
     section_originals,
     section_alike,
     section_attempts,

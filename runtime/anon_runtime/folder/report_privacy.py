@@ -10,6 +10,53 @@ from .tally import Report
 DOCS = "the pages privacy.md and evaluation.md of anon-engines' documentation"
 
 
+def section_promise(report: Report) -> Html:
+    """Return the section about what the pictures hold, which depends on the mode of the run."""
+    if report.settings.get("mode") != "in-place":
+        whose = "a face of its photo" if report.settings.get("mode") == "faces" else "the biggest face of its photo"
+        return section(
+            "What the pictures hold",
+            paragraph(
+                f"Each picture is a portrait that was painted from words about {whose} and from a seed. No pixel of a",
+                "photo is in it.",
+            ),
+        )
+    rows = [(text, report.faces[name]) for name, text in BECAME.items() if report.faces[name] or name == "replaced"]
+    metadata = ", ".join(report.settings.get("keep_metadata") or ())
+    return section(
+        "What the pictures hold",
+        paragraph(
+            "Each picture is a photo in which every face that was found was replaced, or filled if it was too small.",
+            "No pixel of the region of such a face is in it. All other pixels are those of the photo. A photo in which",
+            "this was not possible gave no picture. On this page, such a picture is called a portrait, and the face in",
+            "it that is most similar to its original counts.",
+            "Faces in boxes that somebody has given were replaced, and no others."
+            if report.settings.get("only_box")
+            else "",
+        ),
+        table("Faces in released pictures", ["what became of the face", "faces"], rows),
+        paragraph(_looked_again(report), f"Of the photos' metadata, this was kept: {metadata}." if metadata else ""),
+    )
+
+
+BECAME = {
+    "replaced": "It was replaced by the face of a person who does not exist.",
+    "filled": "It was too small to be painted, and was filled with the colours around it.",
+    "kept": "It stayed as it was, because its person agreed to it or because it was not to be replaced.",
+}
+
+
+def _looked_again(report: Report) -> str:
+    if report.summary is None or report.summary.guard.mode == "off":
+        return "No finished picture was looked at once more, because the guard was off."
+    if "second_face_detector" in report.summary.engines.files:
+        return "Two face detectors looked at each finished picture once more."
+    return (
+        "The face detector looked at each finished picture once more. The bundle has no second one, which may see what"
+        " the first one misses."
+    )
+
+
 def section_opinion(report: Report) -> Html:
     """Return the section about the questions of WP216."""
     rows = [
@@ -99,17 +146,23 @@ def section_attacker(report: Report) -> Html:
     )
 
 
-def section_uncovered(_: Report) -> Html:
+def section_uncovered(report: Report) -> Html:
     """Return the section about what is not covered."""
+    in_place = report.settings.get("mode") == "in-place"
+    left = (
+        "Everything but faces is kept: bodies, hair outside of the regions, clothes, tattoos, places, text. All of it"
+        " may say who somebody is."
+        if in_place
+        else "Clothes, background and text of a photo are not copied, because only words and a seed reach a portrait."
+    )
     return section(
         "What is not covered",
-        paragraph(
-            "Clothes, background and text of a photo are not copied, because only words and a seed reach a portrait.",
-            "The following is not covered:",
-        ),
+        paragraph(left, "The following is not covered:"),
         listing(
             [
-                "Faces that were not found, and other people in the same photo: they are neither described nor"
+                "Faces that no detector found: they stay in the pictures as they are."
+                if in_place
+                else "Faces that were not found, and other people in the same photo: they are neither described nor"
                 " compared, and portraits may resemble them.",
                 "The names of files and the structure of folders, unless they are hidden (setting rename). They can"
                 " say who a person is.",

@@ -143,7 +143,8 @@ class Review:
             self._drop(known)
 
     def _add(self, line: Mapping[str, Any]) -> None:
-        file, identity, digest = File(check_name(line["output"]), line.get("input")), line["id"], line.get("sha256", "")
+        file = File(check_name(line["output"]), line.get("input"), line.get("face"))
+        identity, digest = line["id"], line.get("sha256", "")
         self._disown(file.output, identity)
         old = self._released.get(identity)
         copies = old.files if old is not None and old.sha256 == digest else ()

@@ -11,6 +11,7 @@ from ..guard.alike import WORST, histogram
 from ..guard.summary import Summary
 from .decisions import Decision, Verdict
 
+FACES = ("replaced", "filled", "kept")  # what becomes of faces in place, as lines of the journal name it
 STATUSES = ("ok", "refused", "skipped", "error")
 DECIDED: Mapping[Verdict, str] = {"repaint": "another portrait", "refuse": "a person"}  # causes of refusals by people
 
@@ -45,6 +46,8 @@ class Report:
         counts: the number of photos by status: ``ok``, ``refused``, ``skipped``, ``error``.
         withdrawn: how many of the refused photos had a portrait of an earlier run, which was removed.
         unmeasured: the number of released portraits whose similarity to their original is not known.
+        faces: the number of faces in released photos whose faces were replaced in place, by what became of them:
+            ``replaced``, ``filled``, ``kept``; all are 0 with other modes.
         decisions: the number of photos by what a person has decided about their last portrait: ``accept``, ``repaint``
             or ``refuse``. The last two count as refused until a run paints another portrait.
         refusals: the number of refused photos by cause; see `anon_runtime.guard.decision.Cause` and `DECIDED`.
@@ -72,6 +75,7 @@ class Report:
     counts: dict[str, int]
     withdrawn: int
     unmeasured: int
+    faces: dict[str, int]
     decisions: dict[str, int]
     refusals: dict[str, int]
     skipped: dict[str, int]
@@ -105,6 +109,7 @@ class _Outcome(NamedTuple):
     similarity: float | None
     rank: int | None
     nearest: float | None
+    faces: tuple[int, ...] = ()  # see FACES
     verdict: Verdict | None = None
 
 
@@ -147,7 +152,7 @@ class Tally:
         identity = _text(line["id"] or "")
         # A name stays the same if its photo changes, and then the portrait is replaced. A photo whose name is hidden
         # has one portrait, however many copies of it there are.
-        key = line.get("input") or identity or len(self._outcomes)
+        key = _key(line.get("input"), line.get("face")) or identity or len(self._outcomes)
         old = self._outcomes.pop(key, None)
         reason = "" if status == "ok" else _text(line["cause" if status == "refused" else "reason"])
         self._outcomes[key] = _Outcome(
@@ -160,12 +165,13 @@ class Tally:
             _similarity(line.get("similarity")),
             _count(line.get("rank")),
             _similarity(line.get("nearest")),
+            tuple(_count(line.get(name)) or 0 for name in FACES),
         )
 
     def _decide(self, decision: Decision) -> None:
         # Without an outcome, the journal was begun anew since the portrait was painted.
         blank = _Outcome(decision.id, "", "", False, decision.attempt, decision.coarsening, None, None, None)
-        for key in {file.input or decision.id for file in decision.files}:
+        for key in {_key(file.input, file.face) or decision.id for file in decision.files}:
             outcome = self._outcomes.get(key, blank)._replace(verdict=decision.verdict)
             if not decision.keeps:
                 outcome = outcome._replace(status="refused", reason=DECIDED[decision.verdict], withdrawn=True)
@@ -187,6 +193,7 @@ class Tally:
             counts={status: len(of[status]) for status in STATUSES},
             withdrawn=sum(one.withdrawn for one in refused),
             unmeasured=len(released) - len(cases),
+            faces={name: sum(one.faces[i] for one in released if one.faces) for i, name in enumerate(FACES)},
             decisions={verdict: sum(one.verdict == verdict for one in everybody) for verdict in get_args(Verdict)},
             refusals=_by_reason(refused),
             skipped=_by_reason(of["skipped"]),
@@ -210,6 +217,11 @@ def _read_summary(data: object) -> Summary | None:
         return Summary.from_dict(data)
     except ValueError:  # it is of another version
         return None
+
+
+def _key(photo: str | None, face: int | None) -> object:
+    """What tells outcomes apart that have names: the photo and, if each face has a portrait, the face."""
+    return None if photo is None else (photo, face)
 
 
 def _text(value: object) -> str:

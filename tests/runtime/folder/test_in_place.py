@@ -127,7 +127,7 @@ def test_every_face_is_replaced_and_the_rest_stays(
         np.testing.assert_array_equal(after[~inside], before[~inside])
         assert (after[inside] != before[inside]).any(axis=-1).mean() > 0.95
     for line in entries(tmp_path / "out"):
-        assert (line["people"], line["filled"], line["kept"], line["attempt"]) == (2, 0, 0, 0)
+        assert (line["replaced"], line["filled"], line["kept"], line["attempt"]) == (2, 0, 0, 0)
         assert -1 <= line["similarity"] <= 1
     assert not (tmp_path / "out" / PRIVATE).exists()
 
@@ -273,7 +273,7 @@ def test_people_who_agreed_are_kept_and_withdrawing_is_noticed(
         (agreed / f"{number:02}.png").write_bytes((people / f"{number:02}.png").read_bytes())
     calls = paints(guarded)
     assert run(guarded, groups, out, keep=agreed).counts == {"ok": 2}
-    assert {(line["people"], line["kept"]) for line in entries(out)} == {(1, 1)}
+    assert {(line["replaced"], line["kept"]) for line in entries(out)} == {(1, 1)}
     for name in PHOTOS:
         before, after = pixels(groups / name), pixels(out / name)
         np.testing.assert_array_equal(after[60:252, 40:232], before[60:252, 40:232])
@@ -315,7 +315,7 @@ def test_only_given_boxes_are_replaced(guarded: Anonymizer, groups: Path, paints
     assert (after[170:220, 340:380] != before[170:220, 340:380]).mean() > 0.9
     assert (after[12:28, 442:458] != before[12:28, 442:458]).mean() > 0.9
     (line,) = entries(tmp_path / "out")
-    assert (line["people"], line["filled"], line["kept"]) == (1, 1, 1)
+    assert (line["replaced"], line["filled"], line["kept"]) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("box", [(-1, 0, 5, 5), (0, 0, 0, 5), (0, 0, float("nan"), 5), (0, 0, 1e9, 5)])

@@ -289,3 +289,31 @@ def test_a_damaged_journal_leaves_the_earlier_report(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         write_report(tmp_path)
     assert (tmp_path / REPORT_HTML).read_bytes() == before
+
+
+def test_faces_that_were_replaced_in_place_are_counted() -> None:
+    tally = Tally()
+    lines = [
+        HEADER,
+        released(1) | {"replaced": 3, "filled": 1, "kept": 2},
+        released(1) | {"replaced": 4, "filled": 0, "kept": 2},
+        released(2) | {"replaced": 1, "filled": 0, "kept": 0},
+        refused(3),
+    ]
+    for line in lines:
+        tally.add(line)
+    report = tally.report()
+    assert report is not None
+    assert report.faces == {"replaced": 5, "filled": 0, "kept": 2}
+
+
+def test_each_face_of_a_photo_counts(tmp_path: Path) -> None:
+    """Each has a portrait and a decision of its own, and they have one photo."""
+    named = [released(i) | {"input": "group.jpg", "face": i, "output": f"group-{i}.png"} for i in (1, 2, 3)]
+    decision = {
+        "verdict": "refuse", "id": pseudonym(2), "files": [{"output": "group-2.png", "input": "group.jpg", "face": 2}],
+        "sha256": "00", "attempt": 2, "coarsening": 0, "by": "Ada", "at": "now", "reason": "it is blurred",
+    }  # fmt: skip
+    report = read_report(write_journal(tmp_path, [HEADER, *named, named[0], {"decision": decision}]))
+    assert (report.counts["ok"], report.counts["refused"]) == (2, 1)
+    assert report.refusals == {"a person": 1}

@@ -297,3 +297,43 @@ def test_small_groups_are_not_shown() -> None:
     assert "ethnicity: others 43 40 3" not in text
     few = read(make_report(summary=replace(SUMMARY, groups=group_people(people[-9:])))).text
     assert "No group has as many" in few
+
+
+def test_each_mode_has_its_own_promise() -> None:
+    """What is true of a portrait is not said of a photo that is kept, and the other way round."""
+    portrait, faces = (read(make_report(mode=mode)).text for mode in ("portrait", "faces"))
+    assert "words about the biggest face of its photo" in portrait
+    assert "words about a face of its photo" in faces
+    for text in (portrait, faces):
+        assert "No pixel of a photo is in it" in text
+        assert "background and text of a photo are not copied" in text
+    lines = [one | {"replaced": 3, "filled": 1, "kept": 0} for one in LINES[:12]]
+    in_place = read(make_report(lines, mode="in-place", keep_metadata=["icc"])).text
+    assert "No pixel of the region of such a face is in it" in in_place
+    assert "No pixel of a photo is in it" not in in_place
+    assert "are not copied" not in in_place
+    for words in (
+        "that does not exist",
+        "who does not exist. 36",
+        "around it. 12",
+        "this was kept: icc",
+        "no second one",
+    ):
+        assert (words in in_place) == (words != "that does not exist")
+    assert "agreed" not in in_place
+    assert "somebody has given" in read(make_report(lines, mode="in-place", only_box=[[1, 2, 3, 4]])).text
+
+
+@pytest.mark.parametrize(
+    ("summary", "words"),
+    [
+        (
+            replace(SUMMARY, engines=replace(SUMMARY.engines, files={"second_face_detector": "ab"})),
+            "Two face detectors",
+        ),
+        (replace(SUMMARY, guard=replace(SUMMARY.guard, mode="off")), "the guard was off"),
+        (None, "the guard was off"),
+    ],
+)
+def test_who_has_looked_at_finished_pictures(summary: Summary | None, words: str) -> None:
+    assert words in read(make_report(LINES, summary, mode="in-place")).text

@@ -57,7 +57,7 @@ def test_what_needs_a_look_comes_first(out: Path) -> None:
     assert review.limit == SUMMARY.to_dict()["own"]["value"]
     assert review.image(pseudonym(2)) == (File(f"{pseudonym(2)}.png", None), b"portrait 2")
     one = review.page("open", 1, 1)[0].to_dict()
-    assert one["files"] == [{"output": f"{pseudonym(2)}.png", "input": None}]
+    assert one["files"] == [{"output": f"{pseudonym(2)}.png", "input": None, "face": None}]
     assert (one["state"], one["similarity"], one["attempt"], one["decision"]) == ("open", 0.2, 2, None)
     assert json.loads(json.dumps(one)) == one | {"files": one["files"]}
 
