@@ -28,7 +28,7 @@ from anon_runtime.folder.discovery import PRIVATE, Photo, find_photos
 from anon_runtime.folder.exchange import Exchange
 from anon_runtime.folder.journal import Journal
 from anon_runtime.folder.journal_file import ACTORS, NAME
-from anon_runtime.folder.options import RunOptions
+from anon_runtime.folder.options import RunMode, RunOptions
 from anon_runtime.folder.ray_cluster import LOCAL, Cluster, connect, find_room
 from anon_runtime.folder.ray_run import DEATHS, Actor, Result
 from anon_runtime.folder.report import REPORT_JSON
@@ -110,6 +110,39 @@ def test_the_same_bytes_journal_and_exit_code(
     assert [r.getMessage() for r in caplog.records if "CMYK" in r.getMessage()] == alone != []
     with pytest.raises(UsageError, match="threads was 1 and is 2"):
         run(Anonymizer.load(demo_bundle, QUICK, threads=2), photos, many, batch_size=2)
+
+
+@pytest.mark.parametrize("mode", ["in-place", "faces"])
+def test_faces_in_place_and_one_by_one(
+    cluster: Cluster, demo_bundle: Path, photos: Path, tmp_path: Path, mode: RunMode
+) -> None:
+    """Photos with two faces each; with one mode, the people of a photo are kept."""
+    settings = replace(QUICK, guard="report")
+    group = Image.new("RGB", (700, 512), "gray")
+    group.paste(Image.open(photos / "1.jpg").resize((512, 512)), (0, 0))
+    group.paste(Image.open(photos / "1.jpg").resize((160, 160)), (530, 100))
+    for photo in list(photos.rglob("*")):
+        if photo.is_file():
+            photo.unlink()
+    for number in range(6):
+        group.save(photos / f"{number}.png")
+        group.putpixel((0, 0), (number, 0, 0))
+    (tmp_path / "agreed").mkdir()
+    group.crop((530, 100, 690, 260)).resize((320, 320)).save(tmp_path / "agreed" / "small.png")
+    keep = [] if mode == "faces" else list(find_photos([tmp_path / "agreed"]))
+    own = replace(cluster, load=partial(Anonymizer.load, demo_bundle, settings, threads=1, checksum=False))
+    options = RunOptions(batch_size=2, mode=mode)
+    for name, connected in (("one", None), ("many", nullcontext(own))):
+        output, found = Output.parse(tmp_path / name), list(find_photos([photos]))
+        assert run_photos(own.load(), found, output, options, QUIET, connected=connected, keep=keep) == 0
+    assert images(tmp_path / "many") == images(tmp_path / "one")
+    assert facts(tmp_path / "many") == facts(tmp_path / "one")
+    lines = entries(tmp_path / "many")
+    assert len(lines) == (12 if mode == "faces" else 6)
+    if mode == "in-place":
+        assert {line["replaced"] + line["kept"] for line in lines} == {2}
+        assert sum(line["kept"] for line in lines)
+    assert not (tmp_path / "many" / PRIVATE).exists()
 
 
 def test_an_actor_that_is_killed(cluster: Cluster, photos: Path, tmp_path: Path, undisturbed: dict[str, str]) -> None:

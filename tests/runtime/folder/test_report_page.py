@@ -312,14 +312,8 @@ def test_each_mode_has_its_own_promise() -> None:
     assert "No pixel of the region of such a face is in it" in in_place
     assert "No pixel of a photo is in it" not in in_place
     assert "are not copied" not in in_place
-    for words in (
-        "that does not exist",
-        "who does not exist. 36",
-        "around it. 12",
-        "this was kept: icc",
-        "no second one",
-    ):
-        assert (words in in_place) == (words != "that does not exist")
+    for words in ("who does not exist. 36", "around it. 12", "this was kept: icc", "no second one"):
+        assert words in in_place
     assert "agreed" not in in_place
     assert "somebody has given" in read(make_report(lines, mode="in-place", only_box=[[1, 2, 3, 4]])).text
 
