@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from ..diffusion.inpainting import make_canvas
 from ..faces.detection import Face
@@ -78,7 +79,7 @@ class Scene:
         window = self._window(place)
         xs, ys = place.positions(window)
         radius, height, width = place.radius(xs, ys), *place.shape
-        painted, inside = _sample(image, xs, ys, max(1, int(place.scale))), radius < 1
+        painted, inside = _turn(image, place, window), radius < 1
         around: Mask = ~inside & (xs > 0) & (xs < width) & (ys > 0) & (ys < height)
         offset = extend(pixels[window] - painted, around)
         weight = np.clip((radius - FADE) / (1 - FADE), 0, 1)[..., None]
@@ -99,6 +100,18 @@ def cut(pixels: Pixels, place: Place) -> Pixels:
     height, width = place.shape
     ys, xs = np.mgrid[:height, :width] + 0.5
     return _to_pixels(_sample(pixels, *place.inverse(xs, ys), max(1, int(1 / place.scale))))
+
+
+def _turn(image: Pixels, place: Place, window: Window) -> Reals:
+    """Turn and scale a picture to a part of the photo; it is black beyond the picture."""
+    factor = max(1, int(place.scale))
+    matrix = place.matrix.copy()
+    matrix[:, 2] += matrix[:, :2] @ (window[1].start, window[0].start)
+    size = window[1].stop - window[1].start, window[0].stop - window[0].start
+    turned = Image.fromarray(reduce(image, factor)).transform(
+        size, Image.Transform.AFFINE, (matrix / factor).ravel().tolist(), Image.Resampling.BILINEAR
+    )
+    return np.asarray(turned).astype(np.float32)
 
 
 def _sample(pixels: Pixels, xs: Reals, ys: Reals, factor: int) -> Reals:

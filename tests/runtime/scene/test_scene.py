@@ -148,6 +148,19 @@ def test_a_continuation_keeps_what_is_known_and_stays_within_it(
     np.testing.assert_array_equal(extend(np.nan_to_num(values), known), found)
 
 
+def test_a_large_continuation_is_like_a_small_one() -> None:
+    """It is computed at a lower resolution, which what is smooth does not show."""
+    ys, xs = np.mgrid[:700, :1100].astype(np.float32)
+    values = np.stack([xs / 5, ys / 4, 200 - xs / 6 - ys / 20], axis=-1)
+    known = (xs - 500) ** 2 + (ys - 300) ** 2 > 220**2
+    found = extend(values, known)
+    np.testing.assert_array_equal(found[known], values[known])
+    small = extend(values[::4, ::4], known[::4, ::4])
+    assert np.abs(found[::4, ::4] - small).max() < 8
+    assert np.abs(np.diff(found, axis=0)).max() < 3
+    assert not extend(values, np.zeros_like(known)).any()
+
+
 def test_every_face_of_a_photo_is_painted_anew(anonymizer: Anonymizer, astronaut: Any) -> None:
     from PIL import Image
 
