@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from .errors import OutputError, in_flags
-from .folder.records import Record
+from .folder.records import Person, Record
 from .folder.run import Summary
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,8 @@ class Reporter:
         if self._as_json:
             self._print_json(record, leave_out="output")
         elif record.status == "ok":
-            _print_description(record)
+            for person in record.everybody:
+                _print_description(record.input, person)
 
     def _log_failure(self, record: Record) -> None:
         reason = _printable(in_flags(record.reason or "", self._flags))
@@ -141,18 +142,18 @@ def _discard(stream: TextIO) -> None:
         os.close(nowhere)
 
 
-def _print_description(record: Record) -> None:
-    attributes = record.attributes or {}
+def _print_description(photo: str | None, person: Person) -> None:
+    attributes = person.attributes or {}
     scores = ((name, score) for name, score in attributes.items() if name not in ("Ethnic", "Age"))
     present = [f"{name} {float(score):.2f}" for name, score in scores if float(score) > 0.5]
     lines = {
-        "photo": record.input,
-        "face": ", ".join(f"{value:.0f}" for value in record.face or ()),
+        "photo": photo,
+        "face": ", ".join(f"{value:.0f}" for value in person.face or ()),
         "ethnicity": attributes["Ethnic"],
         "age": attributes["Age"],
         "attributes": ", ".join(present),
-        "prompt": record.prompt,
-        "negative prompt": record.negative_prompt,
+        "prompt": person.prompt,
+        "negative prompt": person.negative_prompt,
     }
     for title, text in lines.items():
         if text not in (None, ""):

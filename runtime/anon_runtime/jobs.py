@@ -214,7 +214,7 @@ def object_to(
             why = "a face of the photo, which was found only at the end, would stay in it"
             found.append((None, Finding(None, "face left", why)))
         own = max((float(one @ embedding) for one in originals if embedding is not None), default=-1.0)
-        if there and own >= limit:
+        if own >= limit:
             why = f"a face in it resembles one of the photo (similarity {own:.2f}; {limit:.2f} is the limit)"
             found += [(number, Finding(None, "own original", why)) for number in there if number < len(cast.people)]
     return found

@@ -10,7 +10,7 @@ import pytest
 
 from anon_runtime.console import Reporter, logging_to_stderr
 from anon_runtime.errors import OutputError
-from anon_runtime.folder.records import Record
+from anon_runtime.folder.records import Person, Record
 from anon_runtime.folder.run import Summary
 
 log = logging.getLogger("anon_runtime.test")
@@ -128,3 +128,10 @@ def test_logging_is_as_it_was_afterwards(caplog: pytest.LogCaptureFixture) -> No
     assert (logger.level, logger.propagate, list(logger.handlers)) == before
     log.warning("for the caller")
     assert caplog.messages == ["for the caller"]
+
+
+def test_every_person_of_a_photo_is_described(capsys: pytest.CaptureFixture[str]) -> None:
+    people = tuple(Person(i, f"person {i}", "", {"Ethnic": "white", "Age": 30 + i}, (1, 2, 3, 4)) for i in range(2))
+    reporter().description(Record("x.jpg", None, "ok", None, 7, mode="in-place", people=people))
+    shown = capsys.readouterr().out
+    assert [shown.count(text) for text in ("x.jpg", "person 0", "person 1", "31")] == [2, 1, 1, 1]

@@ -76,6 +76,9 @@ def test_people_wait_until_their_trials_are_over_or_somebody_is_refused() -> Non
     assert (job.waiting, job.refused) == ([], second)
     with pytest.raises(RefusedError, match="all of its 2 portraits: it is so"):
         job.results()
+    early = Job(CAST.people, 7, GuardOptions(attempts=1))
+    judge(early.sitters[1], "nearest")
+    assert early.waiting == []  # nobody is painted for a picture that will not be released
 
 
 def test_without_a_guard_the_first_attempt_is_taken() -> None:

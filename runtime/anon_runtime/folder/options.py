@@ -60,7 +60,7 @@ class RunOptions:
         check_choice("mode", self.mode, RUN_MODES)
         object.__setattr__(self, "keep_metadata", tuple(self.keep_metadata))
         for kind in self.keep_metadata:
-            check_choice("keep_metadata", kind, KINDS)
+            check_choice("`keep_metadata`", kind, KINDS)
         if self.keep_metadata and self.mode != "in-place":
             raise UsageError("`keep_metadata`", "a portrait has none of a photo's metadata", "use `mode` in-place")
         if self.boxes is not None:
