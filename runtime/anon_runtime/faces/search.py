@@ -11,9 +11,9 @@ from .detection import SIDE, Detector, Face, detect
 
 LEVELS = (1280, 2560)  # pixels of the longer side; a tile is what the detector sees of the photo at this size
 OVERLAP = 0.25  # of the side of a tile: smaller faces lie completely in one of the tiles
+GAIN = 1.25  # how much larger faces have to be than at the level before, so that looking once more is worth it
 SAME = 0.3  # the intersection over union from which on two boxes are one face
 WITHIN = 0.8  # the share of a box in a larger one from which on it is a part of that face
-BORDER = 2  # pixels; a box that is nearer to an inner side of a tile may be cut there
 
 
 def find_faces(
@@ -40,22 +40,22 @@ def find_faces(
     for rows, columns in tiles(*photo.shape[:2]):
         tile = np.ascontiguousarray(photo[rows, columns])
         for face in detect(engine, detector, [tile], threshold, role=role)[0]:
-            if not _is_cut(face, rows, columns, photo):
-                found.append(_move(face, columns.start, rows.start))
+            found.append(_move(face, columns.start, rows.start))
     return merge(found)
 
 
 def tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Yield the rows and columns of the tiles of a photo, for all levels that are finer than the whole photo.
+    """Yield the rows and columns of the tiles of a photo, for all levels that show more than the level before.
 
     Args:
         height, width: of the photo, in pixels.
     """
     longer = max(height, width)
     for before, level in pairwise((SIDE, *LEVELS)):
-        if longer <= before:
+        size = min(level, longer)
+        if size < GAIN * before:
             return
-        side = round(SIDE * longer / min(level, longer))
+        side = round(SIDE * longer / size)
         for top in _starts(height, side):
             for left in _starts(width, side):
                 yield slice(top, min(top + side, height)), slice(left, min(left + side, width))
@@ -79,14 +79,6 @@ def _starts(length: int, side: int) -> list[int]:
         return [0]
     count = int(np.ceil((length - side) / (side * (1 - OVERLAP)))) + 1
     return [int(start) for start in np.linspace(0, length - side, count).round()]
-
-
-def _is_cut(face: Face, rows: slice, columns: slice, photo: Pixels) -> bool:
-    x, y, width, height = face.box
-    before = x < BORDER and columns.start > 0, y < BORDER and rows.start > 0
-    right = x + width > columns.stop - columns.start - BORDER and columns.stop < photo.shape[1]
-    below = y + height > rows.stop - rows.start - BORDER and rows.stop < photo.shape[0]
-    return any(before) or bool(right or below)
 
 
 def _move(face: Face, left: int, top: int) -> Face:
