@@ -152,7 +152,8 @@ class Anonymizer:
                 return retouched
             job.examine(self.inspector.see(np.asarray(retouched.image)), crowd.limits.own.value)
             if not job.waiting:
-                return job.finish()
+                job.results()
+                return retouched
 
     @property
     def guard(self) -> GuardOptions:

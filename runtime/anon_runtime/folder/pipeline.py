@@ -71,6 +71,9 @@ class Tokenized:
     words: Attributes
 
 
+Waiting = dict[tuple[int, bool], list[Tokenized]]  # by kind; see `TokenizedRequest.kind`
+
+
 @dataclass(frozen=True)
 class Generated:
     """A picture that may be released and is not written yet.
@@ -258,7 +261,7 @@ class FolderRun:
 
     def _generate(self, opened: Iterable[Opened | Record]) -> Generator[Generated | Record, None, None]:
         """Paint faces in batches of the same kind; records pass through."""
-        waiting: dict[tuple[int, bool], list[Tokenized]] = {}
+        waiting: Waiting = {}
         for item in opened:
             if self._stop.is_set():
                 return
@@ -280,7 +283,7 @@ class FolderRun:
         job = self.anonymizer.scene_job(item.decoded, described.cast, seed, first)
         return Work(described, job, item.metadata)
 
-    def _enqueue(self, waiting: dict[tuple[int, bool], list[Tokenized]], work: Work, sitters: Iterable[Sitter]) -> None:
+    def _enqueue(self, waiting: Waiting, work: Work, sitters: Iterable[Sitter]) -> None:
         """Let the next attempts for people wait for others of the same kind."""
         frequencies = self.watch.crowd.frequencies if self.watch else NOBODY
         for sitter in sitters:
@@ -288,7 +291,7 @@ class FolderRun:
             tokenized = self.anonymizer.generator.tokenize(request)
             waiting.setdefault(tokenized.kind, []).append(Tokenized(work, sitter, tokenized, words))
 
-    def _work_off(self, waiting: dict[tuple[int, bool], list[Tokenized]], least: int) -> Iterator[Generated | Record]:
+    def _work_off(self, waiting: Waiting, least: int) -> Iterator[Generated | Record]:
         """Generate the groups that have at least so many members, until there is none; further attempts wait again."""
         while group := next((group for group in waiting.values() if len(group) >= least), None):
             if self._stop.is_set():
@@ -297,9 +300,7 @@ class FolderRun:
             del group[: self._options.batch_size]
             yield from self._generate_group([item for item in batch if not item.work.ended], waiting)
 
-    def _generate_group(
-        self, items: Sequence[Tokenized], waiting: dict[tuple[int, bool], list[Tokenized]]
-    ) -> Iterator[Generated | Record]:
+    def _generate_group(self, items: Sequence[Tokenized], waiting: Waiting) -> Iterator[Generated | Record]:
         """Generate a batch; yield the pictures that are finished by it, and records."""
         with self.timer("generate"):
             results = self._steps.each("generate", items, self._generate_batch)
@@ -333,7 +334,7 @@ class FolderRun:
             else:
                 item.sitter.trial.add(judged)
 
-    def _complete(self, work: Work, waiting: dict[tuple[int, bool], list[Tokenized]]) -> Iterator[Generated | Record]:
+    def _complete(self, work: Work, waiting: Waiting) -> Iterator[Generated | Record]:
         """Yield the picture of people who have all been painted, unless some of them have to be painted once more."""
         if work.ended:
             return
