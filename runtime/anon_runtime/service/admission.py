@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .problems import CLOSE, problem_of
 from .studio import Studio
 
-WORK = ("/v1/portraits", "/v1/descriptions")
+WORK = ("/v1/portraits", "/v1/photos", "/v1/descriptions")
 
 
 class Admission:

@@ -1,7 +1,6 @@
 """The application: the routes of the service."""
 
 import asyncio
-import base64
 import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -12,30 +11,34 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Form, Header, Request, Response
+from fastapi import FastAPI, Form, Header, Request, Response, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, StreamingResponse
-from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
 from ..anonymizer import Anonymizer
-from ..errors import AnonError
+from ..errors import AnonError, BundleError
 from ..folder.review import Review
-from ..folder.writer import ImageFormat, encode
 from ..guard.options import Mode
 from ..settings import Settings
+from ..types import Description
 from .admission import Admission
-from .forms import MEDIA_TYPES, PortraitForm, ReadingForm
+from .answers import EVENTS, JSON, encoded, end_event, negotiate, record, step_event
+from .forms import MEDIA_TYPES, PhotoForm, PortraitForm, ReadingForm
 from .metrics import Counting, Metrics
 from .options import ServiceOptions
+from .orders import Order, Result, Step
 from .problems import problem, problem_of, problem_of_status
 from .protection import PAGE_PATHS
 from .reviewing import make_router
-from .studio import Order, Result, Step, Studio
+from .studio import Studio
 
 PAGE = Path(__file__).with_name("page")
-EVENTS, JSON = "text/event-stream", "application/json"
+Accepted = Annotated[
+    str, Header(description="image/png, image/jpeg, image/webp, application/json or text/event-stream.")
+]
+Named = Annotated[str | None, Header(pattern=r"^[\w-]{1,64}$", description="A name to cancel it by.")]
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": words, "content": {"application/problem+json": {}}}
     for status, words in {
@@ -52,7 +55,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 IMAGES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The portrait, a record with the portrait in it, or events.",
+        "description": "The picture, a record with the picture in it, or events.",
         "content": {media: {} for media in (*MEDIA_TYPES.values(), JSON, EVENTS)},
     }
 }
@@ -138,13 +141,14 @@ def create_application(anonymizer: Anonymizer, options: ServiceOptions, review: 
     app = FastAPI(
         title="anon-engines",
         version=version("anon-engines"),
-        description="Portraits of people who do not exist, from photos of people.",
+        description="Portraits of people who do not exist, from photos of people, and photos with such faces.",
         lifespan=lifespan,
         docs_url=None,  # their pages load scripts from other sites
         redoc_url=None,
     )
     app.state.service = service
     _add_errors(app)
+    _add_work(app, service)
 
     app.add_middleware(Admission, studio=service.studio, most=options.queue)
     app.add_middleware(Counting, metrics=service.metrics)  # outside, so that it counts those that are sent away
@@ -167,71 +171,100 @@ def create_application(anonymizer: Anonymizer, options: ServiceOptions, review: 
     async def info() -> dict[str, Any]:
         return _info(service) | {"review": review is not None}
 
+    if review is not None:
+        app.include_router(make_router(review, PROBLEMS))
+    for path in PAGE_PATHS:
+        app.add_api_route(path, _send(PAGE / (path[1:] or "index.html")), include_in_schema=False)
+    return app
+
+
+def _add_work(app: FastAPI, service: Service) -> None:
+    """Add the routes that read photos and paint pictures."""
+
     @app.post("/v1/descriptions", summary="What is read from a photo; nothing is painted", responses=PROBLEMS)
     async def describe(
         request: Request, form: Annotated[ReadingForm, Form(media_type="multipart/form-data")]
     ) -> dict[str, Any]:
         settings = form.settings("off")
-        order = Order(service.using(settings), await _photo(form), seed=form.seed, describe_only=True)
+        order = Order(service.using(settings), await _read(form.photo), seed=form.seed, describe_only=True)
         result = await _unless_gone(request, service.work(order, None, lambda step: None))
-        if result.description is None:
+        if not isinstance(result.product, Description):
             raise RuntimeError("a description was asked for")
-        description = asdict(result.description)
-        del description["embedding"]
+        description = asdict(result.product)
+        del description["embedding"], description["landmarks"]
         return {"seed": result.seed} | description
 
-    @app.post(
-        "/v1/portraits",
-        summary="A new portrait",
-        response_class=Response,
-        responses=IMAGES | PROBLEMS,
-    )
+    @app.post("/v1/portraits", summary="A new portrait", response_class=Response, responses=IMAGES | PROBLEMS)
     async def paint(
         request: Request,
         form: Annotated[PortraitForm, Form(media_type="multipart/form-data")],
-        accept: Annotated[
-            str, Header(description="image/png, image/jpeg, image/webp, application/json or text/event-stream.")
-        ] = "*/*",
-        x_request_id: Annotated[
-            str | None, Header(pattern=r"^[\w-]{1,64}$", description="A name to cancel it by.")
-        ] = None,
+        accept: Accepted = "*/*",
+        x_request_id: Named = None,
     ) -> Response:
-        kind, media = _negotiate(accept, form.format)
+        kind, media = negotiate(accept, form.format)
         prompts = form.request()
         order = Order(
             service.using(form.settings(service.guard)),
-            await _photo(form),
+            await _read(form.photo),
             prompts,
             form.seed,
             kind,
             form.quality,
             preview_every=form.preview_every,
         )
-        if media == EVENTS:
-            return StreamingResponse(_events(service, order, x_request_id), media_type=EVENTS)
-        result = await _unless_gone(request, service.work(order, x_request_id, lambda step: None))
-        data = await asyncio.to_thread(_encoded, result, order)
-        if media == JSON:
-            return Response(json.dumps(_record(result, order, data)), media_type=JSON)
-        return Response(data, media_type=media, headers={"X-Seed": str(result.seed)})
+        return await _answer(service, request, order, media, x_request_id)
 
-    @app.delete(
-        "/v1/portraits/{name}",
-        status_code=204,
-        summary="Cancel a request by its X-Request-Id",
-        responses={status: PROBLEMS[status] for status in (404, 422)},
+    @app.post(
+        "/v1/photos", summary="The photo with other faces in it", response_class=Response, responses=IMAGES | PROBLEMS
     )
+    async def replace_faces(
+        request: Request,
+        form: Annotated[PhotoForm, Form(media_type="multipart/form-data")],
+        accept: Accepted = "*/*",
+        x_request_id: Named = None,
+    ) -> Response:
+        kind, media = negotiate(accept, form.format)
+        order = Order(
+            service.using(form.settings(service.guard)),
+            await form.photo.read(),
+            None,
+            form.seed,
+            kind,
+            form.quality,
+            in_place=True,
+            boxes=form.boxes,
+        )
+        return await _answer(service, request, order, media, x_request_id)
+
+    for path in ("/v1/portraits/{name}", "/v1/photos/{name}"):
+        app.delete(
+            path,
+            status_code=204,
+            summary="Cancel a request by its X-Request-Id",
+            responses={status: PROBLEMS[status] for status in (404, 422)},
+            response_class=Response,
+        )(_make_cancel(service))
+
+
+def _make_cancel(service: Service) -> Callable[..., Awaitable[Response]]:
     async def cancel(name: str) -> Response:
         if name not in service.running:
             raise HTTPException(404, "no request of this name is being worked on")
         service.running[name].cancel()
         return Response(status_code=204)
 
-    if review is not None:
-        app.include_router(make_router(review, PROBLEMS))
-    for path in PAGE_PATHS:
-        app.add_api_route(path, _send(PAGE / (path[1:] or "index.html")), include_in_schema=False)
-    return app
+    return cancel
+
+
+async def _answer(service: Service, request: Request, order: Order, media: str, name: str | None) -> Response:
+    """Work on an order, and answer with the picture, its record or events."""
+    if media == EVENTS:
+        return StreamingResponse(_events(service, order, name), media_type=EVENTS)
+    result = await _unless_gone(request, service.work(order, name, lambda step: None))
+    if media == JSON:
+        return Response(json.dumps(await asyncio.to_thread(record, order, result)), media_type=JSON)
+    data = await asyncio.to_thread(encoded, order, result)
+    return Response(data, media_type=media, headers={"X-Seed": str(result.seed)})
 
 
 def _send(file: Path) -> Callable[[], Awaitable[Response]]:
@@ -264,26 +297,8 @@ def _add_errors(app: FastAPI) -> None:
         return problem(500, "internal", "An internal error", type(error).__name__)
 
 
-def _negotiate(accept: str, wanted: ImageFormat | None) -> tuple[ImageFormat, str]:
-    """The format of the image, and the media type of the response: the first one accepted that the service has.
-
-    Raises:
-        HTTPException: there is none.
-    """
-    by_media = {media: name for name, media in MEDIA_TYPES.items()}
-    for part in accept.split(","):
-        media = part.partition(";")[0].strip().lower()
-        if media in (JSON, EVENTS):
-            return wanted or "png", media
-        if media in ("*/*", "image/*", ""):
-            return wanted or "png", MEDIA_TYPES[wanted or "png"]
-        if media in by_media and wanted in (None, by_media[media]):
-            return by_media[media], media
-    raise HTTPException(406, "accept image/png, image/jpeg, image/webp, application/json or text/event-stream")
-
-
-async def _photo(form: ReadingForm) -> bytes | None:
-    return None if form.photo is None else await form.photo.read()
+async def _read(photo: UploadFile | None) -> bytes | None:
+    return None if photo is None else await photo.read()
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
@@ -313,11 +328,9 @@ async def _events(service: Service, order: Order, name: str | None) -> AsyncIter
     task.add_done_callback(lambda _: steps.put_nowait(None))
     try:
         while (step := await steps.get()) is not None:
-            yield await asyncio.to_thread(_step_event, step)
+            yield await asyncio.to_thread(step_event, step)
         try:
-            result = task.result()
-            data = await asyncio.to_thread(_encoded, result, order)
-            yield _event("portrait", _record(result, order, data))
+            yield await asyncio.to_thread(end_event, order, task.result())
         except AnonError as error:
             yield f"event: problem\ndata: {bytes(problem_of(error).body).decode()}\n\n"
         except HTTPException as error:
@@ -325,37 +338,6 @@ async def _events(service: Service, order: Order, name: str | None) -> AsyncIter
             yield f"event: problem\ndata: {body.decode()}\n\n"
     finally:
         task.cancel()
-
-
-def _step_event(step: Step) -> str:
-    data: dict[str, Any] = {"done": step.done, "total": step.total, "attempt": step.attempt}
-    if step.preview is not None:
-        data["preview"] = _packed("jpeg", encode(Image.fromarray(step.preview), "jpeg", 80))
-    return _event("step", data)
-
-
-def _event(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
-
-
-def _encoded(result: Result, order: Order) -> bytes:
-    if result.portrait is None:
-        raise RuntimeError("a portrait was asked for")
-    return encode(result.portrait.image, order.format, order.quality)
-
-
-def _record(result: Result, order: Order, image: bytes) -> dict[str, Any]:
-    portrait = result.portrait
-    if portrait is None:
-        raise RuntimeError("a portrait was asked for")
-    names = ("seed", "prompt", "negative_prompt", "attributes", "face", "attempt", "coarsening", "similarity")
-    record = {name: getattr(portrait, name) for name in names}
-    seconds = {stage: round(value, 3) for stage, value in portrait.seconds.items()}
-    return record | {"seconds": seconds, "image": _packed(order.format, image)}
-
-
-def _packed(kind: ImageFormat, image: bytes) -> dict[str, str]:
-    return {"media_type": MEDIA_TYPES[kind], "base64": base64.b64encode(image).decode()}
 
 
 def _info(service: Service) -> dict[str, Any]:
@@ -371,6 +353,16 @@ def _info(service: Service) -> dict[str, Any]:
         "image": {"width": manifest.generator.width, "height": manifest.generator.height},
         "defaults": asdict(manifest.defaults),
         "guard": service.guard,
+        "modes": ["portrait", "in-place"] if _has_in_place(service.anonymizer) else ["portrait"],
         "device": engines.device,
         "limits": asdict(service.options),
     }
+
+
+def _has_in_place(anonymizer: Anonymizer) -> bool:
+    """Whether the bundle can replace faces in place."""
+    try:
+        anonymizer.check(in_place=True)
+    except BundleError:
+        return False
+    return True

@@ -3,34 +3,29 @@
 from typing import Annotated, Any
 
 from fastapi import UploadFile
-from pydantic import BaseModel, ConfigDict, Field, Json
+from pydantic import BaseModel, ConfigDict, Field, Json, RootModel
 
 from ..diffusion.acceleration import FAST_LEVELS
 from ..errors import UsageError
 from ..faces.prompt import PromptStyle
+from ..folder.options import RunOptions
 from ..folder.writer import ENDINGS, ImageFormat
 from ..guard.options import MODES, GuardOptions, Mode
 from ..settings import Settings
-from ..types import MAX_SEED, Attributes, Request, Sampler
+from ..types import MAX_SEED, Attributes, Box, Request, Sampler
 
 MEDIA_TYPES: dict[ImageFormat, str] = {name: f"image/{name}" for name in ENDINGS}
 MOST_STEPS = 1000  # the bundle says how many it has tables for
 MOST_ATTEMPTS = 50
+MOST_BOXES = 100
+PHOTO = "The file of a photo: JPEG, PNG, WebP or AVIF."
 
 
-class ReadingForm(BaseModel):
-    """A photo, and how it is read."""
+class BaseForm(BaseModel):
+    """How photos are read and words are written."""
 
     model_config = ConfigDict(extra="forbid")
 
-    photo: Annotated[UploadFile | None, Field(description="The file of a photo: JPEG, PNG, WebP or AVIF.")] = None
-    attributes: Annotated[
-        Json[dict[str, float | int | str]] | None,
-        Field(
-            description="Attributes as an object of JSON, in place of those that the engines read.",
-            examples=['{"Age": 41, "Ethnic": "white", "Male": 0.1, "Smiling": 0.9}'],
-        ),
-    ] = None
     seed: Annotated[int, Field(ge=0, le=MAX_SEED, description="Another seed gives another person.")] = 0
     prompt_style: Annotated[PromptStyle, Field(description="How attributes are written.")] = "paper"
     ignore: Annotated[str, Field(description="Attributes that no prompt mentions, with commas.")] = ""
@@ -46,54 +41,74 @@ class ReadingForm(BaseModel):
         Raises:
             UsageError: a value is not valid.
         """
-        return Settings(**self._chosen(), guard=weakest)
+        return Settings(**self._chosen(weakest))
 
-    def _chosen(self) -> dict[str, Any]:
+    def _chosen(self, weakest: Mode) -> dict[str, Any]:
         return {
             "prompt_style": self.prompt_style,
             "ignore": tuple(name for name in map(str.strip, self.ignore.split(",")) if name),
-            "attributes": _attributes(self.attributes),
             "min_face": self.min_face,
             "detection_threshold": self.detection_threshold,
+            "guard": weakest,
         }
 
 
-class PortraitForm(ReadingForm):
-    """A photo, attributes or a prompt, and how the portrait is made."""
+class ReadingForm(BaseForm):
+    """A photo, and how it is read."""
 
-    prompt: Annotated[str | None, Field(max_length=10_000, description="A prompt in place of a photo.")] = None
-    negative_prompt: Annotated[str, Field(max_length=10_000, description="What the image does not show.")] = ""
+    photo: Annotated[UploadFile | None, Field(description=PHOTO)] = None
+    attributes: Annotated[
+        Json[dict[str, float | int | str]] | None,
+        Field(
+            description="Attributes as an object of JSON, in place of those that the engines read.",
+            examples=['{"Age": 41, "Ethnic": "white", "Male": 0.1, "Smiling": 0.9}'],
+        ),
+    ] = None
+
+    def _chosen(self, weakest: Mode) -> dict[str, Any]:
+        given = None if self.attributes is None else Attributes(self.attributes)
+        return super()._chosen(weakest) | {"attributes": given}
+
+
+class PaintingForm(BaseForm):
+    """How a picture is painted, checked and encoded."""
+
     steps: Annotated[int | None, Field(ge=1, le=MOST_STEPS, description="Steps of the sampler.")] = None
     guidance_scale: Annotated[float | None, Field(ge=1, le=100, description="1 turns guidance off.")] = None
     sampler: Annotated[Sampler | None, Field(description="The sampler.")] = None
     fast: Annotated[int, Field(ge=0, lt=len(FAST_LEVELS), description="The level of fast mode; 0 is exact.")] = 0
     guard: Annotated[Mode | None, Field(description="A stricter guard than the service's own.")] = None
     fmr: Annotated[float, Field(gt=0, lt=1, description="The guard's false match rate.")] = GuardOptions.fmr
-    attempts: Annotated[int, Field(ge=1, le=MOST_ATTEMPTS, description="The most portraits that are painted.")] = (
-        GuardOptions.attempts
-    )
+    attempts: Annotated[
+        int, Field(ge=1, le=MOST_ATTEMPTS, description="The most portraits that are painted of a person.")
+    ] = GuardOptions.attempts
     best_of: Annotated[int, Field(ge=1, le=MOST_ATTEMPTS, description="Keep the best of so many.")] = (
         GuardOptions.best_of
     )
     format: Annotated[ImageFormat | None, Field(description="Of the image; otherwise what is accepted, or png.")] = None
     quality: Annotated[int, Field(ge=1, le=100, description="Of JPEG and WebP.")] = 95
+
+    def _chosen(self, weakest: Mode) -> dict[str, Any]:
+        return super()._chosen(weakest) | {
+            "steps": self.steps,
+            "guidance_scale": self.guidance_scale,
+            "sampler": self.sampler,
+            "acceleration": FAST_LEVELS[self.fast],
+            "guard": _stricter(weakest, self.guard),
+            "fmr": self.fmr,
+            "attempts": self.attempts,
+            "best_of": self.best_of,
+        }
+
+
+class PortraitForm(PaintingForm, ReadingForm):
+    """A photo, attributes or a prompt, and how the portrait is made."""
+
+    prompt: Annotated[str | None, Field(max_length=10_000, description="A prompt in place of a photo.")] = None
+    negative_prompt: Annotated[str, Field(max_length=10_000, description="What the image does not show.")] = ""
     preview_every: Annotated[
         int, Field(ge=0, le=MOST_STEPS, description="Evaluations between two previews in an event stream; 0 for none.")
     ] = 0
-
-    def settings(self, weakest: Mode) -> Settings:
-        """Return the settings that the request asks for; see `ReadingForm.settings`."""
-        return Settings(
-            **self._chosen(),
-            steps=self.steps,
-            guidance_scale=self.guidance_scale,
-            sampler=self.sampler,
-            acceleration=FAST_LEVELS[self.fast],
-            guard=_stricter(weakest, self.guard),
-            fmr=self.fmr,
-            attempts=self.attempts,
-            best_of=self.best_of,
-        )
 
     def request(self) -> Request | None:
         """Return the prompts of the request; None if there is no prompt.
@@ -113,8 +128,32 @@ class PortraitForm(ReadingForm):
         return Request(self.prompt, self.negative_prompt, self.seed)
 
 
-def _attributes(given: dict[str, float | int | str] | None) -> Attributes | None:
-    return None if given is None else dict(given)
+class Boxes(RootModel[Annotated[list[Box], Field(min_length=1, max_length=MOST_BOXES)]]):
+    """Boxes, as a model of their own: FastAPI takes a list for the values of a field that is there several times."""
+
+
+class PhotoForm(PaintingForm):
+    """A photo whose faces are replaced in place, and how."""
+
+    photo: Annotated[UploadFile, Field(description=PHOTO)]
+    only_box: Annotated[
+        Json[Boxes] | None,
+        Field(
+            description="The only faces that are replaced, as a list of JSON: x, y, width and height of each, in "
+            "pixels of the upright photo. Without it, all that are found are replaced.",
+            examples=["[[120, 80, 60, 75]]"],
+        ),
+    ] = None
+
+    @property
+    def boxes(self) -> tuple[Box, ...] | None:
+        """The only faces that are replaced; see `RunOptions`.
+
+        Raises:
+            UsageError: a box is out of range.
+        """
+        chosen = None if self.only_box is None else tuple(self.only_box.root)
+        return RunOptions(mode="in-place", boxes=chosen).boxes
 
 
 def _stricter(weakest: Mode, wanted: Mode | None) -> Mode:

@@ -7,7 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .studio import Result
+from ..types import Description, Retouched
+from .orders import Result
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 
@@ -30,7 +31,7 @@ class Metrics:
             "anon_request_seconds", "Time of a request.", ["route"], buckets=SECONDS, registry=self._registry
         )
         self._stages = Counter("anon_stage_seconds", "Time by stage.", ["stage"], registry=self._registry)
-        self._attempts = Counter("anon_attempts", "Portraits that were painted.", registry=self._registry)
+        self._attempts = Counter("anon_attempts", "Portraits and faces that were painted.", registry=self._registry)
         Gauge("anon_active_requests", "Requests that are worked on or wait.", registry=self._registry).set_function(
             active
         )
@@ -42,11 +43,12 @@ class Metrics:
 
     def made(self, result: Result) -> None:
         """Count the work of a result."""
-        source = result.portrait or result.description
-        for stage, seconds in (source.seconds if source else {}).items():
+        product = result.product
+        for stage, seconds in product.seconds.items():
             self._stages.labels(stage).inc(seconds)
-        if result.portrait is not None:
-            self._attempts.inc(result.portrait.attempt + 1)
+        if not isinstance(product, Description):
+            painted = product.people if isinstance(product, Retouched) else (product,)
+            self._attempts.inc(sum(one.attempt + 1 for one in painted))
 
     def text(self) -> bytes:
         """Return all figures in Prometheus' text format."""

@@ -1,7 +1,8 @@
-"""The studio: it describes photos and paints portraits for requests that come one by one, together where they fit.
+"""The studio: it describes photos and paints faces for requests that come one by one, together where they fit.
 
-Photos are read on one thread and portraits are painted on another. A portrait is the one that ``anon-run`` gives for
-the same photo, seed and settings, whatever else is painted at the same time.
+Photos are read on two threads, one of them for photos whose faces are replaced in place. Faces are painted on a third
+one. A picture is the one that ``anon-run`` gives for the same photo, seed and settings, whatever else is painted at the
+same time.
 """
 
 import threading
@@ -9,26 +10,20 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from ..anonymizer import Anonymizer
-from ..diffusion.generator import TokenizedRequest
+from ..casting import Cast
 from ..diffusion.samplers import State
 from ..errors import AnonError, PhotoError
 from ..faces.decoding import Decoded, decode_photo
 from ..folder.identity import identify
-from ..folder.writer import ImageFormat, Output
-from ..guard.inspector import Case
-from ..guard.options import GuardOptions
-from ..guard.reference import make_reference
-from ..guard.trial import Attempt, Trial
-from ..guard.words import coarsen
-from ..types import Attributes, Description, Pixels, Portrait, Request
+from ..jobs import SceneJob, Sitter
+from ..types import Description, Portrait
 from .line import Line
 from .options import ServiceOptions
+from .orders import Order, Result, Step, Ticket
+from .work import Sheet, Work, with_photo, without_photo
 
 T = TypeVar("T")
 
@@ -52,101 +47,6 @@ class ClosingError(AnonError):
         super().__init__("the request", "the service is ending", "try again later")
 
 
-@dataclass(frozen=True)
-class Order:
-    """What somebody asks for.
-
-    Attributes:
-        anonymizer: the engines, with the settings of this order.
-        photo: the content of a photo's file; None to use a prompt or the settings' attributes.
-        request: prompts; None to use the photo or the settings' attributes.
-        seed: as for ``anon-run``: the seed of a photo's portrait is made from it and the photo's content, and without a
-            photo it is used directly.
-        format, quality: those of the portrait's file, since the guard sees what readers of that file see.
-        describe_only: whether to paint nothing.
-        preview_every: the number of evaluations between two previews; 0 for none.
-    """
-
-    anonymizer: Anonymizer
-    photo: bytes | None = None
-    request: Request | None = None
-    seed: int = 0
-    format: ImageFormat = "png"
-    quality: int = 95
-    describe_only: bool = False
-    preview_every: int = 0
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far an order is.
-
-    Attributes:
-        done: the number of evaluations that are done.
-        total: the number of all.
-        attempt: the number of the attempt, from 0.
-        preview: uint8 (height, width, 3), RGB; None if there is none at this step.
-    """
-
-    done: int
-    total: int
-    attempt: int
-    preview: Pixels | None = None
-
-
-@dataclass(frozen=True)
-class Result:
-    """What an order has given.
-
-    Attributes:
-        seed: the seed of the portrait.
-        description: of the photo or the attributes; None for a prompt.
-        portrait: None if nothing was to be painted.
-    """
-
-    seed: int
-    description: Description | None
-    portrait: Portrait | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Ticket:
-    """An order that is worked on.
-
-    Attributes:
-        order: what was asked for.
-        listen: is called with each step, on a thread of the studio.
-        future: gets the result or the error. Cancelling it ends the work on the order after the current evaluation.
-    """
-
-    order: Order
-    listen: Callable[[Step], object] = lambda step: None
-    future: "Future[Result]" = field(default_factory=Future)
-
-
-@dataclass(frozen=True, eq=False)
-class Sheet:
-    """A portrait that is to be painted.
-
-    Attributes:
-        ticket: of the order that it is for.
-        description: see `Result`.
-        tokenized: its prompts.
-        words: the attributes that its prompts say; empty for an order with prompts.
-        attempt: the attempt that it is.
-        trial: the attempts of its order.
-        seed: of the order's first attempt.
-    """
-
-    ticket: Ticket
-    description: Description | None
-    tokenized: TokenizedRequest
-    words: Attributes
-    attempt: Attempt
-    trial: Trial
-    seed: int
-
-
 class _AbandonedError(Exception):
     """Nobody waits for the portraits that are being painted."""
 
@@ -162,11 +62,13 @@ class Studio:
         self._options = options
         self._active: set[Ticket] = set()
         self._lock, self._closing = threading.RLock(), False
-        self._seconds = 1.0  # that the last portraits took, for those who are sent away
+        self._seconds = 1.0  # that the last pictures took, for those who are sent away
+        # Photos whose faces are replaced are large, and kept until they are done: those of two batches at a time.
+        self._room = threading.Semaphore(2 * options.batch_size)
         size, wait = options.batch_size, options.wait
         self._painting: Line[Sheet] = Line(
             self._guarded(self._paint, lambda sheet: sheet.ticket),
-            lambda s: (s.ticket.order.anonymizer.generator.options, s.tokenized.windows),
+            lambda sheet: (sheet.ticket.order.anonymizer.generator.options, sheet.tokenized.kind),
             size,
             wait,
             "painting",
@@ -179,6 +81,9 @@ class Studio:
             "reading",
             lambda: self._painting.full,  # a photo that is read alone takes twice the work
         )
+        # All faces of a photo are searched for alone, and the result does not depend on a batch.
+        opening = self._guarded(self._open, lambda ticket: ticket)
+        self._opening: Line[Ticket] = Line(opening, lambda ticket: None, 1, 0, "opening")
 
     @property
     def active(self) -> int:
@@ -198,32 +103,37 @@ class Studio:
             listen: is called with each step, on a thread of the studio.
 
         Returns:
-            The future result. It raises a `PhotoError` if the photo cannot be used or no portrait passed the guard, and
-            other errors of `Anonymizer.anonymize`.
+            The future result. It raises a `PhotoError` if the photo cannot be used or nothing passed the guard, and
+            other errors of `Anonymizer.anonymize` and `Anonymizer.replace_faces`.
 
         Raises:
             ClosingError: the studio takes no more orders.
             UsageError: there is neither a photo nor a prompt nor attributes.
+            BundleError: the bundle cannot replace faces in place.
         """
         ticket, reader = Ticket(order, listen), order.anonymizer.reader
+        if order.in_place:
+            order.anonymizer.check(in_place=True)
         described = None if order.photo is not None or order.request is not None else reader.describe_attributes()
         with self._lock:
             if self._closing:
                 raise ClosingError
             self._active.add(ticket)
             ticket.future.add_done_callback(lambda _: self._leave(ticket))
-            if order.photo is None:
-                self._begin(ticket, described, order.seed)
+            if order.photo is not None:
+                (self._opening if order.in_place else self._reading).put(ticket)
+            elif order.describe_only and described is not None:
+                _finish(ticket, Result(order.seed, described))
             else:
-                self._reading.put(ticket)
+                self._begin(without_photo(ticket, described))
         return ticket.future
 
     def close(self) -> None:
         """Finish all orders that were taken, and take no more."""
         with self._lock:
             self._closing = True
-        self._reading.close()
-        self._painting.close()
+        for line in (self._opening, self._reading, self._painting):  # in this order: the last one gets from the others
+            line.close()
 
     def _leave(self, ticket: Ticket) -> None:
         with self._lock:
@@ -253,43 +163,47 @@ class Studio:
         return [*items, *items] if len(items) == 1 < self._options.batch_size else items
 
     def _read(self, tickets: list[Ticket]) -> None:
+        """Describe the biggest faces of photos, and begin with their portraits."""
         reader, decoded = tickets[0].order.anonymizer.reader, list[tuple[Ticket, Decoded]]()
         for ticket in tickets:
             try:
-                photo = decode_photo(_photo(ticket), more_formats=reader.options.more_formats)
-                decoded.append((ticket, photo))
+                decoded.append((ticket, _decode(ticket)))
             except PhotoError as error:
                 _fail(ticket, error)
         if not decoded:
             return
         descriptions = reader.describe_decoded(self._accompanied([photo for _, photo in decoded]))
-        for (ticket, _), description in zip(decoded, descriptions, strict=False):
-            if isinstance(description, Description):
-                self._begin(ticket, description, identify(_photo(ticket), ticket.order.seed).seed)
-            else:
+        for (ticket, photo), description in zip(decoded, descriptions, strict=False):
+            if not isinstance(description, Description):
                 _fail(ticket, description)
+            elif ticket.order.describe_only:
+                _finish(ticket, Result(identify(ticket.order.content, ticket.order.seed).seed, description))
+            else:
+                self._begin(with_photo(ticket, Cast((description,)), photo))
 
-    def _begin(self, ticket: Ticket, description: Description | None, seed: int) -> None:
-        """Let the first attempt of an order wait, if there is something to paint."""
-        if ticket.order.describe_only:
-            _finish(ticket, Result(seed, description))
+    def _open(self, tickets: list[Ticket]) -> None:
+        """Find all faces of a photo, and begin to replace them as soon as there is room for the photo."""
+        [ticket] = tickets
+        self._room.acquire()
+        ticket.future.add_done_callback(lambda _: self._room.release())
+        if ticket.future.done():
             return
-        inspector = ticket.order.anonymizer.inspector
-        checked = inspector is not None and description is not None and description.embedding is not None
-        trial = Trial(inspector.options if checked and inspector is not None else GuardOptions("off"))
-        self._enqueue(ticket, description, trial, seed)
+        photo, order = _decode(ticket), ticket.order
+        self._begin(with_photo(ticket, order.anonymizer.cast(photo, boxes=order.boxes), photo))
 
-    def _enqueue(self, ticket: Ticket, description: Description | None, trial: Trial, seed: int) -> None:
-        if (attempt := trial.attempt) is None:
-            raise RuntimeError("the trial is over")
-        anonymizer, request, words = ticket.order.anonymizer, ticket.order.request, Attributes()
-        if request is None:
-            if description is None:
-                raise RuntimeError("there is nothing to paint")
-            words = coarsen(description.attributes, attempt.coarsening)
-            request = anonymizer.reader.write(words).request(attempt.seed(seed))
-        tokenized = anonymizer.generator.tokenize(request)
-        self._painting.put(Sheet(ticket, description, tokenized, words, attempt, trial, seed))
+    def _begin(self, work: Work) -> None:
+        """Let the first attempts for all people of a job wait."""
+        self._guarded(self._begin_all, lambda one: one.ticket)([work])
+
+    def _begin_all(self, works: list[Work]) -> None:
+        for work in works:
+            self._enqueue(work, work.job.sitters)
+            if not work.job.sitters:
+                self._settle(work)
+
+    def _enqueue(self, work: Work, sitters: Sequence[Sitter]) -> None:
+        for sitter in sitters:
+            self._painting.put(work.sheet(sitter))
 
     def _paint(self, sheets: list[Sheet]) -> None:
         start, generator = time.monotonic(), sheets[0].ticket.order.anonymizer.generator
@@ -300,45 +214,63 @@ class Studio:
             self._guarded(self._judge, lambda pair: pair[0].ticket)([(sheet, portrait)])
 
     def _report(self, sheets: list[Sheet], state: State) -> None:
-        """Tell those who wait how far their portraits are, and stop if nobody does."""
-        waiting = [sheet for sheet in sheets if not sheet.ticket.future.cancelled()]
+        """Tell those who wait how far their pictures are, and stop if nobody does."""
+        waiting = [sheet for sheet in sheets if not sheet.ticket.future.done()]
         if not waiting:
             raise _AbandonedError
         generator = sheets[0].ticket.order.anonymizer.generator
         total = generator.schedule.evaluations
-        wanted = [s for s in waiting if (n := s.ticket.order.preview_every) and state.evaluation % n == 0]
+        wanted = [sheet for sheet in waiting if _wants_preview(sheet, state.evaluation)]
         shown = state.evaluation < total and bool(wanted)
         previews = dict(zip(sheets, generator.decode(state.denoised), strict=False)) if shown else {}
         for sheet in waiting:
+            sheet.work.done[sheet.sitter] = state.evaluation
+        for sheet in {sheet.work: sheet for sheet in waiting}.values():  # one step for all faces of a photo
             preview = previews.get(sheet) if sheet in wanted else None
-            sheet.ticket.listen(Step(state.evaluation, total, sheet.attempt.number, preview))
+            sheet.ticket.listen(sheet.work.step(total, preview))
 
     def _judge(self, painted: list[tuple[Sheet, Portrait]]) -> None:
-        """Release a portrait, or let another attempt wait."""
+        """Let the guard look at a face; another attempt waits if it has to, or the order is settled."""
         [(sheet, portrait)] = painted
-        ticket, description, trial = sheet.ticket, sheet.description, sheet.trial
-        order, inspector = ticket.order, ticket.order.anonymizer.inspector
-        if description is not None:
-            portrait = portrait.of(description)
-        if inspector is None or description is None or description.embedding is None:
-            _finish(ticket, Result(portrait.seed, description, portrait))
+        work, job, sitter = sheet.work, sheet.work.job, sheet.sitter
+        order, inspector = sheet.ticket.order, sheet.ticket.order.anonymizer.inspector
+        if inspector is None or work.crowd is None:
+            job.accept(sitter, portrait)
+        else:
+            case = job.case(sitter, portrait, sheet.words, order.shown)
+            sitter.trial.add(inspector.examine([case], work.crowd)[0])
+        waiting = job.waiting
+        if sitter in waiting:
+            self._enqueue(work, [sitter])
+        elif not waiting:
+            self._settle(work)
+
+    def _settle(self, work: Work) -> None:
+        """Release the picture of a job in which nobody waits, unless somebody has to be painted once more."""
+        ticket, job = work.ticket, work.job
+        kept = job.results()
+        if not isinstance(job, SceneJob):
+            _finish(ticket, Result(kept[0].portrait.seed, kept[0].portrait))
             return
-        crowd = inspector.gather(make_reference(description.embedding[None]))
-        pixels = Output(Path(), format=order.format, quality=order.quality).shown(portrait.image)
-        trial.add(
-            inspector.examine([Case(sheet.attempt, portrait, pixels, sheet.words, description.embedding)], crowd)[0]
-        )
-        if trial.attempt is not None:
-            self._enqueue(ticket, description, trial, sheet.seed)
-            return
-        kept = trial.result().portrait
-        _finish(ticket, Result(kept.seed, description, kept))
+        photo, inspector = job.finish(), ticket.order.anonymizer.inspector
+        if inspector is not None and work.crowd is not None:
+            job.examine(inspector.see(ticket.order.shown(photo.image)), work.crowd.limits.own.value)
+            if waiting := job.waiting:
+                self._enqueue(work, waiting)
+                return
+            job.results()  # an objection to the last attempt of somebody is a refusal
+        _finish(ticket, Result(work.seed, photo))
 
 
-def _photo(ticket: Ticket) -> bytes:
-    if ticket.order.photo is None:
-        raise RuntimeError("there is no photo")
-    return ticket.order.photo
+def _decode(ticket: Ticket) -> Decoded:
+    formats = ticket.order.anonymizer.reader.options.more_formats
+    return decode_photo(ticket.order.content, more_formats=formats)
+
+
+def _wants_preview(sheet: Sheet, evaluation: int) -> bool:
+    """Whether a preview is due; of a face that is replaced there is none, since it would show the photo around it."""
+    every = sheet.ticket.order.preview_every
+    return every > 0 and evaluation % every == 0 and sheet.tokenized.request.canvas is None
 
 
 def _finish(ticket: Ticket, result: Result) -> None:

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("fastapi")
 
 import httpx
+from PIL import Image
 
 from anon_runtime import Anonymizer
 from anon_runtime.folder.review import Review
@@ -91,3 +92,15 @@ def serving(anonymizer: Anonymizer) -> Iterator[Running]:
     """A service with the demo; batches hold two portraits, as the demo's folder runs do."""
     with running(anonymizer, ServiceOptions(batch_size=2, max_bytes=8 * 2**20)) as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def couple(astronaut: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo with two faces, of which the left one is larger; no test may change it."""
+    scene, path = Image.new("RGB", (360, 240), "slategray"), tmp_path_factory.mktemp("couple") / "Eileen.png"
+    with Image.open(astronaut) as photo:  # a narrow photo takes the detector less time
+        face = photo.convert("RGB").crop((150, 10, 300, 230))
+    scene.paste(face, (5, 5))
+    scene.paste(face.transpose(Image.Transpose.FLIP_LEFT_RIGHT).resize((110, 161)), (190, 60))
+    scene.save(path)
+    return path

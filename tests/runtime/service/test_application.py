@@ -24,6 +24,7 @@ from anon_runtime.diffusion.generator import Generator
 from anon_runtime.diffusion.samplers import State
 from anon_runtime.service.options import ServiceOptions
 from anon_runtime.types import Portrait
+from tests.conftest import edit_manifest
 
 from .conftest import Running, running
 
@@ -40,10 +41,18 @@ def post(
     return serving.client.post(f"/v1/{path}", files=parts, headers=headers)
 
 
-def events(serving: Running, **form: Any) -> Any:
-    files = {name: (None, str(value)) for name, value in form.items()}
+def events(serving: Running, path: str = "portraits", photo: Path | None = None, **form: Any) -> Any:
+    files: list[Any] = [(name, (None, str(value))) for name, value in form.items()]
+    if photo is not None:
+        files.append(("photo", ("Eileen.png", photo.read_bytes())))
     headers = {"Accept": "text/event-stream", "X-Request-Id": "mine"}
-    return serving.client.stream("POST", "/v1/portraits", files=files, headers=headers)
+    return serving.client.stream("POST", f"/v1/{path}", files=files, headers=headers)
+
+
+def named(lines: list[str]) -> list[tuple[str, Any]]:
+    """The names and data of events."""
+    pairs = zip(lines[0::3], lines[1::3], strict=True)
+    return [(name.removeprefix("event: "), json.loads(line.removeprefix("data: "))) for name, line in pairs]
 
 
 def command(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
@@ -67,20 +76,49 @@ def test_portraits_are_those_of_the_command_line(
     """So is what the guard measures, which depends on the format."""
     flags = ("--engines", demo_bundle, "--seed", 7, "--steps", 2, "--format", kind, "--quality", 5)
     expected = command(capsys, astronaut, "--output", tmp_path, *flags)
+    record = compare(serving, "portraits", expected, photo=astronaut, format=kind, seed=7, steps=2, quality=5)
+    assert record["similarity"] is not None
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_photos_with_other_faces_are_those_of_the_command_line(
+    serving: Running, demo_bundle: Path, couple: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--engines", demo_bundle, "--seed", 7, "--steps", 2, "--format", kind, "--mode", "in-place")
+    expected = command(capsys, couple, "--output", tmp_path, *flags)
+    record = compare(serving, "photos", expected, photo=couple, format=kind, seed=7, steps=2)
+    assert (record["mode"], len(record["people"]), record["filled"]) == ("in-place", 2, [])
+    assert all(one["similarity"] is not None for one in record["people"])
+
+
+def test_chosen_faces_are_those_of_the_command_line(
+    serving: Running, demo_bundle: Path, couple: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the second box there is no face, so that it is filled."""
+    boxes = [[214, 100, 64, 81], [150, 200, 20, 24]]
+    flags = [flag for box in boxes for flag in ("--only-box", ",".join(map(str, box)))]
+    flags += ["--engines", str(demo_bundle), "--steps", "2", "--mode", "in-place"]
+    expected = command(capsys, couple, "--output", tmp_path, *flags)
+    record = compare(serving, "photos", expected, photo=couple, steps=2, only_box=json.dumps(boxes))
+    assert [len(record[name]) for name in ("people", "filled", "kept")] == [1, 1, 1]
+
+
+def compare(serving: Running, path: str, expected: dict[str, Any], **form: Any) -> dict[str, Any]:
+    """Check that the service gives what a run has given, as a file and as a record; return its record."""
     data = Path(expected["output"]).read_bytes()
-    form: dict[str, Any] = {"seed": 7, "steps": 2, "quality": 5}
-    answer = post(serving, photo=astronaut, headers={"Accept": f"image/{kind}"}, **form)
+    kind = form.pop("format", "png")
+    answer = post(serving, path, headers={"Accept": f"image/{kind}"}, **form)
     assert answer.status_code == 200, answer.text
     assert answer.headers["Content-Type"] == f"image/{kind}"
     assert answer.content == data
-    record = post(serving, photo=astronaut, format=kind, headers={"Accept": "application/json"}, **form).json()
+    record: dict[str, Any] = post(serving, path, format=kind, headers={"Accept": "application/json"}, **form).json()
     assert base64.b64decode(record["image"]["base64"]) == data
     assert record["image"]["media_type"] == f"image/{kind}"
     assert str(record["seed"]) == answer.headers["X-Seed"]
     assert set(record) == set(expected) - {"input", "output", "status", "reason"} | {"image"}
     for name in set(record) - {"image", "seconds"}:
         assert record[name] == expected[name], name
-    assert record["similarity"] is not None
+    return record
 
 
 def test_prompts_and_attributes_are_those_of_the_command_line(
@@ -167,8 +205,34 @@ def test_what_is_wrong_is_said(serving: Running, form: dict[str, Any], status: i
     assert word in answer.json()["detail"]
 
 
-def test_a_photo_without_a_face_is_a_problem(serving: Running, coffee: Path) -> None:
-    problem = post(serving, photo=coffee).json()
+@pytest.mark.parametrize(
+    ("form", "status", "word"),
+    [
+        ({"photo": None}, 422, "photo"),
+        ({"photo": b"this is no photo"}, 422, "photo"),
+        ({"prompt": "a man"}, 422, "prompt"),
+        ({"attributes": "{}"}, 422, "attributes"),
+        ({"preview_every": 1}, 422, "preview_every"),
+        ({"only_box": "[]"}, 422, "only_box"),
+        ({"only_box": "[1, 2, 3, 4]"}, 422, "only_box"),
+        ({"only_box": "[[1, 2, 0, 4]]"}, 400, "only_box"),
+        ({"only_box": "[[NaN, 2, 3, 4]]"}, 400, "only_box"),
+        ({"guard": "off"}, 400, "this service is strict"),
+        ({"headers": {"Accept": "text/html"}}, 406, "image/png"),
+    ],
+)
+def test_what_is_wrong_with_faces_to_replace_is_said(
+    serving: Running, couple: Path, form: dict[str, Any], status: int, word: str
+) -> None:
+    answer = post(serving, "photos", **({"photo": couple} | form))
+    assert answer.status_code == status, answer.text
+    assert answer.headers["Content-Type"] == PROBLEM
+    assert word in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("path", ["portraits", "photos"])
+def test_a_photo_without_a_face_is_a_problem(serving: Running, coffee: Path, path: str) -> None:
+    problem = post(serving, path, coffee).json()
     assert (problem["status"], problem["type"]) == (422, "urn:anon-engines:photo")
     assert problem["detail"] == f"{problem['what']}: {problem['why']}; {problem['fix']}"
     assert "Eileen" not in json.dumps(problem)
@@ -189,13 +253,53 @@ def test_events_tell_the_steps_and_end_with_the_portrait(serving: Running, astro
     with events(serving, prompt="a man", steps=4, preview_every=3) as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         lines = list(stream.iter_lines())
-    named = list(zip(lines[0::3], lines[1::3], strict=True))
-    data = [(name.removeprefix("event: "), json.loads(line.removeprefix("data: "))) for name, line in named]
+    data = named(lines)
     assert [name for name, _ in data] == ["step"] * 7 + ["portrait"]
     assert [one["done"] for _, one in data[:-1]] == [1, 2, 3, 4, 5, 6, 7]
     assert ["preview" in one for _, one in data[:-1]] == [False, False, True, False, False, True, False]
     alone = post(serving, prompt="a man", steps=4).content
     assert base64.b64decode(data[-1][1]["image"]["base64"]) == alone
+
+
+def test_events_tell_the_steps_of_all_faces_and_end_with_the_photo(serving: Running, couple: Path) -> None:
+    """No preview is shown: it would be a part of a photo that the guard has not seen."""
+    with events(serving, "photos", couple, steps=2) as stream:
+        data = named(list(stream.iter_lines()))
+    assert [name for name, _ in data] == ["step"] * 3 + ["photo"]
+    assert [one for _, one in data[:-1]] == [{"done": done, "total": 6, "attempt": 0} for done in (2, 4, 6)]
+    alone = post(serving, "photos", couple, steps=2).content
+    assert base64.b64decode(data[-1][1]["image"]["base64"]) == alone
+
+
+def test_a_refused_photo_gives_a_problem_and_nothing_else(serving: Running, couple: Path) -> None:
+    form: dict[str, Any] = {"steps": 1, "fmr": 0.9999, "attempts": 2}
+    for accept in ("image/png", "application/json"):
+        answer = post(serving, "photos", couple, headers={"Accept": accept}, **form)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM)
+        assert answer.json()["type"] == "urn:anon-engines:refused"
+        assert set(answer.json()) == {"type", "title", "status", "detail", "what", "why", "fix"}
+    with events(serving, "photos", couple, **form) as stream:
+        data = named(list(stream.iter_lines()))
+    assert {name for name, _ in data[:-1]} == {"step"}
+    assert (data[-1][0], data[-1][1]["status"]) == ("problem", 422)
+    assert "base64" not in json.dumps(data)
+
+
+def test_a_bundle_that_cannot_replace_faces_says_so(own_bundle: Path, couple: Path) -> None:
+    manifest = json.loads((own_bundle / "bundle.json").read_text())
+    del manifest["engines"]["vae_encoder"]
+    edit_manifest(own_bundle, engines=manifest["engines"])
+    with (
+        Anonymizer.load(own_bundle, checksum=False) as anonymizer,
+        running(anonymizer, ServiceOptions()) as serving,
+    ):
+        assert serving.client.get("/v1/info").json()["modes"] == ["portrait"]
+        answer = post(serving, "photos", couple, steps=1)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (500, PROBLEM)
+        assert "vae_encoder" in answer.json()["detail"]
+        assert answer.json()["fix"]
+        assert serving.idle()
+        assert post(serving, prompt="a man", steps=1).status_code == 200
 
 
 def test_events_end_with_the_problem(serving: Running) -> None:
@@ -315,8 +419,11 @@ def test_figures_and_facts(serving: Running, demo_bundle: Path) -> None:
     manifest = json.loads((demo_bundle / "bundle.json").read_text())
     assert info["bundle"]["key"] == manifest["key"]
     assert info["guard"] == "strict"
+    assert info["modes"] == ["portrait", "in-place"]
     unet = manifest["engines"]["unet"]["path"]
     assert info["engines"]["unet"]["sha256"] == manifest["files"][unet]["sha256"]
     routes = serving.client.get("/openapi.json").json()["paths"]
-    assert {"/v1/portraits", "/v1/descriptions", "/v1/info", "/healthz", "/readyz", "/metrics"} <= set(routes)
+    assert {"/v1/portraits", "/v1/photos", "/v1/descriptions", "/v1/info", "/healthz", "/readyz", "/metrics"} <= set(
+        routes
+    )
     assert serving.client.get("/docs").status_code == 404, "its page loads scripts from another site"
