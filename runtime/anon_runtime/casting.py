@@ -99,13 +99,19 @@ def cast_faces(
             all that are found. A box in which no face is found is filled.
 
     Raises:
-        PhotoError: the photo is so large that it was reduced, so that it could not be kept as it is.
+        PhotoError: the photo is so large that it was reduced, so that it could not be kept as it is; or a box lies
+            outside of it.
         NoFaceError: no face was found.
         GenerationError, BackendError, BundleError: see `FaceReader.describe_faces`.
     """
     if photo.reduction > 1:
         why = "it is too large to be kept pixel by pixel"
         raise PhotoError(why, "scale it down to 67 megapixels first, or make portraits of its faces")
+    height, width = photo.pixels.shape[:2]
+    for x, y, *sides in boxes or ():
+        if x >= width or y >= height:
+            why = f"`only_box` {x:g},{y:g},{sides[0]:g},{sides[1]:g} lies outside of its {width} x {height} pixels"
+            raise PhotoError(why, "give boxes in pixels of the upright photo")
     found = reader.describe_faces(photo, smallest=max(SMALLEST, reader.options.min_face))
     if boxes is not None:
         return _choose(found.people, found.others, boxes)
