@@ -217,6 +217,7 @@ def test_what_is_wrong_is_said(serving: Running, form: dict[str, Any], status: i
         ({"only_box": "[1, 2, 3, 4]"}, 422, "only_box"),
         ({"only_box": "[[1, 2, 0, 4]]"}, 400, "only_box"),
         ({"only_box": "[[NaN, 2, 3, 4]]"}, 400, "only_box"),
+        ({"only_box": "[[10, 10, 20, 20], [360, 2, 3, 4]]"}, 422, "lies outside of its 360 x 240 pixels"),
         ({"guard": "off"}, 400, "this service is strict"),
         ({"headers": {"Accept": "text/html"}}, 406, "image/png"),
     ],

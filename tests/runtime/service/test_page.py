@@ -114,6 +114,71 @@ def test_what_was_read_comes_back(page: Any, astronaut: Path) -> None:
     assert page.locator(".attribute.changed").count() == 0
 
 
+def replace_faces(page: Any, photo: Path, steps: int) -> None:
+    page.get_by_label("The photo with other faces").check()
+    page.get_by_label("Choose a photo").set_input_files(photo)
+    page.get_by_role("heading", name="2. The photo with other faces").wait_for()
+    page.get_by_label("Steps").fill(str(steps))
+    page.get_by_role("button", name="Paint").click()
+
+
+def test_faces_are_replaced(page: Any, serving: Running, couple: Path, tmp_path: Path) -> None:
+    replace_faces(page, couple, 2)
+    page.get_by_text("The photo is done").wait_for()
+    assert page.get_by_text("2 faces replaced, 0 filled; the highest similarity to an original").is_visible()
+    for picture in ("The photo that you have chosen", "The photo with other faces, of seed 0"):
+        assert page.get_by_role("list", name="Photos").get_by_alt_text(picture).is_visible()
+    assert page.get_by_role("heading", name="2. Words").is_hidden(), "no words of one face can be changed"
+    assert page.get_by_label("Portraits", exact=True).first.is_hidden()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    assert download.value.suggested_filename == "photo-0.png"
+    download.value.save_as(tmp_path / "photo.png")
+    parts = [("photo", ("x", couple.read_bytes())), ("steps", (None, "2"))]
+    assert (tmp_path / "photo.png").read_bytes() == serving.client.post("/v1/photos", files=parts).content
+
+
+def test_the_other_picture_can_be_chosen_with_the_keyboard(page: Any, couple: Path) -> None:
+    choose(page, couple)
+    page.get_by_label("A portrait").focus()
+    page.keyboard.press("ArrowDown")
+    page.get_by_role("heading", name="2. The photo with other faces").wait_for()
+    assert page.get_by_role("heading", name="2. Words").is_hidden()
+    page.keyboard.press("ArrowUp")
+    page.get_by_role("heading", name="2. Words").wait_for()
+    assert page.get_by_role("heading", name="3. Portraits").is_visible()
+
+
+def test_faces_are_not_replaced_to_the_end_if_somebody_cancels(page: Any, serving: Running, couple: Path) -> None:
+    replace_faces(page, couple, 50)
+    page.get_by_text("Evaluation").wait_for()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled").wait_for()
+    assert page.get_by_role("link", name="Download").count() == 0
+    assert page.get_by_alt_text("of seed").count() == 0
+    assert serving.idle()
+
+
+def test_a_mode_that_the_bundle_lacks_is_not_offered(browser: Any, serving: Running) -> None:
+    page = browser.new_page()
+    info = serving.client.get("/v1/info").json() | {"modes": ["portrait"]}
+    page.route("**/v1/info", lambda route: route.fulfill(json=info))
+    page.goto(serving.url)
+    page.wait_for_function("document.getElementById('steps').value !== ''")
+    assert page.get_by_label("A portrait").is_hidden()
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_photos_with_other_faces_fit_and_are_accessible(page: Any, couple: Path, width: int, scheme: str) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    replace_faces(page, couple, 2)
+    page.get_by_text("The photo is done").wait_for()
+    check_fit(page)
+
+
 def test_a_portrait_is_cancelled(page: Any, serving: Running, astronaut: Path) -> None:
     choose(page, astronaut)
     page.get_by_label("Portraits", exact=True).first.fill("1")

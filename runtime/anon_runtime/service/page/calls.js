@@ -1,4 +1,4 @@
-// Calls of the service's own routes, and what both tabs say to the person.
+// Calls of the service's own routes and their answers, and what both tabs say to the person.
 
 export const $ = (id) => document.getElementById(id);
 export const access = { token: null };
@@ -34,4 +34,21 @@ export function form(fields) {
   const data = new FormData();
   for (const [name, value] of Object.entries(fields)) if (value !== null) data.append(name, value);
   return data;
+}
+
+export async function* events(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    text += value;
+    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
+      const [name, data] = text.slice(0, end).split("\n");
+      yield [name.slice("event: ".length), JSON.parse(data.slice("data: ".length))];
+    }
+  }
+}
+
+export function blob({ media_type, base64 }) {
+  return new Blob([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], { type: media_type });
 }

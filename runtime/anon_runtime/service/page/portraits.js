@@ -1,10 +1,11 @@
-// The tab for portraits: a photo, its words, and portraits from several seeds.
+// The tab for portraits: a photo, its words, and portraits from several seeds; or the photo with other faces.
 
-import { $, Problem, call, clear, form, say, show } from "./calls.js";
+import { $, Problem, blob, call, clear, events, form, say, show } from "./calls.js";
 
 const ETHNICITIES = ["asian", "indian", "black", "white", "middle eastern", "latino hispanic"];
 const NOT_SCORES = ["Ethnic", "Age", "Male"];
 const state = { photo: null, read: null, running: new Map() };
+const inPlace = () => $("in-place").checked;
 
 // Let people choose what the service's bundle can do.
 export function offer(info) {
@@ -13,6 +14,8 @@ export function offer(info) {
   const cached = "unet_cached" in info.engines;
   const levels = names.map((name, level) => new Option(`${level}: ${name}`, level)).filter((_, i) => i < 2 || cached);
   $("fast").replaceChildren(...levels);
+  $("mode").hidden = !info.modes.includes("in-place");
+  if ($("mode").hidden) $("portrait").checked = true; // browsers remember a choice
 }
 
 async function choose(file) {
@@ -26,10 +29,11 @@ async function choose(file) {
   $("original").src = URL.createObjectURL(file);
   $("shown").hidden = false;
   $("face").textContent = "";
-  say("Reading the photo ...");
+  say(inPlace() ? "" : "Reading the photo ...");
+  if (inPlace()) return showPaint("2. The photo with other faces"); // the service finds the faces when it paints
   try {
     const read = await (await call("v1/descriptions", { method: "POST", body: form({ photo: file }) })).json();
-    if (state.photo !== file) return; // another one was chosen meanwhile
+    if (state.photo !== file || inPlace()) return; // another one was chosen meanwhile, or the other picture
     state.read = read;
     await $("original").decode();
     showFace();
@@ -54,7 +58,16 @@ function showWords() {
   $("sex").value = read.Male > 0.5 ? "1" : "0";
   const names = Object.keys(read).filter((name) => !NOT_SCORES.includes(name));
   $("attributes").replaceChildren(...names.map((name) => attribute(name, read[name])));
-  for (const id of ["words-section", "paint-section"]) $(id).hidden = false;
+  $("words-section").hidden = false;
+  showPaint("3. Portraits");
+}
+
+function showPaint(title) {
+  $("paint-title").textContent = title;
+  $("first").textContent = inPlace() ? "Seed" : "First seed";
+  $("many").hidden = inPlace();
+  $("candidates").ariaLabel = inPlace() ? "Photos" : "Portraits";
+  $("paint-section").hidden = false;
 }
 
 function attribute(name, score) {
@@ -80,45 +93,23 @@ function words() {
   return { ...own, Ethnic: $("ethnic").value, Age: $("age").valueAsNumber };
 }
 
-async function* events(answer) {
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let text = ""; ;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    text += value;
-    for (let end; (end = text.indexOf("\n\n")) >= 0; text = text.slice(end + 2)) {
-      const [name, data] = text.slice(0, end).split("\n");
-      yield [name.slice("event: ".length), JSON.parse(data.slice("data: ".length))];
-    }
-  }
-}
-
-function blob({ media_type, base64 }) {
-  return new Blob([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], { type: media_type });
-}
-
 function put(image, picture, rest) {
   URL.revokeObjectURL(image.src);
   Object.assign(image, { src: URL.createObjectURL(picture), hidden: false, ...rest });
 }
 
+// Paint one picture, and show it on a card of its own.
 async function paint(seed) {
-  const card = $("candidate").content.cloneNode(true).firstElementChild;
-  const [image, bar, note, cancel, save] = ["img", "progress", ".note", ".cancel", ".save"].map((q) => card.querySelector(q));
-  const stop = new AbortController(), own = words();
+  const card = $(inPlace() ? "pair" : "candidate").content.cloneNode(true).firstElementChild;
+  const [image, bar, note, cancel, save] = [".made", "progress", ".note", ".cancel", ".save"].map((q) => card.querySelector(q));
+  const stop = new AbortController(), parts = { seed, card, image, bar, note, save };
   card.querySelector("h3").textContent = `Seed ${seed}`;
   note.textContent = "Waiting";
   $("candidates").append(card);
   state.running.set(card, stop);
   cancel.addEventListener("click", () => stop.abort());
-  const fields = { photo: state.photo, attributes: JSON.stringify(own), seed, steps: $("steps").value, fast: $("fast").value, preview_every: 4 };
   try {
-    const answer = await call("v1/portraits", { method: "POST", body: form(fields), headers: { Accept: "text/event-stream" }, signal: stop.signal });
-    for await (const [name, data] of events(answer)) {
-      if (name === "problem") throw new Problem(data.detail);
-      if (name === "step") showStep(data, image, bar, note);
-      if (name === "portrait") await finish(data, own, { seed, image, note, save });
-    }
+    await (inPlace() ? paintFaces(parts, stop.signal) : paintPortrait(parts, stop.signal));
   } catch (error) {
     image.hidden = true;
     note.textContent = error.name === "AbortError" ? "Cancelled" : error instanceof Problem ? error.message : "The connection was lost";
@@ -128,9 +119,42 @@ async function paint(seed) {
     bar.remove();
     cancel.remove();
     $("go").disabled = state.running.size > 0;
-    if (!state.running.size) say("All portraits are done.");
+    if (!state.running.size) say(inPlace() ? "The photo is done." : "All portraits are done.");
   }
 }
+
+// Show the steps of a request, and return the record at its end.
+async function follow(path, fields, { image, bar, note }, signal) {
+  const common = { photo: state.photo, steps: $("steps").value, fast: $("fast").value };
+  const answer = await call(path, { method: "POST", body: form({ ...common, ...fields }), headers: { Accept: "text/event-stream" }, signal });
+  for await (const [name, data] of events(answer)) {
+    if (name === "problem") throw new Problem(data.detail);
+    if (name !== "step") return data;
+    showStep(data, image, bar, note);
+  }
+  throw new Error("the answer has ended too early");
+}
+
+async function paintPortrait(parts, signal) {
+  const own = words(), fields = { attributes: JSON.stringify(own), seed: parts.seed, preview_every: 4 };
+  await finish(await follow("v1/portraits", fields, parts, signal), own, parts);
+}
+
+// The photo before and after, side by side.
+async function paintFaces(parts, signal) {
+  const { seed, card, image, note, save } = parts;
+  put(card.querySelector(".before"), state.photo, { alt: "The photo that you have chosen" });
+  const record = await follow("v1/photos", { seed }, parts, signal);
+  put(image, blob(record.image), { alt: `The photo with other faces, of seed ${seed}` });
+  offerFile(save, image, `photo-${seed}.png`);
+  const { people, filled, similarity } = record;
+  const faces = `${people.length} ${people.length === 1 ? "face" : "faces"} replaced, ${filled.length} filled`;
+  const why = filled.length ? " with the colours around, too small to paint" : "";
+  const checked = similarity === null ? "" : `; the highest similarity to an original is ${similarity.toFixed(2)}`;
+  note.textContent = faces + why + checked;
+}
+
+function offerFile(link, image, name) { Object.assign(link, { href: image.src, download: name, hidden: false }); }
 
 function showStep({ done, total, attempt, preview }, image, bar, note) {
   bar.value = done / total;
@@ -141,7 +165,7 @@ function showStep({ done, total, attempt, preview }, image, bar, note) {
 async function finish(record, own, { seed, image, note, save }) {
   const file = blob(record.image);
   put(image, file, { className: "", alt: `The portrait of seed ${seed}` });
-  Object.assign(save, { href: image.src, download: `portrait-${seed}.png`, hidden: false });
+  offerFile(save, image, `portrait-${seed}.png`);
   const parts = record.similarity === null ? ["not checked by the guard"] : [`similarity ${record.similarity.toFixed(2)}`];
   try {
     const seen = await (await call("v1/descriptions", { method: "POST", body: form({ photo: file }) })).json();
@@ -158,6 +182,7 @@ $("photo").addEventListener("change", () => choose($("photo").files[0]));
 for (const name of ["dragenter", "dragover"]) $("drop").addEventListener(name, (event) => { event.preventDefault(); $("drop").classList.add("over"); });
 for (const name of ["dragleave", "drop"]) $("drop").addEventListener(name, () => $("drop").classList.remove("over"));
 $("drop").addEventListener("drop", (event) => { event.preventDefault(); choose(event.dataTransfer.files[0]); });
+for (const mode of document.getElementsByName("mode")) mode.addEventListener("change", () => choose(state.photo));
 $("reset").addEventListener("click", showWords);
 $("paint").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -165,6 +190,6 @@ $("paint").addEventListener("submit", (event) => {
   $("candidates").replaceChildren();
   $("go").disabled = true;
   say("Painting ...");
-  const first = BigInt($("seed").value);
-  for (let i = 0; i < Number($("count").value); i++) paint((first + BigInt(i)).toString());
+  const first = BigInt($("seed").value), many = inPlace() ? 1 : Number($("count").value);
+  for (let i = 0; i < many; i++) paint((first + BigInt(i)).toString());
 });
