@@ -108,10 +108,10 @@ def cast_faces(
         why = "it is too large to be kept pixel by pixel"
         raise PhotoError(why, "scale it down to 67 megapixels first, or make portraits of its faces")
     height, width = photo.pixels.shape[:2]
-    for x, y, *sides in boxes or ():
-        if x >= width or y >= height:
-            why = f"`only_box` {x:g},{y:g},{sides[0]:g},{sides[1]:g} lies outside of its {width} x {height} pixels"
-            raise PhotoError(why, "give boxes in pixels of the upright photo")
+    for box in boxes or ():
+        if not intersection(box, (0, 0, width, height)):
+            why = f"`only_box` {','.join(f'{side:g}' for side in box)} lies outside of its {width} x {height} pixels"
+            raise PhotoError(why, "give x,y,width,height in pixels of the upright photo")
     found = reader.describe_faces(photo, smallest=max(SMALLEST, reader.options.min_face))
     if boxes is not None:
         return _choose(found.people, found.others, boxes)

@@ -106,6 +106,12 @@ def test_only_faces_in_given_boxes_are_replaced(
     assert sorted(face.box[0] for face in found.kept) == kept
 
 
+@pytest.mark.parametrize("box", [(200, 10, 40, 40), (10, 100, 5, 5), (-50, 10, 50, 40)])
+def test_a_box_outside_of_the_photo_is_an_error(box: Box) -> None:
+    with pytest.raises(PhotoError, match="outside of its 200 x 100 pixels"):
+        cast(Reader(person(10)), boxes=[(10, 10, 40, 40), box])
+
+
 def test_a_description_without_a_photo_has_no_face() -> None:
     with pytest.raises(RuntimeError):
         face_of(Description("", "", {}))

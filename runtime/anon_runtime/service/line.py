@@ -43,10 +43,11 @@ class Line(Generic[T]):
         with self._changed:
             return any(len(items) >= self._size for items in self._waiting.values())
 
-    def put(self, item: T) -> None:
-        """Let an item wait."""
+    def put(self, *items: T) -> None:
+        """Let items wait; those of one key are in one group, as far as it has room."""
         with self._changed:
-            self._waiting.setdefault(self._key(item), deque()).append((time.monotonic(), item))
+            for item in items:
+                self._waiting.setdefault(self._key(item), deque()).append((time.monotonic(), item))
             self._changed.notify_all()
 
     def close(self) -> None:

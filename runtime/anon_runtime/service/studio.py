@@ -202,8 +202,7 @@ class Studio:
                 self._settle(work)
 
     def _enqueue(self, work: Work, sitters: Sequence[Sitter]) -> None:
-        for sitter in sitters:
-            self._painting.put(work.sheet(sitter))
+        self._painting.put(*[work.sheet(sitter) for sitter in sitters])  # at once, so that they are painted together
 
     def _paint(self, sheets: list[Sheet]) -> None:
         start, generator = time.monotonic(), sheets[0].ticket.order.anonymizer.generator

@@ -23,6 +23,14 @@ def test_items_of_one_key_are_worked_on_together_and_the_oldest_first() -> None:
     assert groups == [[("first", 0)], [("a", 1), ("a", 3)], [("b", 2), ("b", 5)], [("a", 4)]]
 
 
+def test_items_that_come_together_are_in_one_group() -> None:
+    groups: list[list[int]] = []
+    line: Line[int] = Line(groups.append, lambda item: item % 2, size=3, wait=0, name="test")
+    line.put(*range(8))
+    line.close()
+    assert groups == [[0, 2, 4], [1, 3, 5], [6], [7]]
+
+
 def test_a_group_waits_for_others_but_not_longer_than_it_may() -> None:
     groups: list[list[int]] = []
     done = threading.Event()

@@ -134,7 +134,7 @@ def test_faces_are_replaced(page: Any, serving: Running, couple: Path, tmp_path:
         page.get_by_role("link", name="Download").click()
     assert download.value.suggested_filename == "photo-0.png"
     download.value.save_as(tmp_path / "photo.png")
-    parts = [("photo", ("x", couple.read_bytes())), ("steps", (None, "2"))]
+    parts: list[Any] = [("photo", ("x", couple.read_bytes())), ("steps", (None, "2"))]
     assert (tmp_path / "photo.png").read_bytes() == serving.client.post("/v1/photos", files=parts).content
 
 

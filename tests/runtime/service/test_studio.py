@@ -1,6 +1,7 @@
 """The studio without a server, with engines that are stand-ins or the demo's."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.casting import face_of
 from anon_runtime.diffusion.generator import Generator
-from anon_runtime.errors import BackendError, GenerationError, RefusedError, UsageError
+from anon_runtime.diffusion.samplers import State
+from anon_runtime.errors import BackendError, BundleError, GenerationError, RefusedError, UsageError
 from anon_runtime.faces.decoding import load_photo
 from anon_runtime.guard.inspector import Inspector, Seen
 from anon_runtime.service.options import ServiceOptions
@@ -94,6 +96,18 @@ def test_an_order_without_anything_is_refused(quick: Anonymizer, studio: Studio)
     assert studio.active == 0
 
 
+def test_a_photo_is_not_read_where_faces_cannot_be_replaced(anonymizer: Anonymizer, studio: Studio) -> None:
+    class Lacking(StandInEngines):
+        def require(self, *roles: str) -> None:
+            if "vae_encoder" in roles:
+                raise BundleError("bundle", "it has no vae_encoder engine", "build it again")
+
+    lacking = Anonymizer.of(Lacking(anonymizer.engines.bundle))
+    with pytest.raises(BundleError, match="no vae_encoder engine"):
+        studio.submit(Order(lacking, b"this is no photo", in_place=True))
+    assert studio.active == 0
+
+
 def in_place(anonymizer: Anonymizer, photo: Path, seed: int = 0) -> Order:
     return Order(anonymizer, photo.read_bytes(), seed=seed, in_place=True)
 
@@ -148,8 +162,21 @@ def test_portraits_and_photos_at_the_same_time_do_not_mix_up(
     assert all(len(some) == 1 for some in kinds), "what has a canvas is never painted with what has none"
 
 
-def test_cancelling_between_two_faces_ends_the_work(anonymizer: Anonymizer, couple: Path) -> None:
+def test_cancelling_between_two_faces_ends_the_work(
+    anonymizer: Anonymizer, couple: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second face is begun and not painted to its end, and the next order is worked on."""
+    evaluations: list[int] = []
+    real = Generator.generate
+
+    def generate(self: Generator, requests: Any, *, after: Any) -> list[Portrait]:
+        def counted(state: State) -> None:
+            evaluations.append(state.evaluation)
+            after(state)
+
+        return real(self, requests, after=counted)
+
+    monkeypatch.setattr(Generator, "generate", generate)
     quick, steps = anonymizer.using(Settings(steps=4)), list[Step]()
     studio, second, cancelled = Studio(ServiceOptions()), threading.Event(), threading.Event()
 
@@ -166,6 +193,7 @@ def test_cancelling_between_two_faces_ends_the_work(anonymizer: Anonymizer, coup
     assert studio.submit(order(quick, "next")).result(60).picture
     studio.close()
     assert [step.done for step in steps] == list(range(1, 9))
+    assert evaluations == [*range(1, 8), 1, 2, *range(1, 8)], "a face, what was under way, the next order"
     assert {step.total for step in steps} == {14}
     assert all(step.preview is None for step in steps), "it would show a part of the photo that nobody has looked at"
     assert studio.active == 0
@@ -230,6 +258,9 @@ def test_photos_wait_where_there_is_room_for_them(
 
     def held(self: Generator, requests: Sequence[Any], **options: Any) -> list[Portrait]:
         assert submitted.wait(60)
+        end = time.monotonic() + 1
+        while len(opened) < 3 and time.monotonic() < end:  # so long that a third one could be opened
+            time.sleep(0.01)
         return generate(self, requests, **options)
 
     def open_job(self: Anonymizer, *arguments: Any) -> Any:

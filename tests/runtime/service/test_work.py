@@ -1,5 +1,6 @@
 """Jobs of orders: the people of the photo are all that a picture is compared with."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.casting import Cast
 from anon_runtime.faces.decoding import load_photo
+from anon_runtime.guard.trial import Attempt
+from anon_runtime.guard.words import Frequencies, coarsen
 from anon_runtime.service.orders import Order, Ticket
 from anon_runtime.service.work import with_photo, without_photo
 from anon_runtime.types import Description, Portrait, Request
@@ -34,6 +37,12 @@ def test_the_people_of_a_photo_are_those_of_a_run_over_it_alone(
     work.done[sheets[0].sitter] = 3
     step = work.step(7, None)
     assert (step.done, step.total, step.attempt) == (3, 7 * len(cast.people), 0)
+    work.sheet(sheets[0].sitter)
+    assert work.step(7, None).done == 0, "another attempt begins at the beginning"
+    rare = Frequencies(99, dict(zip(having, range(len(having)), strict=True)))
+    sheets[0].sitter.trial.attempt = Attempt(3, 3)
+    words = replace(work, crowd=replace(work.crowd, frequencies=rare)).sheet(sheets[0].sitter).words
+    assert words == coarsen(cast.people[0].attributes, 3, rare) != coarsen(cast.people[0].attributes, 3)
 
 
 def test_nobody_is_compared_without_a_guard(anonymizer: Anonymizer, couple: Path) -> None:
