@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
@@ -15,8 +16,10 @@ from .faces.reader import FaceReader
 from .guard.decision import Finding
 from .guard.inspector import Crowd, Inspector, Seen
 from .guard.options import GuardOptions
-from .guard.reference import NOBODY, make_reference
+from .guard.reference import NOBODY, find_different, make_reference
 from .guard.trial import FIRST, Attempt
+from .guard.words import NOBODY as NO_FREQUENCIES
+from .guard.words import count_attributes
 from .jobs import Job, SceneJob, object_to
 from .scene.places import find_place
 from .settings import ResolvedSettings, Settings, find_second_detector
@@ -108,8 +111,9 @@ class Anonymizer:
             BundleError: an engine is missing, or is not the one that was built.
         """
         self.check()
-        job = Job([self.describe(photo)], seed, self.guard)
-        self._paint(job, self._gather(job), progress)
+        people = [self.describe(photo)]
+        job = Job(people, seed, self.guard)
+        self._paint(job, self.gather(people), progress)
         return job.results()[0].portrait
 
     def replace_faces(
@@ -143,8 +147,8 @@ class Anonymizer:
         self.check(in_place=True)
         formats = self.reader.options.more_formats
         decoded, *kept = (load_photo(one, more_formats=formats) for one in (photo, *keep))
-        job = self.scene_job(decoded, self.cast(decoded, self.agreed(kept), boxes), seed)
-        crowd = self._gather(job)
+        cast = self.cast(decoded, self.agreed(kept), boxes)
+        job, crowd = self.scene_job(decoded, cast, seed), self.gather(cast.people)
         while True:
             self._paint(job, crowd, progress)
             retouched = job.finish()
@@ -199,19 +203,30 @@ class Anonymizer:
         faces = [*map(face_of, cast.people), *cast.filled]
         return object_to(cast, [find_place(face, (spec.height, spec.width)) for face in faces], seen, limit)
 
-    def _gather(self, job: Job) -> Crowd | None:
-        """The people of one photo; None without a guard."""
-        embeddings = [sitter.description.embedding for sitter in job.sitters]
-        known = [embedding for embedding in embeddings if embedding is not None]
+    def gather(self, people: Sequence[Description]) -> Crowd | None:
+        """Return the people of one photo, whom no picture of it may resemble; None without a guard.
+
+        Args:
+            people: the descriptions of the people.
+        """
         if self.inspector is None:
             return None
-        return self.inspector.gather(make_reference(np.stack(known)) if known else NOBODY)
+        embeddings = [one.embedding for one in people if one.embedding is not None]
+        if not embeddings:
+            return self.inspector.gather(NOBODY)
+        rows = np.stack(embeddings)
+        # Attributes that the user has given are the same for everybody.
+        given = self.reader.options.attributes is not None
+        different = [] if given else [people[i].attributes for i in find_different(rows)]
+        frequencies = replace(count_attributes(different), people=len(find_different(rows)))
+        return self.inspector.gather(make_reference(rows), frequencies)
 
     def _paint(self, job: Job, crowd: Crowd | None, progress: Progress | None) -> None:
         """Paint attempts until nobody waits for one."""
         size = self.engines.bundle.manifest.defaults.batch_size
         while waiting := job.waiting[:size]:
-            written = [job.request(sitter, self.reader) for sitter in waiting]
+            frequencies = crowd.frequencies if crowd else NO_FREQUENCIES
+            written = [job.request(sitter, self.reader, frequencies) for sitter in waiting]
             portraits = self.generate([request for request, _ in written], progress=progress)
             for sitter, (_, words), painted in zip(waiting, written, portraits, strict=True):
                 if crowd is None or self.inspector is None:

@@ -43,6 +43,16 @@ class Frequencies:
 NOBODY = Frequencies(0, {})
 
 
+def count_attributes(people: Sequence[Attributes]) -> Frequencies:
+    """Return how many of some people have each attribute.
+
+    Args:
+        people: the attributes of each of them, all with the same names.
+    """
+    names = [name for name in people[0] if name != "Ethnic"] if people else []
+    return Frequencies(len(people), {name: sum(float(one[name]) > 0.5 for one in people) for name in names})
+
+
 def coarsen(attributes: Attributes, level: int, frequencies: Frequencies = NOBODY) -> Attributes:
     """Return attributes that say less about a person; attributes that are left out reach no prompt.
 

@@ -1,16 +1,12 @@
 """The work on an order: the job that it is, and the faces that are painted for it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..casting import Cast
 from ..diffusion.generator import TokenizedRequest
 from ..faces.decoding import Decoded
 from ..faces.reader import FaceReader
-from ..folder.discovery import Photo
 from ..folder.identity import identify
-from ..folder.survey import Described, Survey
-from ..folder.watch import gather
 from ..guard.decision import Finding
 from ..guard.inspector import Crowd
 from ..guard.options import GuardOptions
@@ -131,11 +127,7 @@ def with_photo(ticket: Ticket, cast: Cast, photo: Decoded) -> Work:
         job: Job = anonymizer.scene_job(photo, cast, identity.seed)
     else:
         job = Job(cast.people, identity.seed, anonymizer.guard)
-    if anonymizer.inspector is None:
-        return _begin(ticket, job, identity.seed)
-    survey = Survey(anonymizer.reader.options.attributes)
-    survey.add(Described(Photo(Path(), Path()), identity, cast))  # a photo without a name
-    return _begin(ticket, job, identity.seed, gather([survey], anonymizer.inspector))
+    return _begin(ticket, job, identity.seed, anonymizer.gather(cast.people))
 
 
 def _begin(ticket: Ticket, job: Job, seed: int, crowd: Crowd | None = None) -> Work:
