@@ -112,7 +112,7 @@ def cast_faces(
         if not intersection(box, (0, 0, width, height)):
             why = f"`only_box` {','.join(f'{side:g}' for side in box)} lies outside of its {width} x {height} pixels"
             raise PhotoError(why, "give x,y,width,height in pixels of the upright photo")
-    found = reader.describe_faces(photo, smallest=max(SMALLEST, reader.options.min_face))
+    found = reader.describe_faces(photo, smallest=max(SMALLEST, reader.options.min_face), careful=True)
     if boxes is not None:
         return _choose(found.people, found.others, boxes)
     if not found.people and not found.others:

@@ -31,7 +31,8 @@ class Settings:
         ignore: attributes that no prompt mentions.
         attributes: attributes to use instead of those that the engines compute; see
             `anon_runtime.faces.attributes.check_attributes`.
-        detection_threshold: the lowest score of a face, between 0 and 1; None means the default of the detector.
+        detection_threshold: the lowest score of a face, between 0 and 1; None means the default of the detector, which
+            is lower where every face of a photo is to be replaced.
         min_face: faces whose shorter side has fewer pixels than this are ignored.
         more_formats: whether to read BMP, GIF, PPM and TIFF as well; see `anon_runtime.faces.decoding`.
         guard: what to do with portraits that resemble somebody: ``strict``, ``report`` or ``off``; None means strict if
@@ -124,6 +125,7 @@ class Settings:
                 self.prompt_style,
                 self.ignore,
                 self.attributes,
+                detector.careful if self.detection_threshold is None else self.detection_threshold,
             ),
             SamplingOptions(
                 self.sampler or self.acceleration.sampler or defaults.sampler,

@@ -31,9 +31,11 @@ class Reader:
     def __init__(self, *people: Description, others: tuple[Face, ...] = (), min_face: int = 0) -> None:
         self._found, self.options = FoundFaces(people, others), SimpleNamespace(min_face=min_face)
         self.smallest: list[int] = []
+        self.careful: list[bool] = []
 
-    def describe_faces(self, photo: Decoded, *, smallest: int) -> FoundFaces:
+    def describe_faces(self, photo: Decoded, *, smallest: int, careful: bool = False) -> FoundFaces:
         self.smallest.append(smallest)
+        self.careful.append(careful)
         return self._found
 
 
@@ -48,7 +50,7 @@ def test_every_face_is_replaced_or_filled() -> None:
     one, other = person(10), person(100)
     found = cast(reader := Reader(one, other, others=(SMALL,)))
     assert (found.people, found.filled, found.kept) == ((one, other), (SMALL,), ())
-    assert reader.smallest == [SMALLEST]
+    assert (reader.smallest, reader.careful) == ([SMALLEST], [True])
     assert cast(Reader(others=(SMALL,))).filled == (SMALL,)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anon_runtime import Settings
+from anon_runtime import Anonymizer, Settings
 from anon_runtime.bundle.bundle import Bundle
 from anon_runtime.bundle.manifest import Manifest
 from anon_runtime.diffusion.acceleration import FAST_LEVELS, Acceleration
@@ -151,3 +151,12 @@ def test_a_check_that_the_bundle_cannot_make_is_refused(demo_bundle: Path, mode:
 def test_the_options_of_the_guard_are_the_users(demo_bundle: Path) -> None:
     settings = Settings(guard="report", fmr=1e-3, attempts=4, min_rank=7, best_of=3)
     assert settings.resolve(Bundle.read(demo_bundle).manifest).guard == GuardOptions("report", 1e-3, 4, 7, 3)
+
+
+def test_no_face_may_be_missed_where_all_are_replaced(anonymizer: Anonymizer) -> None:
+    """Then less certain faces count, unless the user has chosen a threshold."""
+    manifest = anonymizer.engines.bundle.manifest
+    reading = Settings().resolve(manifest).reading
+    assert reading.careful_threshold < reading.detection_threshold
+    chosen = Settings(detection_threshold=0.7).resolve(manifest).reading
+    assert (chosen.careful_threshold, chosen.detection_threshold) == (0.7, 0.7)

@@ -59,12 +59,14 @@ class Detector:
     Attributes:
         input: the name of the engine's input: float32 (n, 3, height, width), RGB, 0..255, sides are multiples of 32.
         threshold: the lowest score of a face if the user has chosen none.
+        careful: the same where no face may be missed, and one too many does no harm.
         decode: a function from one image's outputs, its height, its width and the threshold to corners (k, 4) as x1,
             y1, x2, y2, scores (k,) and landmarks (k, 5, 2), in pixels of that image, best score first.
     """
 
     input: str
     threshold: float
+    careful: float
     decode: Callable[[Arrays, int, int, float], tuple[Reals, Reals, Reals]]
 
 
@@ -171,8 +173,8 @@ def prior_boxes(height: int, width: int) -> Reals:
 
 
 DETECTORS = {
-    "centerface": Detector("input.1", 0.5, decode_centerface),
-    "retinaface": Detector("image", 0.8, decode_retinaface),
+    "centerface": Detector("input.1", 0.5, 0.3, decode_centerface),
+    "retinaface": Detector("image", 0.8, 0.5, decode_retinaface),
 }
 
 

@@ -32,6 +32,7 @@ class ReadingOptions:
         prompt_style: ``paper`` or ``natural``; see `write_prompts`.
         ignore: attributes that no prompt mentions.
         attributes: attributes to use instead of those that the engines compute; None to compute them.
+        careful_threshold: the lowest score of a face where no face may be missed, 0..1; see `Detector`.
     """
 
     detection_threshold: float
@@ -40,6 +41,7 @@ class ReadingOptions:
     prompt_style: PromptStyle = "paper"
     ignore: tuple[str, ...] = ()
     attributes: Attributes | None = None
+    careful_threshold: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -173,12 +175,13 @@ class FaceReader:
                 results[i] = replace(described, embedding=embedding)
         return [results[i] for i in range(len(photos))]
 
-    def describe_faces(self, photo: Decoded, *, smallest: int = 0) -> FoundFaces:
+    def describe_faces(self, photo: Decoded, *, smallest: int = 0, careful: bool = False) -> FoundFaces:
         """Find all faces of a photo, also small ones, and describe them; see `find_faces`.
 
         Args:
             photo: the photo.
             smallest: faces whose shorter side has fewer pixels than this are not described.
+            careful: whether no face may be missed, so that less certain ones count, too.
 
         Raises:
             GenerationError: an engine returned NaN or infinity.
@@ -188,9 +191,8 @@ class FaceReader:
         self.check()
         timer = StageTimer()
         with timer("detect"):
-            faces = find_faces(
-                self._engines["face_detector"], self._detector, photo.pixels, self.options.detection_threshold
-            )
+            threshold = self.options.careful_threshold if careful else self.options.detection_threshold
+            faces = find_faces(self._engines["face_detector"], self._detector, photo.pixels, threshold)
         chosen: list[Face] = []
         embeddings: list[Floats | None] = []
         others: list[Face] = []

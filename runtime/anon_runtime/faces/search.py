@@ -11,6 +11,7 @@ from .detection import SIDE, Detector, Face, detect
 
 LEVELS = (1280, 2560)  # pixels of the longer side; a tile is what the detector sees of the photo at this size
 OVERLAP = 0.25  # of the side of a tile: smaller faces lie completely in one of the tiles
+LARGEST = 2  # how much larger than in the photo a face may be shown: small ones are found more often
 GAIN = 1.25  # how much larger faces have to be than at the level before, so that looking once more is worth it
 SAME = 0.3  # the intersection over union from which on two boxes are one face
 WITHIN = 0.8  # the share of a box in a larger one from which on it is a part of that face
@@ -52,7 +53,7 @@ def tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
     """
     longer = max(height, width)
     for before, level in pairwise((SIDE, *LEVELS)):
-        size = min(level, longer)
+        size = min(level, LARGEST * longer)
         if size < GAIN * before:
             return
         side = round(SIDE * longer / size)

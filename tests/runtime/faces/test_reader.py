@@ -91,7 +91,7 @@ def made_up(*, intact: bool = True, **options: Any) -> FaceReader:
     """A reader whose only engine is a made-up detector."""
     engines = MadeUpEngines(face_detector=measure_brightness)
     engines.intact = intact
-    return FaceReader(engines, Detector("photo", 0.5, decode_one_face), ReadingOptions(0.5, **options))
+    return FaceReader(engines, Detector("photo", 0.5, 0.5, decode_one_face), ReadingOptions(0.5, **options))
 
 
 def test_a_reader_works_with_any_engines() -> None:

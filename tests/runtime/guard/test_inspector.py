@@ -86,7 +86,7 @@ def make_engines() -> MadeUpEngines:
     return MadeUpEngines(face_detector=find_squares, face_identity=colours)
 
 
-SQUARES = Detector("image", 0.5, decode)
+SQUARES = Detector("image", 0.5, 0.5, decode)
 
 
 def inspector(engines: MadeUpEngines | None = None, detector: Detector = SQUARES, *, best_of: int = 1) -> Inspector:
@@ -116,7 +116,7 @@ def test_a_portrait_without_its_one_face_is_refused(faces: list[Colour], cause: 
 
 
 def test_a_face_that_cannot_be_aligned_is_no_face() -> None:
-    guard = inspector(detector=Detector("image", 0.5, decode_points))
+    guard = inspector(detector=Detector("image", 0.5, 0.5, decode_points))
     judged = guard.examine([case(paint(RED), BLUE)], guard.gather(people(BLUE)))[0]
     assert (judged.finding.cause, judged.embedding) == ("no face", None)
 
@@ -191,7 +191,7 @@ def test_a_second_detector_sees_what_the_first_one_misses() -> None:
     engines["second_face_detector"], engines["face_detector"] = engines["face_detector"], blind
     photo = paint(RED, BLUE)
     alone = Inspector(engines, SQUARES, 0.5, SPEC, GuardOptions())
-    both = Inspector(engines, SQUARES, 0.5, SPEC, GuardOptions(), Detector("image", 0.7, decode))
+    both = Inspector(engines, SQUARES, 0.5, SPEC, GuardOptions(), Detector("image", 0.7, 0.7, decode))
     assert [seen.face.box[0] for seen in alone.see(photo)] == [0]
     assert sorted(seen.face.box[0] for seen in both.see(photo)) == [0, 0, CELL]
     for face, vector in both.see(photo):
