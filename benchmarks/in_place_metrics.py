@@ -12,7 +12,8 @@ from scipy.optimize import linear_sum_assignment
 from anon_runtime.faces.search import intersection
 from anon_runtime.types import Box, Mask, Pixels
 
-from .composites import Composite, TrueFace, relative
+from .composites import Composite, TrueFace
+from .heads import relative
 
 OVERLAP = 0.3  # intersection over union from which on two boxes are of the same face
 MIDDLE = 0.5  # of the face's radii: a face is touched if most of its pixels that can be seen there have changed

@@ -21,13 +21,11 @@ from benchmarks.composites import (
     MOST,
     SIZES,
     Composite,
-    make_bar,
     make_composite,
     read_backgrounds,
     read_people,
-    straighten,
 )
-from tests.benchmarks.coded_people import BOX, SIDE, STEP, code, make_backgrounds, make_people
+from tests.benchmarks.coded_people import BOX, STEP, code, make_backgrounds, make_people
 
 PEOPLE, BACKGROUNDS = make_people(MOST + 1), make_backgrounds()
 
@@ -116,26 +114,6 @@ def test_all_that_hides_faces_occurs() -> None:
     assert len(others) >= 5
     assert all(face.hidden >= HIDDEN[0] - 0.02 for face in cut)
     assert {len(composite.faces) for composite in composites} >= {1, 2, 3}
-
-
-@given(st.integers(0, 2**20))
-def test_a_bar_hides_a_part_of_a_face(seed: int) -> None:
-    ys, xs = np.mgrid[-1:1:101j, -1:1:101j]
-    share = make_bar(np.random.default_rng(seed)).covers(xs, ys)[np.hypot(xs, ys) < 1].mean()
-    assert HIDDEN[0] - 0.03 <= share <= HIDDEN[1] + 0.03
-
-
-@pytest.mark.parametrize(("least", "most"), [(0.5, 1), (1, 2), (2, 5)])
-def test_a_face_is_turned_back(least: float, most: float) -> None:
-    """Where the head is opaque, the picture around a face is the person's photo again."""
-    faces = ((one, face) for one in map(compose, range(200)) for face in one.faces if face.hidden == 0)
-    composite, face = next(pair for pair in faces if least <= np.hypot(*pair[1].pose.matrix[:, 0]) <= most)
-    found = straighten(composite.pixels, face.pose)
-    assert found.shape == (SIDE, SIDE, 3)
-    ys, xs = np.mgrid[:SIDE, :SIDE]
-    x, y, w, h = BOX
-    inner = np.hypot((xs - x - w / 2) / w, (ys - y - h / 2) / h) < 0.45
-    assert np.abs(found[inner].astype(int) - face.pose.person.pixels[inner]).max() <= 4
 
 
 def test_backgrounds_show_nobody(anonymizer: Anonymizer) -> None:
