@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from anon_runtime import Anonymizer, Settings
+from anon_runtime import Anonymizer
 from anon_runtime.casting import Cast, face_of
 from anon_runtime.errors import BundleError, RefusedError, UsageError
 from anon_runtime.faces.detection import Face
@@ -255,4 +255,11 @@ def test_settings_of_reading_hold_here_too(quick: Anonymizer, astronaut: Any) ->
     x, y, width, height = map(int, filled.filled[0])
     changed = np.asarray(filled.image) != np.asarray(Image.open(astronaut).convert("RGB"))
     assert changed[y : y + height, x : x + width].mean() > 0.9
-    assert Settings(min_face=400).min_face == 400
+
+
+def test_a_finished_photo_is_looked_at(own_engines: Any, astronaut: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A face that nobody has cast would stay in it."""
+    anonymizer = Anonymizer.of(own_engines, replace(QUICK, guard="strict"))
+    monkeypatch.setattr(anonymizer, "cast", lambda *arguments: Cast(()))
+    with pytest.raises(RefusedError, match="a face of the photo"):
+        anonymizer.replace_faces(astronaut)

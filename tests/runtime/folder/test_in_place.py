@@ -8,6 +8,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -345,6 +346,18 @@ def test_a_jpeg_is_encoded_once(guarded: Anonymizer, groups: Path, paints: Any, 
     before, after = pixels(groups / "a.png"), pixels(tmp_path / "out" / "a.jpg")
     outside = ~regions(guarded, before)
     assert np.abs(after[outside].astype(int) - before[outside]).mean() < 12
+
+
+def test_photos_in_which_nothing_is_painted_are_released_too(
+    guarded: Anonymizer, groups: Path, paints: Any, tmp_path: Path
+) -> None:
+    """All faces are smaller than `min_face`, and are filled."""
+    filling = guarded.using(replace(GUARDED, min_face=290))
+    calls = paints(filling)
+    assert run(filling, groups, tmp_path / "out").counts == {"ok": 2}
+    assert {(line["replaced"], line["filled"]) for line in entries(tmp_path / "out")} == {(0, 2)}
+    assert run(filling, groups, tmp_path / "out").counts == {"done": 2}
+    assert not calls
 
 
 def test_each_face_gets_a_portrait(
