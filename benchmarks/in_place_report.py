@@ -12,6 +12,7 @@ from .evaluate.reidentification import Interval
 
 CELL = 400, 300  # pixels; the largest size of a picture on the sheet
 GAP = 6
+ROW = 4  # pictures in a row of a sheet
 SMALL = 0.05  # of the picture's longer side: faces whose longer side is less are small
 TURNED = 20  # degrees
 KINDS = "small", "turned", "partly hidden"
@@ -212,18 +213,19 @@ def _spread(time: Time | None) -> str:
 
 
 def sheet(pairs: Sequence[tuple[Pixels, Pixels]]) -> Image.Image:
-    """A picture that shows inputs on the left and outputs on the right.
+    """A picture that shows each input and, on its right, the output; there are two of them in a row.
 
     Args:
         pairs: uint8 (height, width, 3), RGB, of one size each.
     """
-    cells = [tuple(_thumbnail(one) for one in pair) for pair in pairs]
-    height = sum(before.height + GAP for before, _ in cells) - GAP
-    page, top = Image.new("RGB", (2 * CELL[0] + GAP, height), "white"), 0
-    for before, after in cells:
-        page.paste(before, ((CELL[0] - before.width) // 2, top))
-        page.paste(after, (CELL[0] + GAP + (CELL[0] - after.width) // 2, top))
-        top += before.height + GAP
+    thumbnails = [_thumbnail(one) for pair in pairs for one in pair]
+    rows = [thumbnails[i : i + ROW] for i in range(0, len(thumbnails), ROW)]
+    height = sum(max(one.height for one in row) + GAP for row in rows) - GAP
+    page, top = Image.new("RGB", (ROW * (CELL[0] + GAP) - GAP, height), "white"), 0
+    for row in rows:
+        for column, one in enumerate(row):
+            page.paste(one, (column * (CELL[0] + GAP) + (CELL[0] - one.width) // 2, top))
+        top += max(one.height for one in row) + GAP
     return page
 
 

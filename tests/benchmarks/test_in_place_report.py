@@ -1,4 +1,4 @@
-"""The table has one column for each method, and the sheet one row for each picture."""
+"""The table has one column for each method, and the sheet two pictures in a row."""
 
 import math
 from dataclasses import replace
@@ -64,7 +64,8 @@ def test_figures_stand_in_their_columns() -> None:
 
 def test_the_sheet_shows_before_and_after() -> None:
     wide, high = np.full((300, 800, 3), 10, np.uint8), np.full((900, 300, 3), 20, np.uint8)
-    page = sheet([(wide, wide + 100), (high, high + 100)])
-    assert page.size == (2 * CELL[0] + GAP, 150 + GAP + 300)
-    at = (200, 75), (606, 75), (200, 300), (606, 300), (10, 300), (200, 153)
-    assert [value[0] for value in map(page.getpixel, at) if isinstance(value, tuple)] == [10, 110, 20, 120, 255, 255]
+    page = sheet([(wide, wide + 100), (high, high + 100), (wide, wide + 50)])
+    assert page.size == (4 * CELL[0] + 3 * GAP, 300 + GAP + 150)
+    at = (200, 75), (606, 75), (1012, 150), (1418, 150), (200, 380), (606, 380), (200, 200), (1012, 380)
+    values = [value[0] for value in map(page.getpixel, at) if isinstance(value, tuple)]
+    assert values == [10, 110, 20, 120, 10, 60, 255, 255]
