@@ -171,7 +171,7 @@ class BoxType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--no-face", type=click.Choice(("error", "skip")), default="error", show_default=True,
               help="Count a photo without a face as failed (error) or as skipped (skip). It never gives a portrait.")
 @click.option("--min-face", type=click.IntRange(0), default=0, metavar="PIXELS",
-              help="Ignore faces whose shorter side has fewer pixels.")
+              help="Ignore faces whose shorter side has fewer pixels. --mode in-place fills them instead.")
 @click.option("--detection-threshold", type=float,
               help="The lowest score of a face, between 0 and 1.  [default: the detector's]")
 @click.option("--guard", type=click.Choice(MODES),

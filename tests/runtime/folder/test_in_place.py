@@ -17,8 +17,10 @@ import pytest
 from PIL import Image
 
 from anon_runtime import Anonymizer, Settings
+from anon_runtime.casting import face_of
 from anon_runtime.diffusion.generator import TokenizedRequest
 from anon_runtime.errors import AnonError, GenerationError, UsageError
+from anon_runtime.faces.decoding import Decoded
 from anon_runtime.folder import intake
 from anon_runtime.folder.discovery import PRIVATE, find_photos
 from anon_runtime.folder.identity import identify
@@ -112,9 +114,9 @@ def run(anonymizer: Anonymizer, photos: Path, out: Path, **options: Any) -> Summ
 def regions(anonymizer: Anonymizer, photo: Pixels) -> Any:
     """Which pixels of a photo are replaced."""
     everything = slice(0, photo.shape[0]), slice(0, photo.shape[1])
-    faces = anonymizer.reader.detect([photo])[0]
-    assert len(faces) == 2
-    return np.any([find_place(face, (96, 96)).region(everything) for face in faces], axis=0)
+    people = anonymizer.cast(Decoded(photo)).people
+    assert len(people) == 2
+    return np.any([find_place(face_of(one), (96, 96)).region(everything) for one in people], axis=0)
 
 
 def test_every_face_is_replaced_and_the_rest_stays(
