@@ -46,11 +46,11 @@ class Exchange:
         survey: Survey = pickle.loads((self.folder / f"people-{number}").read_bytes())
         return survey
 
-    def put_agreed(self, agreed: Agreed | None) -> None:
+    def put_agreed(self, agreed: Agreed) -> None:
         """Write the people whose faces are kept.
 
         Args:
-            agreed: the people; None if there are none.
+            agreed: the people.
 
         Raises:
             OutputError: the folder cannot be written.
@@ -58,8 +58,11 @@ class Exchange:
         self._put("people-agreed", pickle.dumps(agreed))
 
     def agreed(self) -> Agreed | None:
-        """Return the people whose faces are kept; see `put_agreed`."""
-        agreed: Agreed | None = pickle.loads((self.folder / "people-agreed").read_bytes())
+        """Return the people whose faces are kept; None if there are none. See `put_agreed`."""
+        try:
+            agreed: Agreed = pickle.loads((self.folder / "people-agreed").read_bytes())
+        except FileNotFoundError:
+            return None
         return agreed
 
     def put_crowd(self, crowd: Crowd) -> None:

@@ -252,7 +252,8 @@ class RayRun:
         parts = [photos[i : i + size] for i in range(0, len(photos), size)]
         log.info("actors on the cluster: %d, each with %s", self._actors(parts), self._cluster.share)
         exchange = Exchange(self._journal.scratch)
-        exchange.put_agreed(self._agreed)
+        if self._agreed is not None:
+            exchange.put_agreed(self._agreed)
         yield from self._pass(parts)
         if self._inspector is None or self._stop.is_set():
             return
