@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from anon_runtime.faces.search import overlap
 from anon_runtime.types import Box, Pixels
 
 from .evaluate.encoders import Dlib
 from .evaluate.requirements import data_of
 from .evaluate.types import Vector
-from .in_place_metrics import OVERLAP, overlap
+from .in_place_metrics import OVERLAP
 
 DETECTOR = "face_recognition_models", "models", "mmod_human_face_detector.dat"
 SAME = 0.6  # dlib's distance below which two pictures are of the same person

@@ -9,7 +9,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
-from anon_runtime.faces.search import intersection
+from anon_runtime.faces.search import overlap
 from anon_runtime.types import Box, Mask, Pixels
 
 from .composites import Composite, TrueFace
@@ -49,13 +49,6 @@ class Seam:
     before: float
     after: float
     pixels: int
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Return the intersection over union of two boxes."""
-    common = intersection(a, b)
-    union = a[2] * a[3] + b[2] * b[3] - common
-    return common / union if union else 0.0
 
 
 def match(boxes: Sequence[Box], found: Sequence[Box]) -> dict[int, int]:

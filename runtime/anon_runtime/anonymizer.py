@@ -1,14 +1,13 @@
 """The whole process, as in the paper's figure: from a photo to the description of its biggest face to a portrait."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
 
 from .backends.engines import Engines
-from .casting import Agreed, Cast, agree, cast_faces, cast_portraits, face_of
+from .casting import Agreed, Cast, agree, cast_faces, cast_portraits
 from .diffusion.generator import Generator
 from .errors import UsageError
 from .faces.decoding import Decoded, load_photo
@@ -19,7 +18,7 @@ from .guard.options import GuardOptions
 from .guard.reference import NOBODY, find_different, make_reference
 from .guard.trial import FIRST, Attempt
 from .guard.words import NOBODY as NO_FREQUENCIES
-from .guard.words import count_attributes
+from .guard.words import Frequencies, count_attributes
 from .jobs import Job, SceneJob, object_to
 from .scene.places import find_place
 from .settings import ResolvedSettings, Settings, find_second_detector
@@ -146,8 +145,9 @@ class Anonymizer:
         """
         self.check(in_place=True)
         formats = self.reader.options.more_formats
-        decoded, *kept = (load_photo(one, more_formats=formats) for one in (photo, *keep))
-        cast = self.cast(decoded, self.agreed(kept), boxes)
+        decoded = load_photo(photo, more_formats=formats)
+        agreed = self.agreed(load_photo(one, more_formats=formats) for one in keep) if keep else None
+        cast = self.cast(decoded, agreed, boxes)
         job, crowd = self.scene_job(decoded, cast, seed), self.gather(cast.people)
         while True:
             self._paint(job, crowd, progress)
@@ -164,17 +164,15 @@ class Anonymizer:
         """The options of the guard."""
         return GuardOptions("off") if self.inspector is None else self.inspector.options
 
-    def agreed(self, photos: Sequence[Decoded]) -> Agreed | None:
-        """Return the people who agreed to be shown; None if there are none.
+    def agreed(self, photos: Iterable[Decoded]) -> Agreed:
+        """Return the people who agreed to be shown.
 
         Args:
-            photos: photos of them. All faces in these photos count.
+            photos: photos of them, of which one is in memory at a time. All faces in these photos count.
 
         Raises:
             UsageError: nobody can be recognized, or no photo shows a face.
         """
-        if not photos:
-            return None
         if self.inspector is None:
             raise UsageError("`keep`", "the guard is off, so that nobody can be recognized", "use `guard` strict")
         people = [one.embedding for photo in photos for one in self.reader.describe_faces(photo).people]
@@ -200,8 +198,7 @@ class Anonymizer:
     def object_to(self, cast: Cast, seen: Sequence[Seen], limit: float) -> list[tuple[int | None, Finding]]:
         """Return what speaks against a photo in which faces were replaced; see `jobs.object_to`."""
         spec = self.engines.bundle.manifest.generator
-        faces = [*map(face_of, cast.people), *cast.filled]
-        return object_to(cast, [find_place(face, (spec.height, spec.width)) for face in faces], seen, limit)
+        return object_to(cast, [find_place(face, (spec.height, spec.width)) for face in cast.removed], seen, limit)
 
     def gather(self, people: Sequence[Description]) -> Crowd | None:
         """Return the people of one photo, whom no picture of it may resemble; None without a guard.
@@ -215,10 +212,10 @@ class Anonymizer:
         if not embeddings:
             return self.inspector.gather(NOBODY)
         rows = np.stack(embeddings)
-        # Attributes that the user has given are the same for everybody.
-        given = self.reader.options.attributes is not None
-        different = [] if given else [people[i].attributes for i in find_different(rows)]
-        frequencies = replace(count_attributes(different), people=len(find_different(rows)))
+        different = find_different(rows)
+        frequencies = Frequencies(len(different), {})  # attributes that the user has given are the same for everybody
+        if self.reader.options.attributes is None:
+            frequencies = count_attributes([people[i].attributes for i in different])
         return self.inspector.gather(make_reference(rows), frequencies)
 
     def _paint(self, job: Job, crowd: Crowd | None, progress: Progress | None) -> None:

@@ -10,7 +10,7 @@ from .errors import NoFaceError, PhotoError
 from .faces.decoding import Decoded
 from .faces.detection import Face
 from .faces.reader import FaceReader
-from .faces.search import intersection
+from .faces.search import intersection, overlap
 from .guard.thresholds import find_threshold, lowest_carried_rate
 from .types import Box, Description, Floats
 
@@ -32,6 +32,11 @@ class Cast:
     people: tuple[Description, ...]
     filled: tuple[Face, ...] = ()
     kept: tuple[Face, ...] = ()
+
+    @property
+    def removed(self) -> list[Face]:
+        """The faces of which nothing stays: those of the people, and then those that are filled."""
+        return [*map(face_of, self.people), *self.filled]
 
 
 @dataclass(frozen=True)
@@ -117,29 +122,25 @@ def cast_faces(
         return _choose(found.people, found.others, boxes)
     if not found.people and not found.others:
         raise NoFaceError("no face was found in it", "use a photo that shows one, or lower `detection_threshold`")
-    shown = [one for one in found.people if agreed is not None and agreed.has(one)]
-    painted = tuple(one for one in found.people if not any(one is other for other in shown))
-    return Cast(painted, found.others, tuple(map(face_of, shown)))
+    keeps = [agreed is not None and agreed.has(one) for one in found.people]
+    people = tuple(one for one, keep in zip(found.people, keeps, strict=True) if not keep)
+    kept = tuple(face_of(one) for one, keep in zip(found.people, keeps, strict=True) if keep)
+    return Cast(people, found.others, kept)
 
 
 def _choose(people: Iterable[Description], others: Iterable[Face], boxes: Sequence[Box]) -> Cast:
     """The cast if only faces in given boxes are replaced."""
     free, chosen, kept, filled = list(boxes), list[Description](), list[Face](), list[Face]()
     for one in people:
-        box = next((box for box in free if _is_same(face_of(one).box, box)), None)
+        box = next((box for box in free if overlap(face_of(one).box, box) >= MATCH), None)
         if box is None:
             kept.append(face_of(one))
         else:
             free.remove(box)
             chosen.append(one)
-    kept += [face for face in others if not any(_is_same(face.box, box) for box in free)]
+    kept += [face for face in others if not any(overlap(face.box, box) >= MATCH for box in free)]
     filled += [Face(box, 1.0, _level(box)) for box in free]
     return Cast(tuple(chosen), tuple(filled), tuple(kept))
-
-
-def _is_same(one: Box, other: Box) -> bool:
-    shared = intersection(one, other)
-    return shared >= MATCH * (one[2] * one[3] + other[2] * other[3] - shared)
 
 
 def _level(box: Box) -> Floats:

@@ -173,7 +173,8 @@ class BoxType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--min-face", type=click.IntRange(0), default=0, metavar="PIXELS",
               help="Ignore faces whose shorter side has fewer pixels. --mode in-place fills them instead.")
 @click.option("--detection-threshold", type=float,
-              help="The lowest score of a face, between 0 and 1.  [default: the detector's]")
+              help="The lowest score of a face, between 0 and 1.  [default: the detector's, and a lower one with "
+                   "--mode in-place]")
 @click.option("--guard", type=click.Choice(MODES),
               help="Compare each portrait with all photos of the run, by face recognition. strict: paint a portrait "
                    "again that resembles somebody, with coarser words, and refuse the photo if no attempt passes. "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from .casting import Cast, face_of
+from .casting import Cast
 from .errors import RefusedError
 from .faces.reader import FaceReader
 from .guard.decision import Finding
@@ -138,7 +138,7 @@ class SceneJob(Job):
     ) -> None:
         super().__init__(cast.people, seed, guard, first)
         self._cast = cast
-        self._scene = Scene(pixels, [*map(face_of, cast.people), *cast.filled], shape, block)
+        self._scene = Scene(pixels, cast.removed, shape, block)
         self._places: dict[Sitter, Place] = dict(zip(self.sitters, self._scene.places, strict=False))
 
     def request(

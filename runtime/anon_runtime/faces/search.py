@@ -89,8 +89,7 @@ def _move(face: Face, left: int, top: int) -> Face:
 
 
 def _is_part(face: Face, larger: Face) -> bool:
-    shared = intersection(face.box, larger.box)
-    return shared >= WITHIN * face.area or shared >= SAME * (face.area + larger.area - shared)
+    return intersection(face.box, larger.box) >= WITHIN * face.area or overlap(face.box, larger.box) >= SAME
 
 
 def intersection(one: Box, other: Box) -> float:
@@ -102,3 +101,14 @@ def intersection(one: Box, other: Box) -> float:
     across = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
     down = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
     return max(0.0, across) * max(0.0, down)
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection over union of two boxes, 0..1; 0 if both have no area.
+
+    Args:
+        one, other: x, y, width and height.
+    """
+    shared = intersection(one, other)
+    union = one[2] * one[3] + other[2] * other[3] - shared
+    return shared / union if union else 0.0

@@ -256,7 +256,7 @@ def _read_agreed(anonymizer: Anonymizer, photos: Sequence[Photo], options: RunOp
         raise UsageError("`keep`", "it is for faces that are replaced in place", "use `mode` in-place")
     try:
         formats = anonymizer.reader.options.more_formats
-        return anonymizer.agreed([decode_photo(photo.read(), more_formats=formats) for photo in photos])
+        return anonymizer.agreed(decode_photo(photo.read(), more_formats=formats) for photo in photos)
     except PhotoError as error:
         raise UsageError("`keep`", f"a photo of it cannot be read ({error.why})", "remove or repair it") from None
 
