@@ -26,7 +26,7 @@ from .command_line import one_line_errors
 
 with one_line_errors(__name__, extras="cpu,demo,export,evaluate,test"):
     from .composites import Composite, make_composite, read_backgrounds, read_people
-    from .evaluate.reidentification import bootstrap
+    from .evaluate.intervals import bootstrap
     from .evaluate.types import Vector
     from .heads import Person
     from .in_place_judge import Judge

@@ -8,7 +8,7 @@ from PIL import Image
 
 from anon_runtime.types import Box, Pixels
 
-from .evaluate.reidentification import Interval
+from .evaluate.intervals import Interval
 
 CELL = 400, 300  # pixels; the largest size of a picture on the sheet
 GAP = 6

@@ -9,7 +9,8 @@ from anon_runtime import Anonymizer
 
 from . import in_place_metrics as metrics
 from .composites import HIDDEN, Composite, TrueFace
-from .evaluate.reidentification import Interval, bootstrap, rank
+from .evaluate.intervals import Interval, bootstrap
+from .evaluate.reidentification import rank
 from .evaluate.types import Vector
 from .heads import straighten
 from .in_place_judge import SAME, Judge

@@ -19,9 +19,10 @@ from ..command_line import one_line_errors, print_error
 
 with one_line_errors(__name__, extras="export,evaluate"):
     from . import baselines, contact_sheet, plots, report
-    from .evaluation import TABLES, Study, evaluate
+    from .evaluation import TABLES, evaluate
     from .labels import Labels, read_names
     from .pairs import ImageFile, Method, find_images, pair
+    from .study import Study
 
 T = TypeVar("T", bound=str)
 

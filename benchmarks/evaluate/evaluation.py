@@ -3,89 +3,23 @@
 Where a package or a file of weights is missing, the dictionary holds a message in place of the figures of that row.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from dataclasses import asdict
+from typing import Literal, get_args
 
 import numpy as np
 
-from anon_runtime import Anonymizer
-from anon_runtime.errors import AnonError
-
-from ..metrics import FEWEST
 from . import k_anonymity, quality, reidentification, utility
 from .cache import Cache
-from .encoders import ENCODERS, Embedder, Encoder
-from .labels import HELD_OUT, Labels, age_bands, make_groups
-from .pairs import ImageFile, Method
-from .predictors import DeepFaceDemography, FaceEngines, HSEmotion, Reader
-from .requirements import MissingError
+from .intervals import Interval
+from .labels import HELD_OUT, age_bands
+from .pairs import Method
+from .predictors import DeepFaceDemography, HSEmotion, Reader
+from .study import Faces, Study, attempt
 from .types import Figures, Mask, Vector
 
 Table = Literal["reid", "utility", "quality", "attributes"]
 TABLES: tuple[Table, ...] = get_args(Table)
-T = TypeVar("T")
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Study:
-    """What is evaluated.
-
-    Attributes:
-        originals: all originals, which are the gallery.
-        methods: images of the anonymizers.
-        labels: of the originals; None without labels.
-        held_out: (n,), originals that the networks were not trained on; None if that is not known.
-        engines: folder of the bundle whose face engines read images.
-        cache: folder for the outputs of networks.
-    """
-
-    originals: Sequence[ImageFile]
-    methods: Sequence[Method]
-    labels: Labels | None
-    held_out: Mask | None
-    engines: Path
-    cache: Path
-
-    @cached_property
-    def reader(self) -> Reader:
-        """The bundle's face engines.
-
-        Raises:
-            MissingError: there is no such bundle, or it has no face engines.
-        """
-        try:
-            anonymizer = Anonymizer.load(self.engines)
-            anonymizer.engines["face_attributes"]
-        except AnonError as error:
-            raise MissingError("face engines", f"missing: {error}", "name a bundle with --engines") from None
-        return Reader(FaceEngines(anonymizer), Cache(self.cache / "readings.npz"))
-
-    @cached_property
-    def reading(self) -> Vector:
-        """Readings (n, k) of the originals by the face engines."""
-        return self.reader.read(self.originals, "originals")
-
-    @cached_property
-    def truth(self) -> utility.Truth:
-        """Labels, or readings where there are no labels; everything is unknown without both."""
-        try:
-            reading = self.reading
-        except MissingError:
-            reading = np.full((len(self.originals), len(FaceEngines.columns)), np.nan)
-        return utility.find_truth(self.labels, reading)
-
-    @cached_property
-    def groups(self) -> dict[str, Mask]:
-        """Masks (n,) over the originals by group."""
-        groups = make_groups(self.truth.ethnicity, self.truth.sex, self.truth.age)
-        if self.held_out is not None:
-            groups = {HELD_OUT: self.held_out, "not held out": ~self.held_out} | groups
-        return groups
 
 
 def evaluate(study: Study, tables: Sequence[Table]) -> Figures:
@@ -114,22 +48,6 @@ def evaluate(study: Study, tables: Sequence[Table]) -> Figures:
     return found | {str(table): parts[table](study) for table in tables}
 
 
-def attempt(make: Callable[[], T]) -> T | Figures:
-    """What a row needs, or figures with a message about what is missing; the message is also logged."""
-    try:
-        return make()
-    except MissingError as error:
-        log.warning("%s", error)
-        return {"missing": str(error)}
-
-
-def _masks(study: Study, method: Method) -> dict[str, Mask]:
-    """Masks over a method's images, for groups with at least `FEWEST` of them."""
-    own = np.array(list(method.pairs))
-    masks = {name: mask[own] for name, mask in study.groups.items()}
-    return {name: mask for name, mask in masks.items() if mask.sum() >= FEWEST}
-
-
 def evaluate_reidentification(study: Study) -> Figures:
     """Table I: re-identification by every encoder."""
     truth, known = study.truth, "guessing, ethnicity, sex and age band known"
@@ -138,37 +56,31 @@ def evaluate_reidentification(study: Study) -> Figures:
     if study.held_out is not None:
         guesses[f"{known} ({HELD_OUT})"] = reidentification.chance_within(cells, study.held_out)
     found: Figures = {"chance": guesses}
-    for name, make in ENCODERS.items():
-        encoder = attempt(make)
-        found[name] = encoder if isinstance(encoder, dict) else _evaluate_encoder(study, name, encoder)
+    for name, faces in study.faces.items():
+        found[name] = _evaluate_encoder(study, faces) if isinstance(faces, Faces) else faces
     return found
 
 
-def _evaluate_encoder(study: Study, name: str, encoder: Encoder) -> Figures:
+def _evaluate_encoder(study: Study, faces: Faces) -> Figures:
     rows: Figures = {}
-    with Cache(study.cache / f"{name.replace(' ', '-').replace('/', '')}.npz", encoder.version) as cache:
-        embedder = Embedder(encoder, cache)
-        gallery = embedder.originals(study.originals)
-        for method in study.methods:
-            queries = embedder.method(study.originals, method)
-            ranking = reidentification.rank(queries.vectors, gallery.vectors, list(method.pairs), encoder.metric)
-            masks = _masks(study, method)
-            rows[method.name] = {
-                "no face": int(queries.faceless.sum()),
-                "all": _as_dicts(reidentification.figures(ranking)),
-                "groups": {
-                    group: _as_dicts(reidentification.figures(ranking.of(mask))) for group, mask in masks.items()
-                },
-                "cmc": {"all": reidentification.cmc(ranking)},
-                "same": np.histogram(np.clip(ranking.same, -1, 1), reidentification.BINS)[0].tolist(),
-                "different": ranking.different.tolist(),
-            }
-            if HELD_OUT in masks:
-                rows[method.name]["cmc"][HELD_OUT] = reidentification.cmc(ranking.of(masks[HELD_OUT]))
-    return {"metric": encoder.metric, "no face": int(gallery.faceless.sum()), "methods": rows}
+    for method in study.methods:
+        queries = faces.methods[method.name]
+        ranking = reidentification.rank(queries.vectors, faces.gallery.vectors, list(method.pairs), faces.metric)
+        masks = study.masks(method)
+        rows[method.name] = {
+            "no face": int(queries.faceless.sum()),
+            "all": _as_dicts(reidentification.figures(ranking)),
+            "groups": {group: _as_dicts(reidentification.figures(ranking.of(mask))) for group, mask in masks.items()},
+            "cmc": {"all": reidentification.cmc(ranking)},
+            "same": np.histogram(np.clip(ranking.same, -1, 1), reidentification.BINS)[0].tolist(),
+            "different": ranking.different.tolist(),
+        }
+        if HELD_OUT in masks:
+            rows[method.name]["cmc"][HELD_OUT] = reidentification.cmc(ranking.of(masks[HELD_OUT]))
+    return {"metric": faces.metric, "no face": int(faces.gallery.faceless.sum()), "methods": rows}
 
 
-def _as_dicts(intervals: Mapping[str, reidentification.Interval]) -> Figures:
+def _as_dicts(intervals: Mapping[str, Interval]) -> Figures:
     return {name: asdict(interval) for name, interval in intervals.items()}
 
 
@@ -205,7 +117,7 @@ def _utility_rows(
         rows[method.name] = {
             "no face": int(np.isnan(reading).any(axis=1).sum()),
             "all": score(own, reading, np.ones(len(own), bool)),
-            "groups": {group: score(own, reading, mask) for group, mask in _masks(study, method).items()},
+            "groups": {group: score(own, reading, mask) for group, mask in study.masks(method).items()},
         }
     return rows
 

@@ -16,8 +16,8 @@ from anon_export.faces import Weights
 from anon_runtime.types import Pixels
 
 from .cache import Cache
+from .intervals import bootstrap
 from .pairs import ImageFile, Method
-from .reidentification import bootstrap
 from .requirements import Repository, digest, hub_checkpoints, loading, require
 from .types import Figures, Mask, Vector
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from .intervals import Interval, bootstrap
 from .types import Mask, Vector
 
 KS = (1, 5, 10)  # ranks of Re-ID@k
@@ -104,40 +105,6 @@ def rank(queries: Vector, gallery: Vector, own: Sequence[int], metric: Metric = 
         likeness[np.arange(len(likeness)), rows[part]] = np.nan
         different += np.histogram(np.clip(likeness, -1, 1), BINS)[0]
     return Ranking(above, level, same, different)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and its 95 % confidence interval.
-
-    Attributes:
-        value: the mean.
-        low, high: ends of the interval.
-        of: number of values.
-    """
-
-    value: float
-    low: float
-    high: float
-    of: int
-
-
-def bootstrap(values: Vector, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The mean of values (n,) and its percentile bootstrap interval (Efron and Tibshirani, 1993, chapter 13).
-
-    Images are drawn with replacement. If all values are 0 or all are 1, every resample is the same, and the exact limit
-    of a binomial proportion is used in its place (Clopper and Pearson, 1934).
-    """
-    n, rng = len(values), np.random.default_rng(seed)
-    if n == 0:
-        return Interval(float("nan"), float("nan"), float("nan"), 0)
-    limit = 1 - (0.05 / 2) ** (1 / n)
-    if (values == 0).all() or (values == 1).all():
-        low, high = (0.0, limit) if values[0] == 0 else (1 - limit, 1.0)
-        return Interval(float(values[0]), low, high, n)
-    means = [values[rng.integers(n, size=n)].mean() for _ in range(resamples)]
-    low, high = map(float, np.quantile(means, [0.025, 0.975]))
-    return Interval(float(values.mean()), low, high, n)
 
 
 def figures(ranking: Ranking) -> dict[str, Interval]:

@@ -12,9 +12,9 @@ import numpy as np
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 
 from ..metrics import column_aucs
+from .intervals import bootstrap
 from .labels import Labels
 from .predictors import DeepFaceDemography, FaceEngines, HSEmotion
-from .reidentification import bootstrap
 from .types import Figures, Mask, Vector
 
 # Attributes of the inner and the outer face, 21 and 17, as in FALCO (Barattin et al., 2023). FALCO's own lists were not

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.evaluate.reidentification import Interval
+from benchmarks.evaluate.intervals import Interval
 from benchmarks.in_place_report import CELL, GAP, KINDS, Figures, Portraits, Report, Time, Truth, sheet, table
 
 NONE = Interval(math.nan, math.nan, math.nan, 0)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
+from benchmarks.evaluate.intervals import bootstrap
 from benchmarks.evaluate.reidentification import (
     BINS,
     DEPTH,
@@ -16,7 +17,6 @@ from benchmarks.evaluate.reidentification import (
     Doubles,
     Metric,
     Ranking,
-    bootstrap,
     chance,
     chance_within,
     cmc,

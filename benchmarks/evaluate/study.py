@@ -1,0 +1,140 @@
+"""What is evaluated: originals, methods, and what is known of the people."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from anon_runtime import Anonymizer
+from anon_runtime.errors import AnonError
+
+from ..metrics import FEWEST
+from . import utility
+from .cache import Cache
+from .encoders import ENCODERS, Embedded, Embedder, Encoder
+from .labels import HELD_OUT, Labels, make_groups
+from .pairs import ImageFile, Method
+from .people import Numbers, find_people
+from .predictors import FaceEngines, Reader
+from .reidentification import Metric
+from .requirements import MissingError
+from .types import Figures, Mask, Vector
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The embeddings of all images by one encoder.
+
+    Attributes:
+        metric: how they are compared.
+        gallery: of the n originals.
+        methods: of each method's images, in the order of its pairs.
+    """
+
+    metric: Metric
+    gallery: Embedded
+    methods: Mapping[str, Embedded]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is evaluated.
+
+    Attributes:
+        originals: all originals, which are the gallery.
+        methods: images of the anonymizers.
+        labels: of the originals; None without labels.
+        held_out: (n,), originals that the networks were not trained on; None if that is not known.
+        engines: folder of the bundle whose face engines read images.
+        cache: folder for the outputs of networks.
+    """
+
+    originals: Sequence[ImageFile]
+    methods: Sequence[Method]
+    labels: Labels | None
+    held_out: Mask | None
+    engines: Path
+    cache: Path
+
+    @cached_property
+    def anonymizer(self) -> Anonymizer:
+        """The bundle, whose face engines read images.
+
+        Raises:
+            MissingError: there is no such bundle, or it has no face engines.
+        """
+        try:
+            anonymizer = Anonymizer.load(self.engines)
+            anonymizer.engines["face_attributes"]
+        except AnonError as error:
+            raise MissingError("face engines", f"missing: {error}", "name a bundle with --engines") from None
+        return anonymizer
+
+    @cached_property
+    def reader(self) -> Reader:
+        """The bundle's face engines; see `anonymizer`."""
+        return Reader(FaceEngines(self.anonymizer), Cache(self.cache / "readings.npz"))
+
+    @cached_property
+    def reading(self) -> Vector:
+        """Readings (n, k) of the originals by the face engines."""
+        return self.reader.read(self.originals, "originals")
+
+    @cached_property
+    def truth(self) -> utility.Truth:
+        """Labels, or readings where there are no labels; everything is unknown without both."""
+        try:
+            reading = self.reading
+        except MissingError:
+            reading = np.full((len(self.originals), len(FaceEngines.columns)), np.nan)
+        return utility.find_truth(self.labels, reading)
+
+    @cached_property
+    def faces(self) -> dict[str, Faces | Figures]:
+        """The embeddings by each encoder, or what it lacks."""
+        return {name: self._embed(name, make) for name, make in ENCODERS.items()}
+
+    def _embed(self, name: str, make: Callable[[], Encoder]) -> Faces | Figures:
+        encoder = attempt(make)
+        if isinstance(encoder, dict):
+            return encoder
+        with Cache(self.cache / f"{name.replace(' ', '-').replace('/', '')}.npz", encoder.version) as cache:
+            embedder = Embedder(encoder, cache)
+            gallery = embedder.originals(self.originals)
+            made = {method.name: embedder.method(self.originals, method) for method in self.methods}
+        return Faces(encoder.metric, gallery, made)
+
+    @cached_property
+    def people(self) -> Numbers:
+        """The number of each original's person (n,); near copies show one person."""
+        return find_people(self.originals)
+
+    @cached_property
+    def groups(self) -> dict[str, Mask]:
+        """Masks (n,) over the originals by group."""
+        groups = make_groups(self.truth.ethnicity, self.truth.sex, self.truth.age)
+        if self.held_out is not None:
+            groups = {HELD_OUT: self.held_out, "not held out": ~self.held_out} | groups
+        return groups
+
+    def masks(self, method: Method) -> dict[str, Mask]:
+        """Masks over a method's images, for groups with at least `FEWEST` of them."""
+        own = np.array(list(method.pairs))
+        masks = {name: mask[own] for name, mask in self.groups.items()}
+        return {name: mask for name, mask in masks.items() if mask.sum() >= FEWEST}
+
+
+def attempt(make: Callable[[], T]) -> T | Figures:
+    """What a row needs, or figures with a message about what is missing; the message is also logged."""
+    try:
+        return make()
+    except MissingError as error:
+        log.warning("%s", error)
+        return {"missing": str(error)}
