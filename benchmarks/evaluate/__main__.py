@@ -18,10 +18,11 @@ from anon_runtime.folder.identity import read_seed
 from ..command_line import one_line_errors, print_error
 
 with one_line_errors(__name__, extras="export,evaluate"):
-    from . import baselines, contact_sheet, plots, report
+    from . import baselines
     from .evaluation import TABLES, evaluate
     from .labels import Labels, read_names
     from .pairs import ImageFile, Method, find_images, pair
+    from .report import contact_sheet, plots, text
     from .study import Study
 
 T = TypeVar("T", bound=str)
@@ -133,7 +134,7 @@ def write(folder: Path, figures: dict[str, object], study: Study, show_originals
     """Write all files of the report."""
     (folder / "report.json").write_text(json.dumps(figures, indent=1))
     images = "\n".join(f"![{path.stem}]({path.name})\n" for path in plots.draw(figures, folder))
-    (folder / "report.md").write_text(f"{report.render(figures)}\n{images}")
+    (folder / "report.md").write_text(f"{text.render(figures)}\n{images}")
     page = contact_sheet.contact_sheet(study.originals, study.methods, show_originals)
     (folder / "contact-sheet.html").write_text(page, encoding="utf-8")
 

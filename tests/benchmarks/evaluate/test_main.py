@@ -9,9 +9,9 @@ import pytest
 from huggingface_hub import constants
 from PIL import Image, ImageEnhance
 
-from benchmarks.evaluate import report
 from benchmarks.evaluate.encoders import ENCODERS, Dlib
-from benchmarks.evaluate.report import lines
+from benchmarks.evaluate.report import paper_tables
+from benchmarks.evaluate.report.markdown import lines
 
 pytestmark = pytest.mark.packages
 pytest.importorskip("matplotlib")
@@ -74,7 +74,7 @@ def test_the_report_has_every_row_or_names_what_is_missing(out: Path) -> None:
         assert "methods" in table[name] or "missing: " in table[name]["missing"]
     text = (out / "report.md").read_text()
     assert all(f"| {name} |" in text for name in ENCODERS), "Table I"
-    assert all(title in text for title in (*report.UTILITY, *report.QUALITY)), "Tables II and III"
+    assert all(title in text for title in (*paper_tables.UTILITY, *paper_tables.QUALITY)), "Tables II and III"
     assert "hf download openai/clip-vit-base-patch32" in text
     assert "enet_b0_8_va_mtl.onnx" in text
     assert "Inner face, 21 attributes: 5_o_Clock_Shadow, " in text

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib import pyplot as plt
 
-from ..plots import LINE, OURS_COLOUR, THEIR_COLOUR, save
-from .labels import HELD_OUT
-from .reidentification import BINS, DEPTH
-from .types import Figures
+from ...plots import LINE, OURS_COLOUR, THEIR_COLOUR, save
+from ..labels import HELD_OUT
+from ..reidentification import BINS, DEPTH
+from ..types import Figures
 
 
 def draw(figures: Figures, folder: Path) -> list[Path]:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.evaluate.contact_sheet import SIDE, contact_sheet
 from benchmarks.evaluate.pairs import ImageFile, Method
+from benchmarks.evaluate.report.contact_sheet import SIDE, contact_sheet
 
 
 class Page(HTMLParser):

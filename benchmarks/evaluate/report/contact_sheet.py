@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from PIL import Image
 from tqdm import tqdm
 
-from .pairs import ImageFile, Method
+from ..pairs import ImageFile, Method
 
 SIDE = 128  # longest side of a thumbnail in pixels
 _STYLE = """\

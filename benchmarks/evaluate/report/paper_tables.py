@@ -1,0 +1,113 @@
+"""The paper's three tables, with the paper's own figures below those of this evaluation."""
+
+from collections.abc import Iterator
+
+from .. import paper
+from ..labels import HELD_OUT
+from ..predictors import DeepFaceDemography, HSEmotion
+from ..quality import CleanFid, TorchFidelity, VisualDna
+from ..reidentification import DEPTH, KS
+from ..types import Figures
+from .markdown import MISSING, interval, lines, percent, score
+
+REID = (*(f"Re-ID@{k}" for k in KS), f"mAP@{DEPTH}")
+ENGINES, DEEPFACE, HSEMOTION = "face engines", DeepFaceDemography.name, HSEmotion.name
+PREDICTORS = (ENGINES, DEEPFACE, HSEMOTION)
+# The columns of Table II: title, predictor and figure.
+UTILITY = {
+    "inner AUC": (ENGINES, "inner AUC"),
+    "outer AUC": (ENGINES, "outer AUC"),
+    "emotion AUC, DeepFace": (DEEPFACE, "emotion AUC"),
+    "emotion AUC, HSEmotion": (HSEMOTION, "emotion AUC"),
+    "VA MSE": (HSEMOTION, "VA MSE"),
+    "ethnicity": (ENGINES, "ethnicity accuracy"),
+    "gender": (ENGINES, "gender accuracy"),
+    "ethnicity, DeepFace": (DEEPFACE, "ethnicity accuracy"),
+    "gender, DeepFace": (DEEPFACE, "gender accuracy"),
+}
+# The columns of Table III: title, network and figure.
+QUALITY = {
+    "FID, clean-fid": (CleanFid.name, "value"),
+    "FID, torch-fidelity": (TorchFidelity.name, "value"),
+    "Visual DNA, data set": (VisualDna.name, "data set"),
+    "Visual DNA, image": (VisualDna.name, "image"),
+}
+
+PAPER = f"\nRows in italics are the paper's own figures, of {paper.DATA} ({paper.SOURCE})."
+
+
+def reidentification_table(figures: Figures) -> Iterator[str]:
+    """Table I."""
+    yield "## Re-identification (the paper's Table I)\n\nFigures are in percent; lower figures mean more anonymity.\n"
+    chance = figures["reid"]["chance"].items()
+    rows = [["", guess, "", "", *(percent(own[name]) for name in REID)] for guess, own in chance]
+    for encoder, own in figures["reid"].items():
+        if encoder == "chance":
+            continue
+        if MISSING in own:
+            rows.append([encoder, own[MISSING].removeprefix(f"{encoder}: "), *[""] * (2 + len(REID))])
+        for method, row in own.get("methods", {}).items():
+            for title, found in _shown(method, row):
+                queries = str(found[REID[0]]["of"])
+                faceless = str(row["no face"]) if title == method else ""
+                rows.append([encoder, title, queries, faceless, *(interval(found[name]) for name in REID)])
+        for method, of_paper in paper.REIDENTIFICATION.get(encoder, {}).items():
+            rows.append([encoder, paper.title(method), "", "", *(percent(of_paper[name]) for name in REID)])
+    yield from lines(["encoder", "method", "queries", "no face", *REID], rows)
+    yield PAPER
+
+
+def utility_table(figures: Figures) -> Iterator[str]:
+    """Table II."""
+    own = figures["utility"]
+    yield (
+        "## Utility (the paper's Table II)\n\nAUC and accuracy are in percent; higher figures mean more utility. VA "
+        "MSE is an error; lower figures mean more utility.\n"
+    )
+    predictors = [predictor for predictor in PREDICTORS if MISSING not in own[predictor]]
+    methods = dict.fromkeys(method for predictor in predictors for method in own[predictor])
+    rows = []
+    for method in methods or figures["methods"]:
+        shown = {predictor: dict(_shown(method, own[predictor].get(method, {}))) for predictor in PREDICTORS}
+        for title in sorted({method}.union(*shown.values())):
+            row = [title]
+            for predictor, figure in UTILITY.values():
+                found = shown[predictor].get(title, {}).get(figure)
+                row.append(MISSING if MISSING in own[predictor] else score(found, as_number=figure == "VA MSE"))
+            rows.append([*row, str(own[ENGINES].get(method, {}).get("no face", "")) if title == method else ""])
+    for method, of_paper in paper.UTILITY.items():
+        row = [paper.title(method)]
+        for _, figure in UTILITY.values():
+            row.append(f"{of_paper[figure]:.3f}" if figure == "VA MSE" else percent(of_paper[figure]))
+        rows.append([*row, ""])
+    yield from lines(["method", *UTILITY, "no face"], rows)
+    yield f"{PAPER} It has one column where two networks fill two here."
+    if "inner" in own:
+        yield f"\nInner face, {len(own['inner'])} attributes: {', '.join(own['inner'])}."
+        yield f"\nOuter face, {len(own['outer'])} attributes: {', '.join(own['outer'])}."
+        yield "\nThe brackets show the number of attributes or emotions that are scored, or the interval."
+
+
+def quality_table(figures: Figures) -> Iterator[str]:
+    """Table III."""
+    own = figures["quality"]
+    yield "## Quality (the paper's Table III)\n\nDistances to the originals; lower figures mean more similar images.\n"
+    rows = []
+    for method in figures["methods"]:
+        row = [method]
+        for network, figure in QUALITY.values():
+            row.append(MISSING if MISSING in own[network] else f"{own[network][method]['all'][figure]:.2f}")
+        rows.append(row)
+    for method, of_paper in paper.QUALITY.items():
+        dna = [f"{of_paper[name]:.1f}" for name in ("Visual DNA, data set", "Visual DNA, image")]
+        rows.append([paper.title(method), f"{of_paper['FID']:.1f}", "", *dna])
+    yield from lines(["method", *QUALITY], rows)
+    yield PAPER
+
+
+def _shown(method: str, row: Figures) -> list[tuple[str, Figures]]:
+    """The rows of a method in the main tables, by title: all images and, if there are any, the held-out images."""
+    found = [(method, row.get("all", {}))]
+    if HELD_OUT in row.get("groups", {}):
+        found.append((f"{method} ({HELD_OUT})", row["groups"][HELD_OUT]))
+    return found
