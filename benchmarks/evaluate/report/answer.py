@@ -1,0 +1,74 @@
+"""What a reader sees first: how many people can be found again, by whom, with what knowledge."""
+
+from collections.abc import Iterator
+
+from ..labels import HELD_OUT
+from ..types import Figures
+from .markdown import MISSING, interval, lines, percent, plain
+
+FOUND = "Re-ID@1"
+
+
+def answer(figures: Figures) -> str:
+    """The answer in Markdown; without attackers, it says how to get one."""
+    attackers = figures.get("attackers")
+    if attackers is None:
+        return "No attacker was evaluated: add `attackers` to `--tables` to learn who finds people again."
+    return "\n".join([*_sentences(figures), "", *attackers_table(figures)])
+
+
+def _sentences(figures: Figures) -> Iterator[str]:
+    people = figures["originals"]
+    yield "**How many people can be found again, by whom, with what knowledge?**\n"
+    for method in figures["methods"]:
+        known = {name: row["methods"].get(method, {}) for name, row in figures["attackers"].items()}
+        able = {name: row for name, row in known.items() if "all" in row}
+        with_seed = [name for name in able if figures["attackers"][name].get("needs seed")]
+        fair = [name for name in able if figures["attackers"][name].get("kind") == "attacker" and name not in with_seed]
+        if not fair:
+            continue
+        best = max(fair, key=lambda name: able[name]["all"][FOUND]["value"])
+        yield (
+            f"- **{plain(method)}**: of {people} people, the strongest attacker ({plain(best)}) finds "
+            f"**{interval(able[best]['all'][FOUND])} %** at once; guessing finds {percent(1 / people)} %."
+            f"{_held_out(able[best])}{_worst(able[best])}{_seeded(able, with_seed)}"
+        )
+
+
+def _held_out(row: Figures) -> str:
+    group = row["groups"].get(HELD_OUT)
+    return f" Of the held-out people it finds {interval(group[FOUND])} %." if group else ""
+
+
+def _worst(row: Figures) -> str:
+    """The group of people of whom the most are found; halves such as held out and not held out are no such groups."""
+    groups = {name: found[FOUND] for name, found in row["groups"].items() if ": " in name}
+    if not groups:
+        return ""
+    worst = max(groups, key=lambda name: groups[name]["value"])
+    return f" Least protected group: {plain(worst)}, {interval(groups[worst])} %."
+
+
+def _seeded(able: Figures, names: list[str]) -> str:
+    rates = [f"{interval(able[name]['all'][FOUND])} %" for name in names]
+    return f" Whoever knows the run's seed finds {' or '.join(rates)}." if rates else ""
+
+
+def attackers_table(figures: Figures) -> Iterator[str]:
+    """Re-ID@1 by attacker and method, of all people and of those that are held out."""
+    attackers, methods = figures["attackers"], list(figures["methods"])
+    held_out = HELD_OUT in figures["groups"]
+    heads = [head for name in methods for head in (name, *[f"{name} ({HELD_OUT})"] * held_out)]
+    rows = []
+    for name, row in attackers.items():
+        cells = []
+        for method in methods:
+            own = row["methods"].get(method, {})
+            missing = own.get(MISSING, "")
+            cells.append(interval(own["all"][FOUND]) if "all" in own else missing)
+            if held_out:
+                group = own.get("groups", {}).get(HELD_OUT)
+                cells.append(interval(group[FOUND]) if group else "")
+        rows.append([name, row["knows"], *cells])
+    yield "Found again at once (Re-ID@1), in percent, with 95 % intervals:\n"
+    yield from lines(["who", "knows", *heads], rows)
