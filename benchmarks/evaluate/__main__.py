@@ -85,6 +85,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="BUNDLE",
         help="bundle whose face engines read the images; default: %(default)s",
     )
+    parser.add_argument(
+        "--identity",
+        type=Path,
+        metavar="FILE.onnx",
+        help="a face-recognition network of your own, which takes faces as ArcFace does: it is one more row of Table I",
+    )
+    parser.add_argument(
+        "--training-set",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the pictures that the generator was trained on, to measure whether it paints them from memory",
+    )
     parser.add_argument("--seed-file", type=Path, metavar="FILE", help="seed file of runs with --rename hash")
     parser.add_argument("--show-originals", action="store_true", help="also show the originals on the contact sheet")
     return parser.parse_args(arguments)
@@ -98,11 +110,10 @@ def run(options: argparse.Namespace) -> None:
     """
     tables = choose("--tables", options.tables, TABLES)
     kinds = choose("--baselines", options.baselines, tuple(baselines.BASELINES))
-    originals, broken = find_images(options.originals)
-    for name, why in broken.items():
-        logging.warning("%s is left out: %s", name, why)
-    if not originals:
-        raise UsageError(f"folder {options.originals}", "no image in it can be read", "give a folder of photos")
+    originals, broken = _read(options.originals)
+    if options.identity and not options.identity.is_file():
+        raise UsageError(f"--identity {options.identity}", "there is no such file", "give an ONNX file")
+    training = _read(options.training_set)[0] if options.training_set else None
     if options.seed_file and not options.seed_file.is_file():
         raise UsageError(f"--seed-file {options.seed_file}", "there is no such file", "give the seed file of the run")
     seed = read_seed(options.seed_file)[0] if options.seed_file else None
@@ -125,6 +136,8 @@ def run(options: argparse.Namespace) -> None:
         read_names(options.held_out, originals) if options.held_out else None,
         options.engines,
         options.output / "cache",
+        options.identity,
+        training,
     )
     figures = evaluate(study, tables) | {"unreadable": broken}
     write(options.output, figures, study, options.show_originals)
@@ -150,6 +163,16 @@ def choose(option: str, text: str, known: Sequence[T]) -> tuple[T, ...]:
     if unknown := [name for name in names if name not in by_name]:
         raise UsageError(f"{option} {text}", f"unknown: {', '.join(unknown)}", f"choose from {', '.join(known)}")
     return tuple(by_name[name] for name in names)
+
+
+def _read(folder: Path) -> tuple[list[ImageFile], dict[str, str]]:
+    """The images of a folder, and the reasons why others of it cannot be read; these are logged."""
+    images, broken = find_images(folder)
+    for name, why in broken.items():
+        logging.warning("%s is left out: %s", name, why)
+    if not images:
+        raise UsageError(f"folder {folder}", "no image in it can be read", "give a folder of photos")
+    return images, broken
 
 
 def _method(text: str, originals: Sequence[ImageFile], seed: int | None) -> Method:

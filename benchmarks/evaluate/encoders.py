@@ -198,9 +198,9 @@ class Embedder:
     def __init__(self, encoder: Encoder, cache: Cache) -> None:
         self._encoder, self._cache = encoder, cache
 
-    def originals(self, images: Sequence[ImageFile]) -> Embedded:
-        """Embeddings of the gallery."""
-        return self._embed([(image, None) for image in images], "originals")
+    def originals(self, images: Sequence[ImageFile], what: str = "originals") -> Embedded:
+        """Embeddings of the gallery, or of other photos, whose name in the progress bar is ``what``."""
+        return self._embed([(image, None) for image in images], what)
 
     def method(self, originals: Sequence[ImageFile], method: Method) -> Embedded:
         """Embeddings of the queries, in the order of the method's pairs."""

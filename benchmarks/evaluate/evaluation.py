@@ -13,12 +13,13 @@ from . import k_anonymity, quality, reidentification, utility
 from .cache import Cache
 from .intervals import Interval
 from .labels import HELD_OUT, age_bands
+from .memorisation import evaluate_memorisation
 from .pairs import Method
 from .predictors import DeepFaceDemography, HSEmotion, Reader
 from .study import Faces, Study, attempt
 from .types import Figures, Mask, Vector
 
-Table = Literal["reid", "utility", "quality", "attributes"]
+Table = Literal["reid", "utility", "quality", "attributes", "memorisation"]
 TABLES: tuple[Table, ...] = get_args(Table)
 
 
@@ -29,6 +30,7 @@ def evaluate(study: Study, tables: Sequence[Table]) -> Figures:
         "utility": evaluate_utility,
         "quality": evaluate_quality,
         "attributes": evaluate_k_anonymity,
+        "memorisation": evaluate_memorisation,
     }
     found: Figures = {
         "originals": len(study.originals),

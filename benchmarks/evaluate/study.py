@@ -14,6 +14,7 @@ from anon_runtime.errors import AnonError
 
 from ..metrics import FEWEST
 from . import utility
+from .aligned_encoders import GUARD, file_encoder, guard_encoder, row_of
 from .cache import Cache
 from .encoders import ENCODERS, Embedded, Embedder, Encoder
 from .labels import HELD_OUT, Labels, make_groups
@@ -36,11 +37,13 @@ class Faces:
         metric: how they are compared.
         gallery: of the n originals.
         methods: of each method's images, in the order of its pairs.
+        training: of the training set; None if it is not known.
     """
 
     metric: Metric
     gallery: Embedded
     methods: Mapping[str, Embedded]
+    training: Embedded | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Study:
         held_out: (n,), originals that the networks were not trained on; None if that is not known.
         engines: folder of the bundle whose face engines read images.
         cache: folder for the outputs of networks.
+        identity: ONNX file of a user's own face-recognition network, which is one more encoder.
+        training: the pictures that the generator was trained on; None if they are not known.
     """
 
     originals: Sequence[ImageFile]
@@ -62,6 +67,8 @@ class Study:
     held_out: Mask | None
     engines: Path
     cache: Path
+    identity: Path | None = None
+    training: Sequence[ImageFile] | None = None
 
     @cached_property
     def anonymizer(self) -> Anonymizer:
@@ -96,20 +103,35 @@ class Study:
             reading = np.full((len(self.originals), len(FaceEngines.columns)), np.nan)
         return utility.find_truth(self.labels, reading)
 
+    @property
+    def encoders(self) -> dict[str, Callable[[], Encoder]]:
+        """The identity encoders by name: those of packages, the bundle's own, and the user's."""
+        found = ENCODERS | {GUARD: lambda: guard_encoder(self.anonymizer)}
+        if (path := self.identity) is not None:
+            found[row_of(path)] = lambda: file_encoder(self.anonymizer, path)
+        return found
+
     @cached_property
     def faces(self) -> dict[str, Faces | Figures]:
         """The embeddings by each encoder, or what it lacks."""
-        return {name: self._embed(name, make) for name, make in ENCODERS.items()}
+        found: dict[str, Faces | Figures] = {}
+        for name, make in self.encoders.items():
+            encoder = attempt(make)
+            if isinstance(encoder, dict):
+                found[name] = encoder
+            else:
+                found[encoder.name] = self.embed(encoder)
+        return found
 
-    def _embed(self, name: str, make: Callable[[], Encoder]) -> Faces | Figures:
-        encoder = attempt(make)
-        if isinstance(encoder, dict):
-            return encoder
-        with Cache(self.cache / f"{name.replace(' ', '-').replace('/', '')}.npz", encoder.version) as cache:
+    def embed(self, encoder: Encoder) -> Faces:
+        """The embeddings of all images by an encoder."""
+        name = encoder.name.replace(" ", "-").replace("/", "")
+        with Cache(self.cache / f"{name}.npz", encoder.version) as cache:
             embedder = Embedder(encoder, cache)
             gallery = embedder.originals(self.originals)
             made = {method.name: embedder.method(self.originals, method) for method in self.methods}
-        return Faces(encoder.metric, gallery, made)
+            training = None if self.training is None else embedder.originals(self.training, "training set")
+        return Faces(encoder.metric, gallery, made, training)
 
     @cached_property
     def people(self) -> Numbers:

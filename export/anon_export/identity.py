@@ -107,30 +107,18 @@ def export_encoder(encoder: Encoder, path: Path) -> EngineSpec:
         AnonError: the file is no face-recognition network of this size.
     """
     what = f"`identity` {encoder.path}"
-    with loaded_by("onnx", what, "give an ONNX file"):
-        model = onnx.load(encoder.path, load_external_data=False)
-    if any(external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):
-        # A build would not notice that the other file has changed.
-        raise AnonError(what, "its weights lie in another file", "save the network and its weights in one file")
-    # The published file lists weights as inputs, those of the graph and those that it had before it was quantized.
-    weights = {initializer.name for initializer in model.graph.initializer}
-    used = {name for node in model.graph.node for name in node.input}
-    images = [value for value in model.graph.input if value.name in used - weights]
-    if len(images) != 1 or len(model.graph.output) != 1:
-        raise AnonError(what, "it does not map one image to one embedding", "give a face-recognition network")
+    model = read_network(encoder.path)
     faces = (seeded_normal(2, 3, encoder.size, encoder.size).sigmoid() * 255).numpy()
-    del model.graph.input[:]
-    model.graph.input.extend(images)
     expected = _run_published(encoder, model, faces)
     del model.graph.value_info[:]  # shapes of a fixed batch
     _fold_constants(model)
-    _rename(model, images[0].name, encoder)
+    _rename(model, model.graph.input[0].name, encoder)
     strip_metadata(model)
     onnx.checker.check_model(model)
     save_graph(model, path)
     inputs = {"image": faces}
     try:
-        free = _load(model).run(None, inputs)[0].shape == expected.shape
+        free = start_session(model).run(None, inputs)[0].shape == expected.shape
     except Exception:  # noqa: BLE001 - it took each of these faces alone
         free = False
     if not free:
@@ -139,10 +127,40 @@ def export_encoder(encoder: Encoder, path: Path) -> EngineSpec:
     return engine_spec(model, path)
 
 
+def read_network(path: Path) -> onnx.ModelProto:
+    """Read a face-recognition network, whose only input is then the image.
+
+    Raises:
+        AnonError: the file is no network that maps one image to one embedding, or its weights lie in another file.
+    """
+    what = f"`identity` {path}"
+    with loaded_by("onnx", what, "give an ONNX file"):
+        model = onnx.load(path, load_external_data=False)
+    if any(external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):
+        # Whoever knows the file by its digest would not notice that the other file has changed.
+        raise AnonError(what, "its weights lie in another file", "save the network and its weights in one file")
+    # Some published files list weights as inputs, those of the graph and those that it had before it was quantized.
+    weights = {initializer.name for initializer in model.graph.initializer}
+    used = {name for node in model.graph.node for name in node.input}
+    images = [value for value in model.graph.input if value.name in used - weights]
+    if len(images) != 1 or len(model.graph.output) != 1:
+        raise AnonError(what, "it does not map one image to one embedding", "give a face-recognition network")
+    del model.graph.input[:]
+    model.graph.input.extend(images)
+    return model
+
+
+def start_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Load a network into onnxruntime on the CPU, without its warnings about weights that no node uses."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # errors are raised anyway
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
 def _run_published(encoder: Encoder, model: onnx.ModelProto, faces: Floats) -> Floats:
     """The outputs of the graph as it was published, one face at a time."""
     try:
-        session = _load(model)
+        session = start_session(model)
         normalized = (faces - np.float32(encoder.mean)) / np.float32(encoder.std)
         name = model.graph.input[0].name
         rows = [np.asarray(session.run(None, {name: face[None]})[0], np.float32) for face in normalized]
@@ -150,12 +168,6 @@ def _run_published(encoder: Encoder, model: onnx.ModelProto, faces: Floats) -> F
     except Exception as error:  # noqa: BLE001 - onnxruntime's exceptions share no base class
         what, why = f"`identity` {encoder.path}", f"it takes no face of {encoder.size} pixels ({first_line(error)})"
         raise AnonError(what, why, "give its size with `identity_size`") from None
-
-
-def _load(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # nothing about weights that no node uses, nor about errors, which it raises
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _fold_constants(model: onnx.ModelProto) -> None:
@@ -174,7 +186,7 @@ def _fold_constants(model: onnx.ModelProto) -> None:
     outputs = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in needed]
     small = helper.make_graph(folded, "constants", [], outputs, list(graph.initializer))
     constants = helper.make_model(small, opset_imports=model.opset_import, ir_version=model.ir_version)
-    values = zip(needed, _load(constants).run(needed, {}), strict=True)
+    values = zip(needed, start_session(constants).run(needed, {}), strict=True)
     used = {name for node in rest for name in node.input}
     kept = [initializer for initializer in graph.initializer if initializer.name in used]
     del graph.node[:], graph.initializer[:]

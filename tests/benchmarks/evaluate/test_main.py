@@ -63,6 +63,7 @@ def arguments(folders: Path, bundle: Path) -> list[str]:
     return [
         *(str(folders / "photos"), f"same={folders / 'same'}", f"shuffled={folders / 'shuffled'}"),
         *("--labels", str(folders / "labels.csv"), "--held-out", str(folders / "held-out")),
+        *("--training-set", str(folders / "photos"), "--identity", str(folders / "labels.csv")),
         *("--baselines", "mask", "--engines", str(bundle), "-o", str(folders / "report")),
     ]
 
@@ -98,6 +99,19 @@ def test_copies_are_re_identified_and_strangers_pairs_are_not(out: Path) -> None
     assert sum(found["same"]["same"]) == FACES
 
 
+def test_other_networks_have_rows(out: Path) -> None:
+    found = json.loads((out / "report.json").read_text())["reid"]
+    assert found["SFace, of the guard"]["methods"]["same"]["all"]["Re-ID@1"]["value"] == 1
+    assert "onnx cannot load it" in found["own network, labels.csv"]["missing"]
+
+
+def test_copies_of_the_training_set_are_known_as_such(out: Path) -> None:
+    found = json.loads((out / "report.json").read_text())["memorisation"]
+    assert found["originals in the training set"] == found["training pictures"] == FACES
+    assert found["encoders"]["pixels"]["methods"]["same"]["all"]["near copies"]["value"] == 1
+    assert found["encoders"]["dlib ResNet"]["methods"]["same"]["all"]["quantiles"]["images"] == pytest.approx([1] * 5)
+
+
 def test_utility_of_copies_is_the_originals(out: Path) -> None:
     found = json.loads((out / "report.json").read_text())["utility"]["face engines"]
     assert found["same"]["all"] == found["originals"]["all"]
@@ -114,7 +128,9 @@ def test_the_files(out: Path) -> None:
         "cache",
         "baselines",
         "cmc-dlib-resnet.png",
+        "cmc-sface-of-the-guard.png",
         "similarities-dlib-resnet.png",
+        "similarities-sface-of-the-guard.png",
         "attributes.png",
         "k-anonymity.png",
     }
@@ -143,6 +159,8 @@ def test_a_second_run_embeds_nothing(
         ([], "no method is named"),
         (["same"], "not NAME=FOLDER"),
         (["a=nowhere"], "no such folder"),
+        (["a={photos}", "--training-set", "nowhere"], "no such folder"),
+        (["a={photos}", "--identity", "nowhere.onnx"], "no such file"),
         (["--tables", "reid,fid", "--baselines", "mask"], "unknown: fid"),
         (["--baselines", "hat"], "unknown: hat"),
         (["{photos}={photos}", "{photos}={photos}"], "the name is taken"),
