@@ -16,7 +16,10 @@ from anon_runtime.faces.decoding import read_file, read_photo
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.identity import identify
 from anon_runtime.folder.journal_file import NAME as JOURNAL
+from anon_runtime.guard.trial import Attempt
 from anon_runtime.types import Pixels
+
+from .runs import Run
 
 SIDE = 1024  # longest side of an image in pixels, as in CelebA-HQ; larger images are scaled down
 
@@ -61,12 +64,14 @@ class Method:
         pairs: anonymized images by the index of their original.
         missing: reasons by the name of an original that has no anonymized image.
         extra: number of images that belong to no original.
+        run: the run of ``anon-run`` that wrote the images; None if they have no journal.
     """
 
     name: str
     pairs: Mapping[int, ImageFile]
     missing: Mapping[str, str] = field(default_factory=dict)
     extra: int = 0
+    run: Run | None = None
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -130,7 +135,8 @@ def pair(name: str, originals: Sequence[ImageFile], folder: Path, seed: int | No
             why,
             "use the same names for images and originals, or keep anon-run's journal",
         )
-    return Method(name, pairs, missing, len({image.path for image in images} - {p.path for p in pairs.values()}))
+    extra = len({image.path for image in images} - {p.path for p in pairs.values()})
+    return Method(name, pairs, missing, extra, None if links is None else links.run)
 
 
 @dataclass(frozen=True)
@@ -138,14 +144,17 @@ class Links:
     """A journal of ``anon-run``.
 
     Attributes:
-        seed: of the run, if photos are found by pseudonym; None if they are found by name.
+        seed: by which photos are found by pseudonym, if it is that of the run; others are found by name, and all if it
+            is None.
         outputs: names of portraits by name and pseudonym of the photo.
         reasons: why there is no portrait, by name and pseudonym of the photo.
+        run: what the journal says of the run.
     """
 
     seed: int | None
     outputs: Mapping[str, str]
     reasons: Mapping[str, str]
+    run: Run
 
     @classmethod
     def read(cls, path: Path, seed: int | None) -> "Links":
@@ -157,15 +166,18 @@ class Links:
         try:
             lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
             begun = max(number for number, line in enumerate(lines) if "run" in line)
-            hidden = lines[begun]["run"].get("rename") == "hash"
+            header = lines[begun]
+            hidden = header["run"].get("rename") == "hash"
             outputs: dict[str, str] = {}
             reasons: dict[str, str] = {}
+            attempts: dict[str, Attempt] = {}
             for line in lines[begun + 1 :]:
-                if "summary" in line:
+                if "summary" in line or "decision" in line:
                     continue
                 keys = [key for key in (_stem(line.get("input")), line["id"]) if key]
                 if line["status"] == "ok":
                     outputs |= dict.fromkeys(keys, _stem(line["output"]))
+                    attempts[_stem(line["output"])] = Attempt(line.get("attempt", 0), line.get("coarsening", 0))
                 else:
                     why = line.get("cause") or line["reason"].split(";")[0]
                     reasons |= dict.fromkeys(keys, f"{line['status']} in the run: {why}")
@@ -174,7 +186,7 @@ class Links:
             raise UsageError(str(path), "it is not a journal of anon-run", fix) from None
         if hidden and seed is None:
             raise UsageError(str(path), "it hides the names of photos", "give the run's --seed-file")
-        return cls(seed, outputs, reasons)
+        return cls(seed, outputs, reasons, Run(header["run"], header.get("secret", {}), attempts, seed))
 
     def output(self, original: ImageFile) -> str | None:
         """The name of an original's portrait."""
@@ -185,9 +197,8 @@ class Links:
         return self._of(original, self.reasons)
 
     def _of(self, original: ImageFile, table: Mapping[str, str]) -> str | None:
-        if self.seed is None:
-            return table.get(original.name)
-        return table.get(identify(read_file(original.path), self.seed).pseudonym)
+        pseudonym = None if self.seed is None else identify(read_file(original.path), self.seed).pseudonym
+        return table.get(pseudonym or "", table.get(original.name))
 
 
 def _stem(name: object) -> str:

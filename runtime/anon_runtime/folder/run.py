@@ -22,6 +22,7 @@ from ..errors import BundleError, PhotoError, UsageError
 from ..faces.decoding import decode_photo
 from ..guard.reference import make_reference
 from ..guard.summary import Ending
+from ..types import Attributes
 from .census import Census, Met
 from .discovery import Photo
 from .gallery import Gallery, read_gallery
@@ -301,9 +302,19 @@ def _journal(
     if output.file is not None:
         yield None
         return
-    secret = json.dumps([options.seed, anonymizer.reader.options.attributes], sort_keys=True).encode()
+    secret = make_secret(options.seed, anonymizer.reader.options.attributes)
     with Journal(output.root, common, secret, overwrite=options.overwrite) as journal:
         yield journal
+
+
+def make_secret(seed: int, attributes: Attributes | None) -> bytes:
+    """Return what all images of a folder depend on and its journal holds only a mark of; see `Journal`.
+
+    Args:
+        seed: the run's seed.
+        attributes: the attributes that all photos have; None if they are read from each photo.
+    """
+    return json.dumps([seed, attributes], sort_keys=True).encode()
 
 
 def describe_run(

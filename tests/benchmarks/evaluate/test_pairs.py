@@ -11,6 +11,7 @@ from PIL import Image
 from anon_runtime.cli import main
 from anon_runtime.errors import UsageError
 from anon_runtime.folder.journal_file import NAME
+from anon_runtime.guard.trial import FIRST, Attempt
 from benchmarks.evaluate.pairs import SIDE, ImageFile, find_images, pair
 
 
@@ -122,6 +123,24 @@ def test_an_incomplete_last_line_is_ignored(folders: tuple[Path, Path]) -> None:
     assert method.pairs[0].path.name == "unknown.png"
     assert len(method.pairs) == 1
     assert method.extra == 2
+
+
+def test_a_reviewed_run_and_the_seed_of_another_run(folders: tuple[Path, Path]) -> None:
+    """A decision is no photo; a photo whose pseudonym is unknown is found by its name."""
+    portrait = {"id": "1", "status": "ok", "input": "a.jpg", "output": "a.png", "attempt": 2, "coarsening": 1}
+    header = {"run": {"steps": 15}, "secret": {"salt": "00"}}
+    other = {"id": "2", "status": "ok", "input": "inner/a.png", "output": "inner/a.webp"}
+    lines = [header, portrait, {"decision": {"verdict": "accept", "id": "1"}}, other]
+    (folders[1] / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for seed in (None, 8):
+        method = pair("m", find_images(folders[0])[0], folders[1], seed)
+        assert {i: image.path.name for i, image in method.pairs.items()} == {0: "a.png", 2: "a.webp"}
+        assert method.run is not None
+        assert method.run.facts == {"steps": 15}
+        assert method.run.attempts == {"a": Attempt(2, 1), "inner/a": FIRST}
+        assert (method.run.mark, method.run.given) == ({"salt": "00"}, seed)
+    (folders[1] / NAME).unlink()
+    assert pair("m", find_images(folders[0])[0], folders[1]).run is None
 
 
 @pytest.mark.parametrize("text", ["[]\n", "{}\n", "no json\n", '{"run": {}}\n{"status": "ok"}\n'])

@@ -1,0 +1,1 @@
+"""Attackers, who try to find out whose portrait an image is; each gives similarities of images and originals."""
