@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -61,12 +62,14 @@ class Method:
         pairs: anonymized images by the index of their original.
         missing: reasons by the name of an original that has no anonymized image.
         extra: number of images that belong to no original.
+        run: settings of the run of ``anon-run`` that wrote the images; None if they have no journal.
     """
 
     name: str
     pairs: Mapping[int, ImageFile]
     missing: Mapping[str, str] = field(default_factory=dict)
     extra: int = 0
+    run: Mapping[str, Any] | None = None
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -130,7 +133,8 @@ def pair(name: str, originals: Sequence[ImageFile], folder: Path, seed: int | No
             why,
             "use the same names for images and originals, or keep anon-run's journal",
         )
-    return Method(name, pairs, missing, len({image.path for image in images} - {p.path for p in pairs.values()}))
+    extra = len({image.path for image in images} - {p.path for p in pairs.values()})
+    return Method(name, pairs, missing, extra, None if links is None else links.run)
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,13 @@ class Links:
         seed: of the run, if photos are found by pseudonym; None if they are found by name.
         outputs: names of portraits by name and pseudonym of the photo.
         reasons: why there is no portrait, by name and pseudonym of the photo.
+        run: settings of the run.
     """
 
     seed: int | None
     outputs: Mapping[str, str]
     reasons: Mapping[str, str]
+    run: Mapping[str, Any]
 
     @classmethod
     def read(cls, path: Path, seed: int | None) -> "Links":
@@ -157,7 +163,8 @@ class Links:
         try:
             lines = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
             begun = max(number for number, line in enumerate(lines) if "run" in line)
-            hidden = lines[begun]["run"].get("rename") == "hash"
+            run = lines[begun]["run"]
+            hidden = run.get("rename") == "hash"
             outputs: dict[str, str] = {}
             reasons: dict[str, str] = {}
             for line in lines[begun + 1 :]:
@@ -174,7 +181,7 @@ class Links:
             raise UsageError(str(path), "it is not a journal of anon-run", fix) from None
         if hidden and seed is None:
             raise UsageError(str(path), "it hides the names of photos", "give the run's --seed-file")
-        return cls(seed, outputs, reasons)
+        return cls(seed, outputs, reasons, run)
 
     def output(self, original: ImageFile) -> str | None:
         """The name of an original's portrait."""
