@@ -1,1 +1,1 @@
-"""Attackers, who try to find out whose portrait an image is; each gives similarities of images and originals."""
+"""Attackers, who try to find out whose portrait an image is, or what it tells about the person."""

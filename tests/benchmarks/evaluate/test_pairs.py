@@ -39,6 +39,7 @@ def test_by_name_without_the_extension(folders: tuple[Path, Path]) -> None:
     assert method.missing == {"b": "there is no image of it"}
     assert method.extra == 1
     assert method.reasons == {"there is no image of it": 1}
+    assert method.run is None
 
 
 def test_an_image_that_cannot_be_read_is_named(folders: tuple[Path, Path]) -> None:
@@ -94,13 +95,15 @@ def test_by_the_journal_of_a_run(
         image.crop((64, 0, 448, 384)).save(photos / "cut.png")
     shutil.copy(coffee, photos / "coffee.png")
     quick = ["--steps", "1", "--guidance-scale", "1", "--seed", "7", "--quiet", "--engines", str(demo_bundle)]
-    quick += ["--guard", "off"]  # one step gives no face
+    quick += ["--guard", "off", "--ignore", "Bald,Smiling"]  # one step gives no face, which the guard would refuse
     assert run([str(photos), "-o", str(out), *naming, *quick]) == 3
     originals, _ = find_images(photos)
     if naming[0] == "--rename":
         with pytest.raises(UsageError, match=r"hides the names of photos.*--seed-file"):
             pair("ours", originals, out)
     method = pair("ours", originals, out, 7)
+    assert method.run is not None
+    assert method.run.facts["ignore"] == ["Bald", "Smiling"]
     assert {originals[i].name for i in method.pairs} == {"astronaut", "cut"}
     assert method.extra == 0
     assert "no face was found" in method.missing["coffee"]
