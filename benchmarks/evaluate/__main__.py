@@ -22,7 +22,7 @@ with one_line_errors(__name__, extras="export,evaluate"):
     from .evaluation import TABLES, evaluate
     from .labels import Labels, read_names
     from .pairs import ImageFile, Method, find_images, pair
-    from .report import contact_sheet, plots, text
+    from .report import answer, contact_sheet, page, plots, text
     from .study import Study
 
 T = TypeVar("T", bound=str)
@@ -146,10 +146,14 @@ def run(options: argparse.Namespace) -> None:
 def write(folder: Path, figures: dict[str, object], study: Study, show_originals: bool) -> None:
     """Write all files of the report."""
     (folder / "report.json").write_text(json.dumps(figures, indent=1))
-    images = "\n".join(f"![{path.stem}]({path.name})\n" for path in plots.draw(figures, folder))
-    (folder / "report.md").write_text(f"{text.render(figures)}\n{images}")
-    page = contact_sheet.contact_sheet(study.originals, study.methods, show_originals)
-    (folder / "contact-sheet.html").write_text(page, encoding="utf-8")
+    drawn, tables = plots.draw(figures, folder), text.render(figures)
+    images = "\n".join(f"![{path.stem}]({path.name})\n" for path in drawn)
+    (folder / "report.md").write_text(f"{tables}\n{images}", encoding="utf-8")
+    title = f"Evaluation of {', '.join(method.name for method in study.methods)}"
+    html = page.render(title, answer.answer(figures), tables, [(path.stem, path) for path in drawn])
+    (folder / "report.html").write_text(html, encoding="utf-8")
+    sheet = contact_sheet.contact_sheet(study.originals, study.methods, show_originals)
+    (folder / "contact-sheet.html").write_text(sheet, encoding="utf-8")
 
 
 def choose(option: str, text: str, known: Sequence[T]) -> tuple[T, ...]:
@@ -198,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         why = error.strerror or str(error)
         return print_error(OutputError(str(options.output), why, "choose a folder that can be written"), "evaluate")
-    print(options.output / "report.md")
+    print(options.output / "report.html")
     return 0
 
 

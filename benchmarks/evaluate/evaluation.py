@@ -8,29 +8,51 @@ from dataclasses import asdict
 from typing import Literal, get_args
 
 import numpy as np
+from tqdm import tqdm
 
-from . import k_anonymity, quality, reidentification, utility
+from . import k_anonymity, paper, quality, reidentification, utility
+from .attackers.hidden import evaluate_hidden
+from .attackers.line_up import evaluate_attackers
+from .attackers.risks import evaluate_risks
 from .cache import Cache
 from .intervals import Interval
 from .labels import HELD_OUT, age_bands
+from .learner import evaluate_learner
 from .memorisation import evaluate_memorisation
 from .pairs import Method
 from .predictors import DeepFaceDemography, HSEmotion, Reader
 from .study import Faces, Study, attempt
 from .types import Figures, Mask, Vector
+from .verification import verify
 
-Table = Literal["reid", "utility", "quality", "attributes", "memorisation"]
+Table = Literal[
+    "attackers",
+    "verification",
+    "memorisation",
+    "learner",
+    "hidden",
+    "risks",
+    "reid",
+    "utility",
+    "quality",
+    "attributes",
+]
 TABLES: tuple[Table, ...] = get_args(Table)
 
 
 def evaluate(study: Study, tables: Sequence[Table]) -> Figures:
     """The figures of some tables; see the functions ``evaluate_...``."""
     parts: Mapping[Table, Callable[[Study], Figures]] = {
+        "attackers": evaluate_attackers,
+        "verification": evaluate_verification,
+        "memorisation": evaluate_memorisation,
+        "learner": evaluate_learner,
+        "hidden": evaluate_hidden,
+        "risks": evaluate_risks,
         "reid": evaluate_reidentification,
         "utility": evaluate_utility,
         "quality": evaluate_quality,
         "attributes": evaluate_k_anonymity,
-        "memorisation": evaluate_memorisation,
     }
     found: Figures = {
         "originals": len(study.originals),
@@ -46,6 +68,8 @@ def evaluate(study: Study, tables: Sequence[Table]) -> Figures:
         },
         "groups": {name: int(mask.sum()) for name, mask in study.groups.items()},
         "labelled": sorted(study.truth.labelled),
+        "people": len(np.unique(study.people)),
+        "paper": paper.FIGURES,
     }
     return found | {str(table): parts[table](study) for table in tables}
 
@@ -80,6 +104,21 @@ def _evaluate_encoder(study: Study, faces: Faces) -> Figures:
         if HELD_OUT in masks:
             rows[method.name]["cmc"][HELD_OUT] = reidentification.cmc(ranking.of(masks[HELD_OUT]))
     return {"metric": faces.metric, "no face": int(faces.gallery.faceless.sum()), "methods": rows}
+
+
+def evaluate_verification(study: Study) -> Figures:
+    """Verification by every encoder."""
+    found: Figures = {}
+    for name, faces in study.faces.items():
+        if not isinstance(faces, Faces):
+            found[name] = faces
+            continue
+        gallery, rows = faces.gallery.vectors, dict[str, Figures]()
+        for method in tqdm(study.methods, desc=f"verification: {name}", unit="method"):
+            made, own, masks = faces.methods[method.name].vectors, list(method.pairs), study.masks(method)
+            rows[method.name] = verify(made, gallery, own, study.people, faces.metric, masks)
+        found[name] = {"methods": rows}
+    return found
 
 
 def _as_dicts(intervals: Mapping[str, Interval]) -> Figures:

@@ -23,8 +23,9 @@ def _sentences(figures: Figures) -> Iterator[str]:
     for method in figures["methods"]:
         known = {name: row["methods"].get(method, {}) for name, row in figures["attackers"].items()}
         able = {name: row for name, row in known.items() if "all" in row}
-        with_seed = [name for name in able if figures["attackers"][name].get("needs seed")]
-        fair = [name for name in able if figures["attackers"][name].get("kind") == "attacker" and name not in with_seed]
+        kinds = {name: figures["attackers"][name]["kind"] for name in able}
+        with_seed = [name for name, kind in kinds.items() if kind == "with the seed"]
+        fair = [name for name, kind in kinds.items() if kind == "attacker"]
         if not fair:
             continue
         best = max(fair, key=lambda name: able[name]["all"][FOUND]["value"])

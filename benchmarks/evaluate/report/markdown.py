@@ -3,6 +3,7 @@
 import html
 from collections.abc import Sequence
 
+from ..labels import HELD_OUT
 from ..types import Figures
 
 MISSING = "missing"
@@ -30,6 +31,11 @@ def interval(found: Figures) -> str:
     return f"{percent(found['value'])} ({percent(found['low'])}-{percent(found['high'])})"
 
 
+def optional(found: Figures) -> str:
+    """A share and its interval, or the reason why there is none."""
+    return interval(found) if found["value"] is not None else str(found.get("reason", ""))
+
+
 def score(found: Figures | None, *, as_number: bool) -> str:
     """A share in percent, or a number, with its interval or with the number of attributes that it is the mean of."""
     if not found or not found["of"]:
@@ -37,3 +43,11 @@ def score(found: Figures | None, *, as_number: bool) -> str:
     if as_number:
         return f"{found['value']:.3f} ({found['low']:.3f}-{found['high']:.3f})"
     return interval(found) if "low" in found else f"{percent(found['value'])} ({found['of']})"
+
+
+def shown(method: str, row: Figures) -> list[tuple[str, Figures]]:
+    """The rows of a method in a table, by title: all images and, if there are any, the held-out images."""
+    found = [(method, row.get("all", {}))]
+    if HELD_OUT in row.get("groups", {}):
+        found.append((f"{method} ({HELD_OUT})", row["groups"][HELD_OUT]))
+    return found

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 from .. import paper
-from ..labels import HELD_OUT
 from ..predictors import DeepFaceDemography, HSEmotion
 from ..quality import CleanFid, TorchFidelity, VisualDna
 from ..reidentification import DEPTH, KS
 from ..types import Figures
-from .markdown import MISSING, interval, lines, percent, score
+from .markdown import MISSING, interval, lines, percent, score, shown
 
 REID = (*(f"Re-ID@{k}" for k in KS), f"mAP@{DEPTH}")
 ENGINES, DEEPFACE, HSEMOTION = "face engines", DeepFaceDemography.name, HSEmotion.name
@@ -47,7 +46,7 @@ def reidentification_table(figures: Figures) -> Iterator[str]:
         if MISSING in own:
             rows.append([encoder, own[MISSING].removeprefix(f"{encoder}: "), *[""] * (2 + len(REID))])
         for method, row in own.get("methods", {}).items():
-            for title, found in _shown(method, row):
+            for title, found in shown(method, row):
                 queries = str(found[REID[0]]["of"])
                 faceless = str(row["no face"]) if title == method else ""
                 rows.append([encoder, title, queries, faceless, *(interval(found[name]) for name in REID)])
@@ -68,7 +67,7 @@ def utility_table(figures: Figures) -> Iterator[str]:
     methods = dict.fromkeys(method for predictor in predictors for method in own[predictor])
     rows = []
     for method in methods or figures["methods"]:
-        shown = {predictor: dict(_shown(method, own[predictor].get(method, {}))) for predictor in PREDICTORS}
+        shown = {predictor: dict(shown(method, own[predictor].get(method, {}))) for predictor in PREDICTORS}
         for title in sorted({method}.union(*shown.values())):
             row = [title]
             for predictor, figure in UTILITY.values():
@@ -103,11 +102,3 @@ def quality_table(figures: Figures) -> Iterator[str]:
         rows.append([paper.title(method), f"{of_paper['FID']:.1f}", "", *dna])
     yield from lines(["method", *QUALITY], rows)
     yield PAPER
-
-
-def _shown(method: str, row: Figures) -> list[tuple[str, Figures]]:
-    """The rows of a method in the main tables, by title: all images and, if there are any, the held-out images."""
-    found = [(method, row.get("all", {}))]
-    if HELD_OUT in row.get("groups", {}):
-        found.append((f"{method} ({HELD_OUT})", row["groups"][HELD_OUT]))
-    return found

@@ -18,7 +18,7 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
         The paths of the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    made = []
+    made = [_attackers(figures, folder / "attackers.png")] if "attackers" in figures else []
     for encoder, own in figures.get("reid", {}).items():
         if "methods" in own:
             name = encoder.lower().replace(" ", "-").replace(",", "").replace("/", "")
@@ -30,6 +30,26 @@ def draw(figures: Figures, folder: Path) -> list[Path]:
     if "age" in figures.get("attributes", {}):
         made.append(_k_anonymity(figures["attributes"], folder / "k-anonymity.png"))
     return made
+
+
+def _attackers(figures: Figures, path: Path) -> Path:
+    """One group of bars for each attacker, with one bar and its interval for each method."""
+    attackers, methods = figures["attackers"], list(figures["methods"])
+    names = [name for name, row in attackers.items() if any("all" in own for own in row["methods"].values())]
+    figure, axes = plt.subplots(figsize=(9, 1.5 + 0.16 * len(names) * (1 + len(methods))))
+    thick = 0.8 / len(methods)
+    for place, method in enumerate(methods):
+        found = [(i, attackers[name]["methods"].get(method, {})) for i, name in enumerate(names)]
+        rates = [(i, row["all"]["Re-ID@1"]) for i, row in found if "all" in row]
+        rows, values = [i + place * thick for i, _ in rates], np.array([rate["value"] for _, rate in rates])
+        ends = np.array([[rate["value"] - rate["low"], rate["high"] - rate["value"]] for _, rate in rates]).T
+        axes.barh(rows, 100 * values, thick, xerr=100 * ends.clip(0), label=method, error_kw={"elinewidth": 0.8})
+    axes.set_yticks(np.arange(len(names)) + 0.4 - thick / 2, names, fontsize=8)
+    axes.set(xlabel="people who are found again at once (Re-ID@1), %, with 95 % intervals", xlim=(0, 100))
+    axes.invert_yaxis()
+    axes.legend(fontsize=8)
+    save(figure, path)
+    return path
 
 
 def _cmc(encoder: str, own: Figures, gallery: int, path: Path) -> Path:

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from ..types import Figures
+from .attack_tables import attackers_table, hidden_table, risks_table, verification_table
 from .group_tables import group_tables
 from .markdown import MISSING, lines, plain
 from .paper_tables import quality_table, reidentification_table, utility_table
 from .prompts_table import k_anonymity_table
+from .training_tables import learner_table, memorisation_table
 
 RULES = """\
 - The queries are the anonymized images, and the gallery is all originals. The query's own original is the only right
@@ -26,6 +28,12 @@ def render(figures: Figures) -> str:
     """The whole report."""
     parts = [["# Evaluation", *_overview(figures)]]
     tables: dict[str, Callable[[Figures], Iterator[str]]] = {
+        "attackers": attackers_table,
+        "verification": verification_table,
+        "memorisation": memorisation_table,
+        "learner": learner_table,
+        "hidden": hidden_table,
+        "risks": risks_table,
         "reid": reidentification_table,
         "utility": utility_table,
         "quality": quality_table,
@@ -55,7 +63,7 @@ def _overview(figures: Figures) -> Iterator[str]:
 def _missing(figures: Figures) -> Iterator[str]:
     messages = {
         own[MISSING]: None
-        for table in ("reid", "utility", "quality")
+        for table in ("reid", "verification", "utility", "quality")
         for own in figures.get(table, {}).values()
         if isinstance(own, dict) and MISSING in own
     }

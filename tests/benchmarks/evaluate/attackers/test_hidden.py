@@ -12,6 +12,7 @@ from benchmarks.evaluate.cross_fitting import as_interval, fold_auc, number_fold
 from benchmarks.evaluate.k_anonymity import as_attributes
 from benchmarks.evaluate.pairs import ImageFile, Method
 from benchmarks.evaluate.predictors import FaceEngines
+from benchmarks.evaluate.runs import Run
 from benchmarks.evaluate.study import Study
 from benchmarks.evaluate.types import Figures, Vector
 from tests.benchmarks.evaluate.studies import make_study, save_all
@@ -38,7 +39,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[ImageFile]:
 
 
 def method(name: str, images: list[ImageFile], ignore: list[str] | None) -> Method:
-    return Method(name, dict(enumerate(images)), run=None if ignore is None else {"ignore": ignore})
+    return Method(name, dict(enumerate(images)), run=None if ignore is None else Run({"ignore": ignore}, {}, {}))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,8 @@ def figures(images: list[ImageFile], originals: Vector, tmp_path_factory: pytest
     readings["says"] = originals[2:]
     methods = [
         *(method("hides", images, HIDDEN), method("leaks", images, HIDDEN)),
-        *(Method("says", {i: images[i] for i in range(2, N)}, run={"ignore": []}), method("other", images, None)),
+        Method("says", {i: images[i] for i in range(2, N)}, run=Run({"ignore": []}, {}, {})),
+        method("other", images, None),
     ]
     study = make_study(tmp_path_factory.mktemp("study"), images, methods, None, readings, np.arange(N) < N // 2)
     assert len(np.unique(study.people)) == N, "nobody is a near copy"
