@@ -1,5 +1,6 @@
 """Means of figures over images, with their confidence intervals."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,10 +13,10 @@ _REMEMBERED = 1000  # up to so many images, resamples are kept: 16 MB
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % confidence interval.
+    """A figure, such as a mean, and its 95 % confidence interval.
 
     Attributes:
-        value: the mean.
+        value: the figure.
         low, high: ends of the interval.
         of: number of values.
     """
@@ -27,20 +28,10 @@ class Interval:
 
 
 def bootstrap(values: Vector, resamples: int = 2000, seed: int = 0) -> Interval:
-    """The mean of values (n,) and its percentile bootstrap interval (Efron and Tibshirani, 1993, chapter 13).
-
-    Images are drawn with replacement. If all values are 0 or all are 1, every resample is the same, and the exact limit
-    of a binomial proportion is used in its place (Clopper and Pearson, 1934).
-    """
-    n = len(values)
-    if n == 0:
+    """The mean of values (n,) and its bootstrap interval; images are drawn with replacement."""
+    if len(values) == 0:
         return Interval(float("nan"), float("nan"), float("nan"), 0)
-    limit = 1 - (0.05 / 2) ** (1 / n)
-    if (values == 0).all() or (values == 1).all():
-        low, high = (0.0, limit) if values[0] == 0 else (1 - limit, 1.0)
-        return Interval(float(values[0]), low, high, n)
-    low, high = map(float, np.quantile(resampled_means(values, resamples, seed), [0.025, 0.975]))
-    return Interval(float(values.mean()), low, high, n)
+    return percentiles(float(values.mean()), resampled_means(values, resamples, seed), len(values))
 
 
 def resampled_means(values: Vector, resamples: int = 2000, seed: int = 0) -> Vector:
@@ -58,3 +49,23 @@ def _shares(n: int, resamples: int, seed: int) -> Vector:
     rng = np.random.default_rng(seed)
     rows = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples)]
     return np.stack(rows) / n
+
+
+def percentiles(value: float, resampled: Sequence[float] | Vector, of: int) -> Interval:
+    """The percentile bootstrap interval (Efron and Tibshirani, 1993, chapter 13).
+
+    If the figure is 0 or 1, resamples are all alike or nearly so: the interval then reaches to the exact limit of a
+    binomial proportion at least (Clopper and Pearson, 1934).
+
+    Args:
+        value: the figure of all images.
+        resampled: the figures of the resamples; NaN, where a resample has none, is left out.
+        of: number of values.
+    """
+    low, high = map(float, np.nanquantile(resampled, [0.025, 0.975]))
+    limit = 1 - (0.05 / 2) ** (1 / of)
+    if value == 0:
+        high = max(high, limit)
+    if value == 1:
+        low = min(low, 1 - limit)
+    return Interval(value, low, high, of)

@@ -93,18 +93,51 @@ def rank(queries: Vector, gallery: Vector, own: Sequence[int], metric: Metric = 
         metric: see `similarity`.
     """
     rows = np.asarray(own, np.int64)
-    above, level, same = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64), np.empty(len(rows))
-    different = np.zeros(len(BINS) - 1, np.int64)
-    for start in range(0, len(rows), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        likeness = similarity(queries[part], gallery, metric)
-        right = likeness[np.arange(len(likeness)), rows[part]]
-        same[part] = right
-        above[part] = (likeness > right[:, None] + _TOLERANCE).sum(axis=1)
-        level[part] = (np.abs(likeness - right[:, None]) <= _TOLERANCE).sum(axis=1) - 1
-        likeness[np.arange(len(likeness)), rows[part]] = np.nan
-        different += np.histogram(np.clip(likeness, -1, 1), BINS)[0]
-    return Ranking(above, level, same, different)
+    starts = range(0, max(len(rows), 1), _BLOCK)
+    blocks = [slice(start, start + _BLOCK) for start in starts]
+    parts = [rank_similarities(similarity(queries[block], gallery, metric), rows[block]) for block in blocks]
+    return Ranking(
+        np.concatenate([part.above for part in parts]),
+        np.concatenate([part.level for part in parts]),
+        np.concatenate([part.same for part in parts]),
+        np.sum([part.different for part in parts], axis=0),
+    )
+
+
+def rank_similarities(similarities: Vector, own: Sequence[int] | NDArray[np.int64]) -> Ranking:
+    """Rank a gallery whose similarities to the queries are known.
+
+    Args:
+        similarities: (n, m), of each query to each image of the gallery.
+        own: column of each query's original.
+    """
+    right = similarities[np.arange(len(similarities)), np.asarray(own, np.int64)]
+    above = (similarities > right[:, None] + _TOLERANCE).sum(axis=1)
+    level = (np.abs(similarities - right[:, None]) <= _TOLERANCE).sum(axis=1) - 1
+    return Ranking(above, level, right, _histogram(similarities) - _histogram(right))
+
+
+def _histogram(similarities: Vector) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = np.histogram(np.clip(similarities, -1, 1), BINS)[0]
+    return counts
+
+
+def by_person(similarities: Vector, people: NDArray[np.int64]) -> Doubles:
+    """The similarities to a gallery of people: the highest one over the images of each person.
+
+    With near copies as images of one person, a copy that ranks above the own original is no wrong answer.
+
+    Args:
+        similarities: (n, m), of queries to images.
+        people: (m,), the person of each image, see `people.find_people`.
+
+    Returns:
+        (n, p), in the order of ``np.unique(people)``.
+    """
+    order = np.argsort(people, kind="stable")
+    starts = np.unique(people[order], return_index=True)[1]
+    highest: Doubles = np.maximum.reduceat(similarities[:, order], starts, axis=1)
+    return highest
 
 
 def figures(ranking: Ranking) -> dict[str, Interval]:

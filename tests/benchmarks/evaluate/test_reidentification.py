@@ -17,11 +17,13 @@ from benchmarks.evaluate.reidentification import (
     Doubles,
     Metric,
     Ranking,
+    by_person,
     chance,
     chance_within,
     cmc,
     figures,
     rank,
+    rank_similarities,
     similarity,
 )
 
@@ -127,6 +129,39 @@ def test_blocks_change_nothing() -> None:
     assert whole.different.sum() == 700 * 699
 
 
+@given(st.integers(0, 1000), st.integers(1, 20), st.integers(1, 20))
+def test_similarities_are_ranked_as_embeddings_are(seed: int, n: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    queries, gallery, own = rng.integers(0, 3, (n, 2)) / 2, rng.integers(0, 3, (m, 2)) / 2, rng.integers(0, m, n)
+    one = rank(queries, gallery, own.tolist(), "euclidean")
+    likeness = similarity(queries, gallery, "euclidean")
+    before = likeness.copy()
+    other = rank_similarities(likeness, own)
+    for name in ("above", "level", "same", "different"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    np.testing.assert_array_equal(likeness, before)
+    assert one.different.sum() == n * (m - 1)
+
+
+def test_no_queries_have_an_empty_ranking() -> None:
+    ranking = rank(np.empty((0, 16)), vectors(3, 0), [])
+    assert len(ranking.above) == len(ranking.same) == ranking.different.sum() == 0
+
+
+@given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 30))
+def test_a_person_is_as_similar_as_their_most_similar_image(seed: int, n: int, m: int) -> None:
+    rng = np.random.default_rng(seed)
+    likeness, people = rng.random((n, m)), rng.integers(0, 9, m)
+    expected = [[row[people == person].max() for person in np.unique(people)] for row in likeness]
+    assert by_person(likeness, people).tolist() == expected
+
+
+def test_a_copy_above_the_original_is_no_wrong_answer_among_people() -> None:
+    likeness, people, own = np.array([[0.2, 0.5, 0.9]]), np.array([4, 1, 4]), [0]
+    assert rank_similarities(likeness, own).above.tolist() == [2]
+    assert rank_similarities(by_person(likeness, people), [1]).above.tolist() == [0]
+
+
 def test_a_part_of_the_queries_keeps_the_whole_gallery() -> None:
     ranking = rank(vectors(40, 9), vectors(40, 10), range(40))
     some = np.arange(40) < 7
@@ -140,22 +175,6 @@ def test_similarities() -> None:
     assert np.isfinite(similarity(np.zeros((1, 3)), a[:, :3], "cosine")).all(), (
         "a vector of zeros gives no division by zero"
     )
-
-
-def test_the_interval_covers_the_truth_about_95_times_in_100() -> None:
-    rng = np.random.default_rng(13)
-    intervals = [bootstrap((rng.random(200) < 0.3).astype(float), resamples=400, seed=i) for i in range(300)]
-    assert 0.90 < np.mean([i.low <= 0.3 <= i.high for i in intervals]) < 0.98
-    assert bootstrap(np.empty(0)).of == 0
-
-
-@pytest.mark.parametrize("n", [1, 10, 450])
-def test_the_interval_of_no_hits_has_a_width(n: int) -> None:
-    """At the exact limit, a result as extreme as this one has a probability of 2.5 %."""
-    none, all_of_them = bootstrap(np.zeros(n)), bootstrap(np.ones(n))
-    assert (none.value, none.low, all_of_them.value, all_of_them.high) == (0, 0, 1, 1)
-    assert (1 - none.high) ** n == pytest.approx(0.025)
-    assert all_of_them.low**n == pytest.approx(0.025)
 
 
 def test_knowing_the_cell_makes_guessing_better() -> None:
