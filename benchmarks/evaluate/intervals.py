@@ -38,17 +38,17 @@ def resampled_means(values: Vector, resamples: int = 2000, seed: int = 0) -> Vec
     """The means (resamples,) of values (n,) that are drawn with replacement; equal seeds draw the same images."""
     n = len(values)
     if n <= _REMEMBERED:
-        return _shares(n, resamples, seed) @ values
+        return _draws(n, resamples, seed) @ values / n
     rng = np.random.default_rng(seed)
     return np.array([values[rng.integers(n, size=n)].mean() for _ in range(resamples)])
 
 
 @lru_cache(maxsize=64)
-def _shares(n: int, resamples: int, seed: int) -> Vector:
-    """The share of each of n images in each resample (resamples, n); a report needs the same ones many times."""
+def _draws(n: int, resamples: int, seed: int) -> Vector:
+    """How often each of n images is in each resample (resamples, n); a report needs the same ones many times."""
     rng = np.random.default_rng(seed)
     rows = [np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(resamples)]
-    return np.stack(rows) / n
+    return np.stack(rows).astype(np.float64)
 
 
 def percentiles(value: float, resampled: Sequence[float] | Vector, of: int) -> Interval:
