@@ -164,7 +164,8 @@ def rates(similarities: Vector, own: Sequence[int], people: NDArray[np.int64], m
         ``all``, and ``groups`` with the same figures by group: Re-ID@1, @5, @10 and mAP@50 in the whole gallery;
         ``among 100`` and ``among 1000``: Re-ID@1 in galleries of this size, with the ``method``, exact or extrapolated,
         or no value and a ``reason``; and ``people``, a gallery of people in place of images (see
-        `reidentification.by_person`): ``gallery``, its size, Re-ID@1, ``among 100`` and ``among 1000``.
+        `reidentification.by_person`): ``gallery``, its size, Re-ID@1, ``among 100`` and ``among 1000``. Groups have
+        ``own group``, too: Re-ID@1 in a gallery of the group's own originals, as if there were no other people.
     """
     columns = np.asarray(own, np.int64)
     images = _Gallery.of(similarities, columns)
@@ -178,7 +179,11 @@ def rates(similarities: Vector, own: Sequence[int], people: NDArray[np.int64], m
             person[f"among {size}"] = persons.among(size, chosen)
         return found | {"people": person}
 
+    def score_alone(chosen: Mask) -> Figures:
+        alone = rank_similarities(similarities[np.ix_(chosen, columns[chosen])], np.arange(chosen.sum()))
+        return asdict(bootstrap(alone.hits(1)))
+
     return {
         "all": score(np.ones(len(columns), bool)),
-        "groups": {name: score(mask) for name, mask in masks.items()},
+        "groups": {name: score(mask) | {"own group": score_alone(mask)} for name, mask in masks.items()},
     }

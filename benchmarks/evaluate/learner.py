@@ -2,12 +2,14 @@
 
 A portrait keeps the labels of its original. A learner that was trained on portraits is compared with one that was
 trained on the originals of the same portraits: the difference is what the user loses who may only keep the portraits
-(classification accuracy after training on anonymized images: Hukkelås and Lindseth, Does Image Anonymization Impact
-Computer Vision Training?, 2023). The learner is classical and quick: features of `appearance`, standardised, then a
-logistic regression for every attribute and ethnicity, and a ridge regression for age.
+(the same comparison for detection and segmentation: Hukkelås and Lindseth, Does Image Anonymization Impact Computer
+Vision Training?, 2023). The learner is classical and quick: features of `appearance`, standardised, then a logistic
+regression for every attribute and ethnicity, and a ridge regression for age.
 
 Every original is scored by a learner that saw neither photos nor portraits of its person. The generator may have been
-trained on that person, and only the held-out originals tell what that changes.
+trained on that person, and only the held-out originals tell what that changes. The intervals are those of other test
+photos. Other training photos would change the figures as well, most of all where there is little to learn: after
+training with shuffled labels the AUC is one half on average, but that of one learner may lie beyond its interval.
 """
 
 from collections.abc import Mapping, Sequence

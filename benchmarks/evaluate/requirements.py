@@ -22,14 +22,20 @@ class MissingError(AnonError):
 
 NEED_TORCHVISION = {"clean-fid", "facenet-pytorch", "torch-fidelity", "vdna"}
 _BESIDE = "beside a torchvision that fits torch"
-# How each package is installed. facenet-pytorch requires old versions of its dependencies, and works with newer ones.
+# How each package is installed. Anonymeter and facenet-pytorch require old versions of what they import, and work with
+# newer ones.
 INSTALL = {
+    "anonymeter": "pip install --no-deps anonymeter==1.1.0",
     "clean-fid": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
     "deepface": "pip install 'anon-engines[deepface]'",
     "dlib-bin": "pip install 'anon-engines[evaluate]'",
     "face-recognition-models": "pip install 'anon-engines[evaluate]'",
     "facenet-pytorch": f"pip install --no-deps facenet-pytorch==2.6.0 {_BESIDE}",
     "hsemotion-onnx": "pip install 'anon-engines[evaluate]'",
+    "numba": "pip install 'anon-engines[evaluate]'",
+    "pandas": "pip install 'anon-engines[evaluate]'",
+    "polars": "pip install 'anon-engines[evaluate]'",
+    "scikit-learn": "pip install 'anon-engines[evaluate]'",
     "torch-fidelity": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
     "transformers": "pip install 'anon-engines[export]'",
     "vdna": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",

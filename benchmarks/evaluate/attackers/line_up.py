@@ -13,6 +13,7 @@ from ..pairs import Method
 from ..reidentification import Doubles, similarity
 from ..study import Faces, Study, attempt
 from ..types import Figures
+from .matching import one_to_one
 from .repaint import SEED_KNOWN, Repainted, evaluate_repaint
 from .trained import Pair, everything, network, procrustes
 from .words import combine, exact_words, within_cells, words
@@ -93,6 +94,8 @@ def _readers(study: Study, method: Method) -> Iterator[Attacker]:
         return words(_reading(study, method), study.reading)
 
     yield Attacker("reads the words", f"{PHOTOS}, and the engines", "attacker", read)
+    knows = f"{PHOTOS}, the engines, and that each portrait shows another person"
+    yield Attacker("reads the words of all portraits at once", knows, "attacker", lambda: one_to_one(read()))
     judge = study.faces.get(JUDGE)
     if isinstance(judge, Faces):
         look, own = _compare(judge, method), list(method.pairs)

@@ -12,7 +12,8 @@ ATTACKERS = """\
 ## Attackers
 
 In percent, in the gallery of all originals. `among 100` and `among 1000` are Re-ID@1 in galleries of that size, exact
-if there are so many originals, and else extrapolated (*). `people` is Re-ID@1 with near copies of a photo as one person.
+if there are so many originals, and else extrapolated (*). `people` is Re-ID@1 with near copies of a photo as one
+person, and `own group` in a gallery of the held-out originals only.
 """
 VERIFICATION = """\
 ## Verification
@@ -41,13 +42,14 @@ def attackers_table(figures: Figures) -> Iterator[str]:
     for attacker, row in figures["attackers"].items():
         for method, own in row["methods"].items():
             if MISSING in own:
-                rows.append([attacker, method, own[MISSING], *[""] * (len(REID) + len(AMONG))])
+                rows.append([attacker, method, own[MISSING], *[""] * (len(REID) + len(AMONG) + 1)])
                 continue
             for title, found in shown(method, own):
                 rates = [interval(found[name]) for name in REID]
                 sizes = [_sized(found[name]) for name in AMONG]
-                rows.append([attacker, title, *rates, *sizes, interval(found["people"][REID[0]])])
-    yield from lines(["who", "method", *REID, *AMONG, "people"], rows)
+                alone = interval(found["own group"]) if "own group" in found else ""
+                rows.append([attacker, title, *rates, *sizes, interval(found["people"][REID[0]]), alone])
+    yield from lines(["who", "method", *REID, *AMONG, "people", "own group"], rows)
 
 
 def _sized(found: Figures) -> str:

@@ -21,7 +21,7 @@ def memorisation_table(figures: Figures) -> Iterator[str]:
     yield (
         f"{own['training pictures']} training pictures. {own['outsiders']} real people who are not among them are the "
         "yardstick: the share\nof images, in percent, that are nearer to a training picture than 95 % (99 %) of these "
-        "people are. Chance is 5 (1), with\nan interval of luck. An AUC of 50 means that images are as near as people.\n"
+        "people are. Chance is 5 (1), with\nan interval of luck. An AUC of 50: images are as near as they are.\n"
     )
     rows = []
     for encoder, found in own["encoders"].items():

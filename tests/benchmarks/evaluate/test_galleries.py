@@ -226,3 +226,14 @@ def test_what_would_be_a_guess_has_a_reason() -> None:
     assert found(enough)["all"]["among 1000"]["value"] is not None
     one_less = simulate(100, 1) + np.diag(np.repeat([9, -9], [FEWEST - 1, 101 - FEWEST]))
     assert found(one_less)["all"]["among 1000"]["reason"] == "fewer than 5 are found in the gallery of 100"
+
+
+def test_a_group_is_also_ranked_among_its_own_originals() -> None:
+    """Two queries of the group are nearest to an original outside it, and find their own once that one is gone."""
+    similarities = np.array([[0.5, 0.1, 0.9, 0.0], [0.1, 0.5, 0.9, 0.0], [0.9, 0.8, 0.5, 0.1]])
+    found = rates(similarities, [0, 1, 2], np.arange(4), {"own": np.array([True, True, False])})
+    group = found["groups"]["own"]
+    assert group["Re-ID@1"]["value"] == 0
+    assert group["own group"]["value"] == 1
+    assert group["own group"]["of"] == 2
+    assert "own group" not in found["all"]

@@ -1,0 +1,121 @@
+"""Linkage through the prompt: attackers who know the method, and match the words of portraits with those of originals.
+
+A portrait shows what its prompt says, and the prompt says what the face engines read from the original. An attacker
+with the same engines reads both sides and needs no likeness of the faces (linkage: Sweeney, k-anonymity, 2002).
+Similarities are (n, m), of n portraits to m originals; higher is more similar.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
+from anon_runtime.faces.prompt import write_prompts
+
+from ..k_anonymity import as_attributes
+from ..predictors import FaceEngines
+from ..reidentification import Doubles
+from ..types import Vector
+
+# Assumptions about the noise between a prompt and the reading of its portrait. They are not fitted to any data.
+WRONG_WORD = 0.05  # probability that a portrait shows the opposite of one of its words
+RIGHT_ETHNICITY = 0.8  # probability that the ethnicity of the prompt is read from the portrait
+AGE_ERROR = 10.0  # standard deviation of the age that is read, in years
+_SCORES, _ETHNICITY = slice(len(CELEBA)), slice(len(CELEBA), len(CELEBA) + len(ETHNICITIES))
+_AGE = FaceEngines.columns.index("Age")
+
+
+def as_words(reading: Vector) -> Vector:
+    """What a prompt says of readings (n, k): scores become 1 above 0.5 and else 0, and the box is left out: (n, 47)."""
+    words = without_box(reading)
+    words[:, _SCORES] = np.where(np.isnan(words[:, _SCORES]), np.nan, words[:, _SCORES] > 0.5)
+    return words
+
+
+def without_box(reading: Vector) -> Vector:
+    """A copy of readings (n, k) of `FaceEngines` without the box, which no prompt mentions: (n, 47)."""
+    return np.array(reading[:, : _AGE + 1], np.float64)
+
+
+def words(portraits: Vector, originals: Vector) -> Doubles:
+    """The log-likelihood of each original's words, if this is what the engines read from the portrait.
+
+    The words are taken as independent of each other (naive Bayes). A score is the probability that the portrait was
+    painted with the word; it is moved towards one half by `WRONG_WORD`.
+
+    Args:
+        portraits: readings (n, k) of `FaceEngines`. All similarities of a portrait without a face (NaN) are equal.
+        originals: readings (m, k). An original without a face gets the mean of the others.
+
+    Returns:
+        (n, m); originals with the same words have the same similarity.
+    """
+    read, written = without_box(portraits), as_words(originals)
+    shown = WRONG_WORD + (1 - 2 * WRONG_WORD) * read[:, _SCORES]
+    likelihood = np.log(shown) @ written[:, _SCORES].T + np.log(1 - shown) @ (1 - written[:, _SCORES]).T
+    same = read[:, _ETHNICITY] @ written[:, _ETHNICITY].T
+    wrong = (1 - RIGHT_ETHNICITY) / (len(ETHNICITIES) - 1)
+    likelihood += np.log(wrong + (RIGHT_ETHNICITY - wrong) * same)
+    likelihood -= ((read[:, [_AGE]] - written[:, _AGE]) / AGE_ERROR) ** 2 / 2
+    faceless = np.isnan(written).any(axis=1)
+    likelihood[:, faceless] = likelihood[:, ~faceless].mean(axis=1, keepdims=True) if not faceless.all() else 0
+    likelihood[np.isnan(read).any(axis=1)] = 0
+    found: Doubles = likelihood
+    return found
+
+
+def exact_words(originals: Vector, own: Sequence[int]) -> Doubles:
+    """Guessing among the originals with the same prompt: an attacker who knows the prompt, and sees no face.
+
+    Re-ID@1 is the mean of 1 / k, where k originals share a prompt; see `k_anonymity`.
+
+    Args:
+        originals: readings (m, k) of `FaceEngines`; an original without a face (NaN) has no prompt.
+        own: row of each portrait's original.
+
+    Returns:
+        (n, m): 1 for the same prompt, else 0.
+    """
+    numbers: dict[tuple[str, str], int] = {}
+    seen = ~np.isnan(originals).any(axis=1)
+    prompts = [write_prompts(person) for person in as_attributes(originals)]
+    number = np.full(len(originals), -1)
+    number[seen] = [numbers.setdefault(prompt, len(numbers)) for prompt in prompts]
+    asked = number[np.asarray(own, np.int64)][:, None]
+    same: Doubles = ((asked == number) & (asked >= 0)).astype(np.float64)
+    return same
+
+
+def combine(face: Vector, words: Vector) -> Doubles:
+    """Face and words together: the sum of two similarities (n, m), each with mean 0 and deviation 1 in every row.
+
+    Rows in which all are equal, because nothing is known, become 0.
+    """
+    return _standardize(face) + _standardize(words)
+
+
+def _standardize(similarities: Vector) -> Doubles:
+    centred = np.asarray(similarities, np.float64) - similarities.mean(axis=1, keepdims=True)
+    spread = centred.std(axis=1, keepdims=True)
+    scaled: Doubles = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-9)
+    return scaled
+
+
+def within_cells(similarities: Vector, own: Sequence[int], cells: Sequence[object]) -> Doubles:
+    """What a face adds to the coarse words: ranking among people of whom they say the same.
+
+    Compare it with `reidentification.chance_within` for the same cells.
+
+    Args:
+        similarities: (n, m).
+        own: row of each portrait's original.
+        cells: the cell of each original (m), such as ethnicity, sex and age band.
+
+    Returns:
+        (n, m); originals in another cell are less similar than all in the own one.
+    """
+    numbers = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
+    number = np.array([numbers[cell] for cell in cells])
+    same = number[np.asarray(own, np.int64)][:, None] == number
+    likeness = np.asarray(similarities, np.float64)
+    return np.where(same, likeness, likeness - np.ptp(likeness) - 1)
