@@ -62,7 +62,7 @@ def verification_table(figures: Figures) -> Iterator[str]:
     rows = []
     for encoder, own in figures["verification"].items():
         if MISSING in own:
-            rows.append([encoder, own[MISSING].removeprefix(f"{encoder}: "), *[""] * (2 * len(TARS) + 1)])
+            rows.append([encoder, MISSING, *[""] * (2 * len(TARS) + 1)])
             continue
         for method, row in own["methods"].items():
             for title, found in shown(method, row):

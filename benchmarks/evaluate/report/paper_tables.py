@@ -67,11 +67,11 @@ def utility_table(figures: Figures) -> Iterator[str]:
     methods = dict.fromkeys(method for predictor in predictors for method in own[predictor])
     rows = []
     for method in methods or figures["methods"]:
-        shown = {predictor: dict(shown(method, own[predictor].get(method, {}))) for predictor in PREDICTORS}
-        for title in sorted({method}.union(*shown.values())):
+        parts = {predictor: dict(shown(method, own[predictor].get(method, {}))) for predictor in PREDICTORS}
+        for title in sorted({method}.union(*parts.values())):
             row = [title]
             for predictor, figure in UTILITY.values():
-                found = shown[predictor].get(title, {}).get(figure)
+                found = parts[predictor].get(title, {}).get(figure)
                 row.append(MISSING if MISSING in own[predictor] else score(found, as_number=figure == "VA MSE"))
             rows.append([*row, str(own[ENGINES].get(method, {}).get("no face", "")) if title == method else ""])
     for method, of_paper in paper.UTILITY.items():

@@ -123,6 +123,8 @@ def test_the_files(out: Path) -> None:
     names = {path.name for path in out.iterdir()}
     assert names == {
         "report.md",
+        "report.html",
+        "attackers.png",
         "report.json",
         "contact-sheet.html",
         "cache",
