@@ -28,8 +28,9 @@ with one_line_errors(__name__, extras="export,evaluate"):
 T = TypeVar("T", bound=str)
 
 DESCRIPTION = """\
-Measure the anonymity, utility and quality of anonymized images, as the paper does in its Tables I, II and III, and the
-k-anonymity of the prompts. Any anonymizer can be evaluated: two folders of images are enough."""
+Measure who finds people again in anonymized images, and what he has to know for it; the utility and quality of the
+images, as the paper does in its Tables I, II and III; and the k-anonymity of the prompts. Any anonymizer can be
+evaluated: two folders of images are enough."""
 EPILOG = """\
 examples:
   python -m benchmarks.evaluate photos ours=out -o report
@@ -44,9 +45,9 @@ extensions are ignored. LABELS is a CSV file with a column `file` and any of the
 ethnicity, age, emotion, valence and arousal. For a column that is missing, the values that are read from the originals
 are used.
 
-REPORT receives report.md, report.json, plots, contact-sheet.html and cache/. The cache keeps the outputs of the
-networks, so that a second run does not compute them again. It holds face embeddings, which are biometric data: delete
-it when you are done.
+REPORT receives report.html, which begins with the answer, report.md and report.json, plots, contact-sheet.html and
+cache/. The cache keeps the outputs of the networks, so that a second run does not compute them again. It holds face
+embeddings, which are biometric data: delete it when you are done.
 
 For a row whose weights or packages are missing, the report names what to download and where to put it. Nothing is
 downloaded. Exit codes: 0 done, 1 the report cannot be written or a package is missing, 2 wrong usage."""
@@ -97,7 +98,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FOLDER",
         help="folder of the pictures that the generator was trained on, to measure whether it paints them from memory",
     )
-    parser.add_argument("--seed-file", type=Path, metavar="FILE", help="seed file of runs with --rename hash")
+    parser.add_argument(
+        "--seed-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the seed of the runs: for --rename hash, and for the attacker who knows the seed",
+    )
     parser.add_argument("--show-originals", action="store_true", help="also show the originals on the contact sheet")
     return parser.parse_args(arguments)
 
