@@ -69,7 +69,7 @@ def link(people: Table, portraits: Table, faces: Mask) -> Figures:
 
     def attack(half: Mask) -> tuple[Mask, Vector]:
         table = select_rows(portraits, half & faces)
-        chance = table_attacks.link_by_chance(int(half.sum()), NEIGHBORS)
+        chance = table_attacks.link_by_chance(int((half & faces).sum()), NEIGHBORS)
         return table_attacks.link(table, people, (INNER, OUTER), NEIGHBORS), np.tile(chance, (len(half), 1))
 
     attacked, control, baseline = average(attack, len(faces))

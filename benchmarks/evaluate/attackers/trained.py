@@ -4,9 +4,10 @@ For some people they know which original belongs to which portrait, and learn a 
 to their originals. Cross-fitting applies it to others: each similarity, of a portrait and an original, comes from a
 projection that saw neither of their people, nor near copies of them.
 
-It is not enough to leave out the portrait's person. A projection leads portraits away from the originals that were
-wrong answers in its training. Those that it has not seen would stand out, and the right one is always among these:
-even portraits that are noise would then be found more often than by chance.
+It is not enough to leave out the portrait's person. A projection pulls portraits towards the originals of its training,
+and away from those that were wrong answers there. One that it has not seen is treated otherwise, and the right one
+always is: noise was found 1.25 times as often as by chance (300 people, 16 columns, among ten), and real portraits more
+seldom than with this rule.
 """
 
 from collections.abc import Callable, Sequence
@@ -152,8 +153,8 @@ def learn_layer(portraits: Doubles, originals: Doubles) -> Attack:
     learned = layer.detach().double().numpy()
 
     def attack(read: Doubles, known: Doubles) -> Doubles:
-        faces = _centred(read, portraits)
-        return similarity(faces + faces @ learned, _centred(known, originals), "cosine")
+        asked = _centred(read, portraits)
+        return similarity(asked + asked @ learned, _centred(known, originals), "cosine")
 
     return attack
 

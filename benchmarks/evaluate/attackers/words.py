@@ -17,7 +17,8 @@ from ..predictors import FaceEngines
 from ..reidentification import Doubles
 from ..types import Vector
 
-# Assumptions about the noise between a prompt and the reading of its portrait. They are not fitted to any data.
+# Rough assumptions about the noise between a prompt and what is read from its portrait. Little depends on them: with
+# 0.01 to 0.2, 0.6 to 0.95 and 7 to 20 years, mAP on the demo's portraits changes by less than a point.
 WRONG_WORD = 0.05  # probability that a portrait shows the opposite of one of its words
 RIGHT_ETHNICITY = 0.8  # probability that the ethnicity of the prompt is read from the portrait
 AGE_ERROR = 10.0  # standard deviation of the age that is read, in years
@@ -52,7 +53,7 @@ def words(portraits: Vector, originals: Vector) -> Doubles:
     """
     read, written = without_box(portraits), as_words(originals)
     shown = WRONG_WORD + (1 - 2 * WRONG_WORD) * read[:, _SCORES]
-    likelihood = np.log(shown) @ written[:, _SCORES].T + np.log(1 - shown) @ (1 - written[:, _SCORES]).T
+    likelihood: Doubles = np.log(shown) @ written[:, _SCORES].T + np.log(1 - shown) @ (1 - written[:, _SCORES]).T
     same = read[:, _ETHNICITY] @ written[:, _ETHNICITY].T
     wrong = (1 - RIGHT_ETHNICITY) / (len(ETHNICITIES) - 1)
     likelihood += np.log(wrong + (RIGHT_ETHNICITY - wrong) * same)
@@ -60,8 +61,7 @@ def words(portraits: Vector, originals: Vector) -> Doubles:
     faceless = np.isnan(written).any(axis=1)
     likelihood[:, faceless] = likelihood[:, ~faceless].mean(axis=1, keepdims=True) if not faceless.all() else 0
     likelihood[np.isnan(read).any(axis=1)] = 0
-    found: Doubles = likelihood
-    return found
+    return likelihood
 
 
 def exact_words(originals: Vector, own: Sequence[int]) -> Doubles:
@@ -89,7 +89,7 @@ def exact_words(originals: Vector, own: Sequence[int]) -> Doubles:
 def combine(face: Vector, words: Vector) -> Doubles:
     """Face and words together: the sum of two similarities (n, m), each with mean 0 and deviation 1 in every row.
 
-    Rows in which all are equal, because nothing is known, become 0.
+    Rows in which all are equal, because nothing is known, become 0. All similarities have to be finite.
     """
     return _standardize(face) + _standardize(words)
 
@@ -97,8 +97,8 @@ def combine(face: Vector, words: Vector) -> Doubles:
 def _standardize(similarities: Vector) -> Doubles:
     centred = np.asarray(similarities, np.float64) - similarities.mean(axis=1, keepdims=True)
     spread = centred.std(axis=1, keepdims=True)
-    scaled: Doubles = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-9)
-    return scaled
+    standardized: Doubles = np.divide(centred, spread, out=np.zeros_like(centred), where=spread > 1e-9)
+    return standardized
 
 
 def within_cells(similarities: Vector, own: Sequence[int], cells: Sequence[object]) -> Doubles:

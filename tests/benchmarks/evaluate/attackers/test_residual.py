@@ -20,16 +20,16 @@ def test_a_case_by_hand() -> None:
 
 
 def test_the_interval_is_over_people_and_shrinks_with_their_number() -> None:
-    attacked, control = np.array([1.0, 1, 1, 0]), np.array([1.0, 0, 0, 0])
+    attacked, control = np.array([1.0, 1, 0, 0]), np.array([1.0, 0, 0, 0])
     few, many = (
         residual(np.tile(attacked, 25), np.tile(control, 25)),
         residual(np.tile(attacked, 400), np.tile(control, 400)),
     )
-    assert few.value == many.value == pytest.approx(0.5 / 0.75)
+    assert few.value == many.value == pytest.approx(0.25 / 0.75)
     assert (few.high - few.low) / (many.high - many.low) == pytest.approx(4, rel=0.2)
     # By the delta method; the two outcomes of a person are correlated.
-    slopes = np.stack([attacked / 0.75, (0.75 - 1) / 0.75**2 * control])
-    assert few.high - few.low == pytest.approx(2 * 1.96 * slopes.sum(axis=0).std() / 10, rel=0.15)
+    slopes = attacked / 0.75 + (0.5 - 1) / 0.75**2 * control
+    assert few.high - few.low == pytest.approx(2 * 1.96 * slopes.std() / 10, rel=0.15)
 
 
 def test_attacks_on_everybody_and_on_nobody_have_the_exact_binomial_limit() -> None:
@@ -79,7 +79,7 @@ def test_averages_keep_people_of_the_table_apart_from_the_control() -> None:
 
     def attack(half: Mask) -> tuple[Mask, Vector]:
         hits = np.array([half[0], ~half[1], True, False])
-        return np.stack([hits, ~hits], axis=1), np.tile([0.25, 0.75], (4, 1))
+        return np.stack([hits, ~hits], axis=1), np.where(half[:, None], [0.25, 0.75], 0)
 
     attacked, control, baseline = average(attack, 4)
     np.testing.assert_allclose(attacked, [[1, 0], [0, 1], [1, 0], [0, 1]])

@@ -65,8 +65,6 @@ def test_portraits_of_others_give_nothing_away() -> None:
         low, high = one["control"]["low"], one["control"]["high"]
         assert low - 0.1 < one["attack"]["value"] < high + 0.1
     assert single["right"]["value"] == 0
-    worst = inferences["secrets"][inferences["worst"]]
-    assert all(one["risk"]["low"] <= worst["risk"]["low"] for one in inferences["secrets"].values())
 
 
 def test_results_depend_on_nothing_but_the_readings() -> None:
@@ -77,15 +75,39 @@ def test_results_depend_on_nothing_but_the_readings() -> None:
     assert measure(PEOPLE, portraits) == first
 
 
-def test_a_portrait_without_a_face_is_not_in_the_table() -> None:
-    """Its person is attacked all the same, and nobody is linked with it."""
-    portraits = PEOPLE.copy()
-    portraits[::4] = np.nan
+def test_the_worst_secret_has_the_highest_lower_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    risks = [(0.0, 0.9), (0.1, 0.2), (0.1, 0.3), (0.0, 0.0), (0.0, 0.1), (0.0, 0.4), (0.0, 0.2)]
+    made = iter({"risk": {"low": low, "value": value}} for low, value in risks)
+    monkeypatch.setattr(table_risks, "figures", lambda *_: next(made))
+    table = read_table(PEOPLE)
+    assert table_risks.infer(table, table, np.ones(COUNT, bool))["worst"] == CELEBA[2]
+
+
+def test_the_attacker_knows_the_originals_and_has_the_portraits(monkeypatch: pytest.MonkeyPatch) -> None:
+    portraits = make_reading(1)
+    portraits[3] = np.nan
+    for name in ("single_out", "link", "infer"):
+        monkeypatch.setattr(table_risks, name, lambda *tables: tables)
     found = measure(PEOPLE, portraits)
+    for people, made, faces in (found["singling out"], found["linkability"], found["inference"]):
+        np.testing.assert_array_equal(people["Smiling"], PEOPLE[:, CELEBA.index("Smiling")])
+        np.testing.assert_array_equal(made["Smiling"][faces], np.delete(portraits, 3, 0)[:, CELEBA.index("Smiling")])
+        assert np.flatnonzero(~faces).tolist() == [3]
+
+
+def test_a_portrait_without_a_face_is_not_in_the_table() -> None:
+    """Its person is attacked all the same. Without a face everything is read as 0, as in the people of this test."""
+    people = PEOPLE.copy()
+    people[::4, : len(CELEBA)] = 0
+    portraits = people.copy()
+    portraits[::4] = np.nan
+    found = measure(people, portraits)
     assert (found["people"], found["no face"]) == (COUNT, COUNT // 4)
-    assert found["linkability"]["1"]["risk"]["of"] == COUNT
-    assert 0.7 < found["linkability"]["1"]["attack"]["value"] < 0.9
-    assert found["linkability"]["1"]["baseline"] == pytest.approx(1 / 30, abs=0.005)
+    links, smiling = found["linkability"]["1"], found["inference"]["secrets"][CELEBA[0]]
+    assert links["risk"]["of"] == smiling["risk"]["of"] == COUNT
+    assert 0.7 < links["attack"]["value"] < 0.9
+    assert 0.7 < smiling["attack"]["value"] < 0.95
+    assert links["baseline"] == pytest.approx(1 / 30, abs=0.005)
     assert found["singling out"]["right"]["value"] > 0.8
     assert found["singling out"]["risk"]["of"] <= COUNT * 3 // 4
 

@@ -59,26 +59,21 @@ def test_a_rotation_is_learned_from_other_people() -> None:
     assert share(procrustes(portraits, originals, range(N), alone())) > 0.98
 
 
-def test_the_network_learns_what_is_no_rotation() -> None:
-    """Half of the columns are noise in the portraits, and stronger than the rest."""
-    originals = vectors(4)
-    portraits = originals.copy()
-    portraits[:, ::2] = 3 * vectors(5)[:, ::2]
-    naive = share(similarity(portraits, originals, "cosine"))
-    assert share(network(portraits, originals, range(N), alone())) > naive + 0.3
+@ATTACKERS
+def test_more_than_a_rotation_is_learned_from_other_people(attacker: Attacker) -> None:
+    """Any linear map, which the original shines through, with noise."""
+    originals = vectors(4, N, 32)
+    portraits = originals + 2 * originals @ vectors(9, 32, 32) / np.sqrt(32) + vectors(5, N, 32)
+    assert share(similarity(portraits, originals, "cosine")) < 0.4
+    assert share(attacker(portraits, originals, range(N), alone())) > 0.7
 
 
 @ATTACKERS
-@pytest.mark.parametrize("width", [WIDTH, 200])
+@pytest.mark.parametrize("width", [WIDTH, 80])
 def test_noise_is_found_by_chance(attacker: Attacker, width: int) -> None:
-    """With as many columns as portraits, all training pairs could be learned by heart.
-
-    If only the portrait's person were left out of the training, the network would find 4.4 % of 300 people among ten by
-    16 columns, in place of 3.3 %.
-    """
+    """With as many columns as portraits, all training pairs could be learned by heart."""
     assert is_guessing(
-        attacker(vectors(seed, 100, width), vectors(50 + seed, 100, width), range(100), alone(100))
-        for seed in range(20)
+        attacker(vectors(seed, 80, width), vectors(50 + seed, 80, width), range(80), alone(80)) for seed in range(12)
     )
 
 
@@ -92,11 +87,11 @@ def test_those_who_trained_on_the_noise_know_it(learn: Learn) -> None:
 @ATTACKERS
 def test_shuffled_portraits_are_found_by_chance(attacker: Attacker) -> None:
     def attack(seed: int) -> Doubles:
-        originals = vectors(seed, 100)
-        portraits = originals[np.random.default_rng(seed).permutation(100)]
-        return attacker(portraits, originals, range(100), alone(100))
+        originals = vectors(seed, 80)
+        portraits = originals[np.random.default_rng(seed).permutation(80)]
+        return attacker(portraits, originals, range(80), alone(80))
 
-    assert is_guessing(attack(seed) for seed in range(20))
+    assert is_guessing(attack(seed) for seed in range(12))
 
 
 def test_nobody_is_tested_by_what_was_learned_from_them() -> None:
@@ -123,7 +118,7 @@ def test_nobody_is_tested_by_what_was_learned_from_them() -> None:
     found = cross_fit(learn, portraits, originals, own, people)
     np.testing.assert_array_equal(found, np.arange(150)[:, None] + 1000 * np.arange(100))
     assert len(trained) == 15
-    assert min(trained) > 0.6 * 40
+    assert min(trained) > 20, "of 40"
 
 
 def test_nothing_learned_is_nothing_changed() -> None:
