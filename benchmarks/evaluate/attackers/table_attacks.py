@@ -1,7 +1,8 @@
-"""Attacks on a table of what was read from portraits, by Anonymeter (Giomi et al., A Unified Framework, PETS 2023).
+"""Attacks on a table of what was read from portraits, by Anonymeter.
 
-The attacks of Anonymeter's evaluators are run by the parts that they are made of. The evaluators draw random numbers
-without a seed, so that their figures differ from run to run, and give no result for each person.
+Giomi et al., A Unified Framework for Quantifying Privacy Risk in Synthetic Data, 2023. Its evaluators draw random
+numbers without a seed, give no result for each person, and guess a secret by the number of a row, which is no guess
+where portraits are in the order of people. Here the same attacks are made of the evaluators' parts.
 """
 
 import logging
@@ -89,7 +90,8 @@ def _is_right(guesses: Any, truth: Any, secret: str) -> Mask:
 def find_predicates(portraits: Table, columns: int, rng: np.random.Generator) -> list[Any]:
     """Predicates on some columns that hold for exactly one portrait, at most as many as there are portraits.
 
-    Each is made from a portrait: it has the same attributes and ethnicity, and at least its age, or at most.
+    Each is made from a portrait: the same attributes, the same ethnicity, and at least its age if that is above the
+    median, or else at most its age.
     """
     count = len(portraits[AGE])
     draws = DRAWS * count

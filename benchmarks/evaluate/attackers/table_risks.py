@@ -1,6 +1,8 @@
 """The three risks of a table of what was read from portraits: singling out, linkability and inference.
 
 It stands for a table of the originals, as synthetic data does, and is attacked like that; see `table_attacks`.
+Predicates and secrets are about attributes that are there or not. Where rows are compared, it is by the scores: a table
+of attributes that are there or not is so coarse that hardly anybody is linked even with a copy.
 """
 
 from dataclasses import asdict
@@ -17,7 +19,9 @@ from .residual import average, figures, halves
 from .tables import Table, as_facts, select_rows
 
 NEIGHBORS = (1, 5)  # portraits that each side of a link leads to; Anonymeter's own number is 1
-COLUMNS = 10  # of a predicate: with Anonymeter's own 3, of our 42, most people have no predicate
+# Columns of a predicate. With 3 of the 42, Anonymeter's own number, most people have no predicate; with a single one,
+# there are about twenty predicates for two hundred people.
+COLUMNS = 10
 
 
 def single_out(people: Table, portraits: Table, faces: Mask) -> Figures:
