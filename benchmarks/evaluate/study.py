@@ -15,7 +15,7 @@ from anon_runtime.errors import AnonError
 from ..metrics import FEWEST
 from . import utility
 from .cache import Cache
-from .encoders import ENCODERS, Embedded, Embedder, Encoder
+from .encoders import ENCODERS, Embedded, Embedder, Encoder, cache_of
 from .labels import HELD_OUT, Labels, make_groups
 from .pairs import ImageFile, Method
 from .people import Numbers, find_people
@@ -99,13 +99,13 @@ class Study:
     @cached_property
     def faces(self) -> dict[str, Faces | Figures]:
         """The embeddings by each encoder, or what it lacks."""
-        return {name: self._embed(name, make) for name, make in ENCODERS.items()}
+        return {name: self._embed(make) for name, make in ENCODERS.items()}
 
-    def _embed(self, name: str, make: Callable[[], Encoder]) -> Faces | Figures:
+    def _embed(self, make: Callable[[], Encoder]) -> Faces | Figures:
         encoder = attempt(make)
         if isinstance(encoder, dict):
             return encoder
-        with Cache(self.cache / f"{name.replace(' ', '-').replace('/', '')}.npz", encoder.version) as cache:
+        with cache_of(encoder, self.cache) as cache:
             embedder = Embedder(encoder, cache)
             gallery = embedder.originals(self.originals)
             made = {method.name: embedder.method(self.originals, method) for method in self.methods}
