@@ -8,6 +8,7 @@ The report counts the images without a face.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
@@ -183,6 +184,11 @@ ENCODERS: dict[str, Callable[[], Encoder]] = {
     "FaceNet, CASIA-WebFace": partial(FaceNet, "CASIA-WebFace"),
     "dlib ResNet": Dlib,
 }
+
+
+def cache_of(encoder: Encoder, folder: Path) -> Cache:
+    """The cache of an encoder's outputs in a folder."""
+    return Cache(folder / f"{encoder.name.replace(' ', '-').replace('/', '')}.npz", encoder.version)
 
 
 class Embedded(NamedTuple):

@@ -16,7 +16,7 @@ from ..metrics import FEWEST
 from . import utility
 from .aligned_encoders import GUARD, file_encoder, guard_encoder, row_of
 from .cache import Cache
-from .encoders import ENCODERS, Embedded, Embedder, Encoder
+from .encoders import ENCODERS, Embedded, Embedder, Encoder, cache_of
 from .labels import HELD_OUT, Labels, make_groups
 from .pairs import ImageFile, Method
 from .people import Numbers, find_people
@@ -125,8 +125,7 @@ class Study:
 
     def embed(self, encoder: Encoder) -> Faces:
         """The embeddings of all images by an encoder."""
-        name = encoder.name.replace(" ", "-").replace("/", "")
-        with Cache(self.cache / f"{name}.npz", encoder.version) as cache:
+        with cache_of(encoder, self.cache) as cache:
             embedder = Embedder(encoder, cache)
             gallery = embedder.originals(self.originals)
             made = {method.name: embedder.method(self.originals, method) for method in self.methods}

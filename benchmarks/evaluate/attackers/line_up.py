@@ -137,16 +137,16 @@ def _learn(
 
 def _painters(repainted: Repainted | Figures) -> Iterator[Attacker]:
     """Who has the engines and the settings of the run, and paints every suspect."""
-    knows = f"{PHOTOS}, the engines and all settings"
-    names = {False: "paints all suspects, another seed", True: "paints all suspects, the run's seed"}
+    knows, who = f"{PHOTOS}, the engines and all settings", "paints all suspects"
     if isinstance(repainted, dict):
-        yield Attacker(names[False], knows, "attacker", lambda: repainted)
+        yield Attacker(f"{who}, another seed", knows, "attacker", lambda: repainted)
         return
     for attack in repainted.attacks:
-        known = attack.name == SEED_KNOWN
-        likeness = np.asarray(attack.similarities, np.float64)
-        more = f"{knows}, and the seed" if known else knows
-        yield Attacker(names[known], more, "with the seed" if known else "attacker", _constant(likeness))
+        likeness = _constant(np.asarray(attack.similarities, np.float64))
+        if attack.name == SEED_KNOWN:
+            yield Attacker(f"{who}, the run's seed", f"{knows}, and the seed", "with the seed", likeness)
+        else:
+            yield Attacker(f"{who}, {attack.name}", knows, "attacker", likeness)
 
 
 def _constant(likeness: Doubles) -> Callable[[], Doubles]:

@@ -8,9 +8,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageEnhance
 
 from anon_runtime import Anonymizer, Settings
@@ -18,9 +15,11 @@ from anon_runtime.diffusion.generator import Generator
 from anon_runtime.faces.reader import FaceReader
 from anon_runtime.folder.decisions import Decision, File
 from anon_runtime.folder.journal_file import NAME
-from benchmarks.evaluate.attackers import repaint
-from benchmarks.evaluate.attackers.repaint import ANOTHER_SEED, SEED_KNOWN, SIDE, Repainted, compare, similarities
-from benchmarks.evaluate.pairs import ImageFile, Method, find_images, pair
+from benchmarks.evaluate.attackers import comparison, repaint
+from benchmarks.evaluate.attackers.comparison import NO_PAINTING, Attack
+from benchmarks.evaluate.attackers.repaint import ANOTHER_SEED, BY_FACE, SEED_KNOWN, Repainted
+from benchmarks.evaluate.pairs import Method, find_images, pair
+from benchmarks.evaluate.requirements import MissingError
 from benchmarks.evaluate.study import Study
 from benchmarks.evaluate.types import Figures
 from tests.runtime.runs import QUICK, entries, run
@@ -72,11 +71,15 @@ def attack(photos: Path, demo_bundle: Path, cache: Path) -> Attacking:
     return evaluate
 
 
+def by_name(found: Repainted | Figures) -> dict[str, Attack]:
+    assert isinstance(found, Repainted)
+    return {one.name: one for one in found.attacks}
+
+
 def check_found(found: Repainted | Figures, portraits: int = FACES) -> None:
     """Every portrait was painted again with the seed, and none with another one."""
-    assert isinstance(found, Repainted)
-    other, known = found.attacks
-    assert (other.name, known.name) == (ANOTHER_SEED, SEED_KNOWN)
+    attacks = by_name(found)
+    known, other = attacks[SEED_KNOWN], attacks[ANOTHER_SEED]
     assert known.similarities.shape == other.similarities.shape == (portraits, FACES + 1)
     assert known.exact.tolist() == [True] * portraits
     assert other.exact.tolist() == [False] * portraits
@@ -84,9 +87,9 @@ def check_found(found: Repainted | Figures, portraits: int = FACES) -> None:
     assert (own == 1).all()
     assert (known.similarities == 1).sum() == portraits
     assert (other.similarities < 1).all()
-    for one in (known, other):
-        assert (one.similarities[:, FACES] == 0).all(), "the photo without a face has no painting"
-        assert (one.similarities[:, :FACES] > 0).all()
+    for one in attacks.values():
+        assert (one.similarities[:, FACES] == NO_PAINTING).all(), "the photo without a face has no painting"
+        assert (one.similarities[:, :FACES] > NO_PAINTING).all()
 
 
 def test_everybody_is_found_if_the_seed_is_public(attack: Attacking, off: Path) -> None:
@@ -94,7 +97,7 @@ def test_everybody_is_found_if_the_seed_is_public(attack: Attacking, off: Path) 
     check_found(found)
     assert isinstance(found, Repainted)
     assert found.seed == "public (the default)"
-    assert "first attempt" in found.painted
+    assert "attempt" in found.painted
 
 
 def test_a_second_evaluation_paints_nothing(attack: Attacking, off: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,6 +116,7 @@ def test_a_second_evaluation_paints_nothing(attack: Attacking, off: Path, monkey
     assert isinstance(first, Repainted)
     assert isinstance(again, Repainted)
     for one, other in zip(first.attacks, again.attacks, strict=True):
+        assert one.name == other.name
         np.testing.assert_array_equal(one.similarities, other.similarities)
     assert {path.name for path in described} == {"coffee.png"}, "nothing is kept of it"
 
@@ -143,8 +147,8 @@ def test_a_secret_seed_is_not_found(attack: Attacking, quick: Anonymizer, photos
     found = attack(tmp_path, SECRET + 1)
     assert isinstance(found, Repainted)
     assert found.seed == "not known"
-    (other,) = found.attacks
-    assert other.name == ANOTHER_SEED
+    assert SEED_KNOWN not in by_name(found)
+    other = by_name(found)[ANOTHER_SEED]
     assert not other.exact.any()
     assert (other.similarities < 1).all()
 
@@ -232,36 +236,17 @@ def test_without_a_bundle_or_a_journal(photos: Path, off: Path, tmp_path: Path) 
     assert "journal" in found["copies"]["missing"]
 
 
-def test_the_most_similar_painting_of_a_suspect_counts(tmp_path: Path) -> None:
-    """Two paintings of one suspect, of whom the better one comes first, and one of another; a third has none."""
-    levels, files = {"portrait": 100, "same": 100, "near": 90, "far": 200}, {}
-    for name, level in levels.items():
-        files[name] = ImageFile(name, tmp_path / f"{name}.png")
-        Image.new("RGB", (SIDE, SIDE), (level,) * 3).save(files[name].path)
-    method = Method("ours", {1: files["portrait"]})
-    paintings = [(1, files["same"]), (1, files["far"]), (0, files["near"])]
-    found = compare("any", method, paintings, 3)
-    np.testing.assert_allclose(found.similarities, [[1 - 10 / 255, 1, 0]])
-    assert found.exact.tolist() == [True]
-    nobody = compare("any", method, [], 3)
-    assert nobody.similarities.tolist() == [[0, 0, 0]]
-    assert nobody.exact.tolist() == [False]
+def test_without_dlib_faces_are_not_compared(attack: Attacking, off: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> NoReturn:
+        raise MissingError("dlib", "missing", "install it")
+
+    monkeypatch.setattr(comparison, "Dlib", missing)
+    assert set(by_name(attack(off))) == {ANOTHER_SEED, SEED_KNOWN}
 
 
-images = arrays(np.uint8, (SIDE, SIDE, 3), elements=st.integers(0, 255), fill=st.integers(0, 255))
-
-
-@given(st.lists(images, min_size=1, max_size=3), st.lists(images, min_size=1, max_size=3))
-def test_similarity_is_one_minus_the_mean_difference(
-    portraits: list[np.ndarray[Any, Any]], paintings: list[np.ndarray[Any, Any]]
-) -> None:
-    found = similarities(portraits, paintings)
-    expected = [
-        [1 - np.abs(one.astype(float) - other.astype(float)).mean() / 255 for other in paintings] for one in portraits
-    ]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def test_similarity_of_black_and_white_and_of_other_sizes() -> None:
-    black, white = np.zeros((96, 96, 3), np.uint8), np.full((70, 130, 3), 255, np.uint8)
-    np.testing.assert_allclose(similarities([black, white], [white, black]), [[0, 1], [1, 0]])
+@pytest.mark.packages
+def test_with_dlib_faces_are_compared(attack: Attacking, off: Path) -> None:
+    pytest.importorskip("dlib")
+    attacks = by_name(attack(off))
+    assert attacks[BY_FACE].similarities.shape == (FACES, FACES + 1)
+    assert not np.isclose(attacks[BY_FACE].similarities, attacks[ANOTHER_SEED].similarities)[:, :FACES].any()

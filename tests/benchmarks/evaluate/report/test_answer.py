@@ -48,7 +48,7 @@ def test_the_seed_is_told_where_somebody_has_painted_with_it() -> None:
 
 
 def test_held_out_people_and_the_worst_group_are_named() -> None:
-    groups = {"held_out": 0.01, "age:_60": 0.5, "sex:_man": 0.4}
+    groups = {"held_out": 0.01, "not_held_out": 0.9, "age:_60": 0.5, "sex:_man": 0.4}
     found = attackers(**groups)
     text = answer(make(found, ("held out", "age: 60", "sex: man")))
     assert "Of the held-out people it finds 1.0 (0.0-2.0) %." in text
