@@ -143,6 +143,11 @@ def test_similarities_are_ranked_as_embeddings_are(seed: int, n: int, m: int) ->
     assert one.different.sum() == n * (m - 1)
 
 
+def test_the_last_digits_make_no_difference() -> None:
+    ranking = rank_similarities(np.array([[0.3, 0.3 + 1e-12, 0.3 - 1e-12, 0.2, 0.4]]), [0])
+    assert (ranking.above.tolist(), ranking.level.tolist()) == ([1], [2])
+
+
 def test_no_queries_have_an_empty_ranking() -> None:
     ranking = rank(np.empty((0, 16)), vectors(3, 0), [])
     assert len(ranking.above) == len(ranking.same) == ranking.different.sum() == 0

@@ -41,9 +41,11 @@ def share(similarities: Doubles, k: int = 1) -> float:
 
 
 @ATTACKERS
-def test_copies_are_found(attacker: Attacker) -> None:
-    faces = vectors(0)
-    assert share(attacker(faces, faces, range(N), alone())) > 0.98
+@pytest.mark.parametrize("width", [WIDTH, 100])
+def test_copies_are_found(attacker: Attacker, width: int) -> None:
+    """Also where the pairs, two thirds of 60, leave most directions open."""
+    faces = vectors(0, 60, width)
+    assert share(attacker(faces, faces, range(60), alone(60))) > 0.98
 
 
 def turned(noise: float) -> tuple[Doubles, Doubles]:
@@ -140,6 +142,21 @@ def test_results_depend_on_the_arguments_only(attacker: Attacker) -> None:
     assert not np.array_equal(first, other)
 
 
+def test_each_attacker_learns_in_its_own_way() -> None:
+    portraits, originals = turned(0.5)
+    for attacker, learn in ((procrustes, learn_rotation), (network, learn_layer)):
+        found = attacker(portraits, originals, range(N), alone(), 2)
+        np.testing.assert_array_equal(found, cross_fit(learn, portraits, originals, range(N), alone(), 2))
+
+
+@pytest.mark.parametrize("learn", [learn_rotation, learn_layer])
+def test_a_portrait_is_compared_by_itself(learn: Learn) -> None:
+    """The others that are asked, and the rest of the gallery, have no influence."""
+    portraits, originals = turned(0.5)
+    attack = learn(portraits[50:], originals[50:])
+    np.testing.assert_allclose(attack(portraits[:1], originals[:2]), attack(portraits, originals)[:1, :2])
+
+
 def test_too_few_people_to_learn_from() -> None:
     people, faces = np.arange(48) // 4, vectors(11, 48)
     assert procrustes(faces, faces, range(48), people).shape == (48, 48)
@@ -154,7 +171,9 @@ def test_everything_weighs_sources_alike() -> None:
     narrow, wide = (5 + rng.standard_normal((30, 4)), vectors(13, 50, 4)), (vectors(14, 30, 64), vectors(15, 50, 64))
     readings = rng.uniform(0, 1, (30, width)), rng.uniform(0, 1, (50, width))
     readings[0][2], readings[1][:3] = np.nan, np.nan
+    readings[0][:, 5] = 0.1
     portraits, originals = everything([narrow, wide], readings)
+    assert not portraits[:, 68 + 5].any(), "a column that is the same everywhere says nothing"
     assert portraits.shape == (30, 4 + 64 + 2 * 47)
     assert originals.shape == (50, 4 + 64 + 2 * 47)
     for features in (portraits, originals):

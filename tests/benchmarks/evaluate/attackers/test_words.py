@@ -152,6 +152,6 @@ def test_ranking_within_cells_ignores_the_others() -> None:
 
 def test_within_cells_by_hand() -> None:
     similarities = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
-    assert within_cells(similarities, [2, 1], ["a", "b", "a"]).tolist() == [[1, -4, 3], [-2, 5, 0]]
+    assert within_cells(similarities, [1, 2], ["a", "b", "a"]).tolist() == [[-5, 2, -3], [4, -1, 6]]
     equal = rank_similarities(within_cells(np.zeros((3, 3)), range(3), ["a", "b", "a"]), range(3))
     assert equal.hits(1).tolist() == [0.5, 1, 0.5]
