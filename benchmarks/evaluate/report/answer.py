@@ -7,6 +7,10 @@ from ..types import Figures
 from .markdown import MISSING, interval, lines, percent, plain
 
 FOUND = "Re-ID@1"
+LIMITS = """\
+These are some attackers of many, on these photos: others may find more, and fewer people are found among more photos.
+Intervals hold the luck of the photos, and nothing else.
+"""
 
 
 def answer(figures: Figures) -> str:
@@ -14,7 +18,7 @@ def answer(figures: Figures) -> str:
     attackers = figures.get("attackers")
     if attackers is None:
         return "No attacker was evaluated: add `attackers` to `--tables` to learn who finds people again."
-    return "\n".join([*_sentences(figures), "", *attackers_table(figures)])
+    return "\n".join([*_sentences(figures), "", LIMITS, *attackers_table(figures)])
 
 
 def _sentences(figures: Figures) -> Iterator[str]:

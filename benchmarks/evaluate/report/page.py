@@ -13,6 +13,7 @@ h1 { font-size: 1.5rem; } h2 { margin-top: 2.5rem; border-top: 1px solid #c9d3dd
 .answer { background: #eef4f8; border-left: 6px solid #2a6f97; padding: .5rem 1rem; font-size: 1.1rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0; }
 th, td { border-bottom: 1px solid #dbe3ea; padding: .25rem .6rem; text-align: left; vertical-align: top; }
+.answer td:nth-child(n+3) { white-space: nowrap; }
 th { background: #f4f7fa; } img { max-width: 100%; height: auto; display: block; margin: 1rem 0; }"""
 
 

@@ -39,6 +39,7 @@ def test_the_strongest_attacker_is_neither_a_baseline_nor_one_with_the_seed() ->
     assert "**off**: of 200 people, the strongest attacker (looks) finds **30.0 (29.0-31.0) %** at once" in text
     assert "the strongest attacker (reads) finds **6.0 (5.0-7.0) %**" in text
     assert "guessing finds 0.5 %" in text
+    assert "others may find more" in text
 
 
 def test_the_seed_is_told_where_somebody_has_painted_with_it() -> None:
