@@ -99,7 +99,7 @@ def _readers(study: Study, method: Method) -> Iterator[Attacker]:
     judge = study.faces.get(JUDGE)
     if isinstance(judge, Faces):
         look, own = _compare(judge, method), list(method.pairs)
-        yield Attacker("face and words", "both", "attacker", lambda: combine(look(), read()))
+        yield Attacker("face and words", f"{PHOTOS}, and the engines", "attacker", lambda: combine(look(), read()))
         knows = f"{PHOTOS}, and {BAND} of everybody"
         yield Attacker(f"face, {BAND} known", knows, "attacker", lambda: within_cells(look(), own, _cells(study)))
 
