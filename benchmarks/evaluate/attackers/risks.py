@@ -58,11 +58,11 @@ def measure(originals: Vector, portraits: Vector) -> Figures:
     Returns:
         The figures of `table_risks.single_out`, ``link`` and ``infer``.
     """
-    from . import table_risks  # it imports Anonymeter
-
     faces: Mask = np.asarray(np.isfinite(portraits).all(axis=1))
     if faces.sum() < FEWEST_PORTRAITS:
         return {"missing": f"a face is found in {faces.sum()} portraits, and {FEWEST_PORTRAITS} are needed"}
+    from . import table_risks  # it imports Anonymeter
+
     people, made = read_table(originals), read_table(np.nan_to_num(portraits))
     return {
         "people": len(faces),
