@@ -16,7 +16,7 @@ from .attackers.line_up import evaluate_attackers
 from .attackers.risks import evaluate_risks
 from .cache import Cache
 from .intervals import Interval
-from .labels import HELD_OUT, age_bands
+from .labels import HELD_OUT
 from .learner import evaluate_learner
 from .memorisation import evaluate_memorisation
 from .pairs import Method
@@ -76,8 +76,7 @@ def evaluate(study: Study, tables: Sequence[Table]) -> Figures:
 
 def evaluate_reidentification(study: Study) -> Figures:
     """Table I: re-identification by every encoder."""
-    truth, known = study.truth, "guessing, ethnicity, sex and age band known"
-    cells = list(zip(truth.ethnicity, truth.sex, age_bands(truth.age), strict=True))
+    cells, known = study.cells, "guessing, ethnicity, sex and age band known"
     guesses = {"guessing": reidentification.chance(len(cells)), known: reidentification.chance_within(cells)}
     if study.held_out is not None:
         guesses[f"{known} ({HELD_OUT})"] = reidentification.chance_within(cells, study.held_out)

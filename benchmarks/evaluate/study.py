@@ -17,7 +17,7 @@ from . import utility
 from .aligned_encoders import GUARD, file_encoder, guard_encoder, row_of
 from .cache import Cache
 from .encoders import ENCODERS, Embedded, Embedder, Encoder, cache_of
-from .labels import HELD_OUT, Labels, make_groups
+from .labels import HELD_OUT, Labels, age_bands, make_groups
 from .pairs import ImageFile, Method
 from .people import Numbers, find_people
 from .predictors import FaceEngines, Reader
@@ -136,6 +136,11 @@ class Study:
     def people(self) -> Numbers:
         """The number of each original's person (n,); near copies show one person."""
         return find_people(self.originals)
+
+    @property
+    def cells(self) -> list[tuple[str, str, str]]:
+        """Ethnicity, sex and age band of each original; empty where unknown."""
+        return list(zip(self.truth.ethnicity, self.truth.sex, age_bands(self.truth.age), strict=True))
 
     @cached_property
     def groups(self) -> dict[str, Mask]:

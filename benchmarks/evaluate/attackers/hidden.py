@@ -27,15 +27,14 @@ from ..cross_fitting import (
 )
 from ..pairs import Method
 from ..people import Numbers
-from ..predictors import FaceEngines
 from ..study import Study, attempt
 from ..types import Figures, Mask, Vector
+from . import words
 
 READ, LEARNED, WORDS, BEYOND = "read", "learned", "from the words", "beyond the words"
 # Of powers of ten and three times these, the best for guessing labels of the demo's photos, SFHQ-40, from what the face
 # engines read from the photos themselves.
 INVERSE_PENALTY = 0.1
-KNOWN = FaceEngines.columns.index("Age") + 1  # columns of a reading that describe the person; the others are the box
 
 
 def evaluate_hidden(study: Study) -> Figures:
@@ -54,10 +53,10 @@ def evaluate_hidden(study: Study) -> Figures:
     rows: Figures = {}
     for method in study.methods:
         own = np.array(list(method.pairs), np.int64)
-        readings = reader.read(list(method.pairs.values()), method.name)[:, :KNOWN]
-        words = None if method.run is None else as_words(study.reading[own], ignored[method.name])
+        readings = words.without_box(reader.read(list(method.pairs.values()), method.name))
+        said = None if method.run is None else as_words(study.reading[own], ignored[method.name])
         truth, people = study.truth.attributes[own], study.people[own]
-        guesses = {name: guess(name, truth, readings, words, number_folds(people)) for name in hidden}
+        guesses = {name: guess(name, truth, readings, said, number_folds(people)) for name in hidden}
         rows[method.name] = {
             "ignored": ignored[method.name],
             "no face": int(np.isnan(readings).any(axis=1).sum()),
@@ -79,24 +78,22 @@ def as_words(reading: Vector, ignored: Sequence[str]) -> Vector:
         reading: (n, k) of the originals, by `FaceEngines`; NaN where no face is found, and there is no prompt.
         ignored: attributes that the prompts do not mention.
     """
-    scores = reading[:, : len(CELEBA)]
-    mentioned = np.where(np.isnan(scores), np.nan, scores > 0.5)[:, [name not in ignored for name in CELEBA]]
-    return np.concatenate([mentioned, reading[:, len(CELEBA) : KNOWN]], axis=1)
+    return np.delete(words.as_words(reading), [CELEBA.index(name) for name in ignored], axis=1)
 
 
-def guess(name: str, truth: Vector, readings: Vector, words: Vector | None, fold: Numbers) -> dict[str, Vector]:
+def guess(name: str, truth: Vector, readings: Vector, said: Vector | None, fold: Numbers) -> dict[str, Vector]:
     """Scores (n,) of an attribute by every guess; NaN where nothing is known.
 
     Args:
         name: of the attribute.
         truth: attributes (n, 40) of the originals, see `utility.Truth`.
         readings: (n, 47) of the portraits.
-        words: (n, k), see `as_words`; None if there are none.
+        said: (n, k), see `as_words`; None if there are none.
         fold: (n,), the number of each person's test set, whose attacker has seen the other sets.
     """
     labels = _labels(name, truth)
     found = {READ: readings[:, CELEBA.index(name)], LEARNED: _learn(readings, labels, fold)}
-    return found if words is None else found | {WORDS: _learn(words, labels, fold)}
+    return found if said is None else found | {WORDS: _learn(said, labels, fold)}
 
 
 def _labels(name: str, truth: Vector) -> Vector:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from ..galleries import rates
-from ..labels import age_bands
 from ..pairs import Method
 from ..reidentification import Doubles, similarity
 from ..study import Faces, Study, attempt
@@ -46,12 +46,12 @@ def evaluate_attackers(study: Study) -> Figures:
     found: Figures = {}
     repainted = evaluate_repaint(study)
     for method in study.methods:
-        own, masks = list(method.pairs), study.masks(method)
+        own, masks, read = list(method.pairs), study.masks(method), _reading(study, method)
         line_up = [
             *_baselines(study, method),
             *_naive(study, method),
-            *_readers(study, method),
-            *_trained(study, method),
+            *_readers(study, method, read),
+            *_trained(study, method, read),
             *_painters(repainted[method.name]),
         ]
         for attacker in tqdm(line_up, desc=f"attackers: {method.name}", unit="attacker"):
@@ -61,17 +61,12 @@ def evaluate_attackers(study: Study) -> Figures:
     return found
 
 
-def _cells(study: Study) -> list[tuple[str, str, str]]:
-    truth = study.truth
-    return list(zip(truth.ethnicity, truth.sex, age_bands(truth.age), strict=True))
-
-
 def _baselines(study: Study, method: Method) -> Iterator[Attacker]:
     """Who has not seen the image: chance, and what the words alone give away."""
     own, equal = list(method.pairs), np.zeros((len(method.pairs), len(study.originals)))
     yield Attacker("guessing", "how many people there are", "baseline", lambda: equal)
     within = f"guessing, {BAND} known"
-    yield Attacker(within, f"{BAND} of everybody", "baseline", lambda: within_cells(equal, own, _cells(study)))
+    yield Attacker(within, f"{BAND} of everybody", "baseline", lambda: within_cells(equal, own, study.cells))
     knows = "the exact prompt, and the attributes of everybody"
     yield Attacker("knows the exact words", knows, "baseline", lambda: exact_words(study.reading, own))
 
@@ -87,28 +82,30 @@ def _compare(faces: Faces, method: Method) -> Callable[[], Doubles]:
     return lambda: similarity(queries, faces.gallery.vectors, faces.metric)
 
 
-def _readers(study: Study, method: Method) -> Iterator[Attacker]:
+def _readers(study: Study, method: Method, read: Callable[[], Doubles]) -> Iterator[Attacker]:
     """Who has the engines and reads the words from the portraits, alone and together with a look at the faces."""
 
-    def read() -> Doubles:
-        return words(_reading(study, method), study.reading)
+    def match() -> Doubles:
+        return words(read(), study.reading)
 
-    yield Attacker("reads the words", f"{PHOTOS}, and the engines", "attacker", read)
+    yield Attacker("reads the words", f"{PHOTOS}, and the engines", "attacker", match)
     knows = f"{PHOTOS}, the engines, and that each portrait shows another person"
-    yield Attacker("reads the words of all portraits at once", knows, "attacker", lambda: one_to_one(read()))
+    yield Attacker("reads the words of all portraits at once", knows, "attacker", lambda: one_to_one(match()))
     judge = study.faces.get(JUDGE)
     if isinstance(judge, Faces):
         look, own = _compare(judge, method), list(method.pairs)
-        yield Attacker("face and words", f"{PHOTOS}, and the engines", "attacker", lambda: combine(look(), read()))
+        yield Attacker("face and words", f"{PHOTOS}, and the engines", "attacker", lambda: combine(look(), match()))
         knows = f"{PHOTOS}, and {BAND} of everybody"
-        yield Attacker(f"face, {BAND} known", knows, "attacker", lambda: within_cells(look(), own, _cells(study)))
+        yield Attacker(f"face, {BAND} known", knows, "attacker", lambda: within_cells(look(), own, study.cells))
 
 
-def _reading(study: Study, method: Method) -> Doubles:
-    return np.asarray(study.reader.read(list(method.pairs.values()), method.name), np.float64)
+def _reading(study: Study, method: Method) -> Callable[[], Doubles]:
+    """Reads a method's images when it is first asked; several attackers ask."""
+    images = list(method.pairs.values())
+    return cache(lambda: np.asarray(study.reader.read(images, method.name), np.float64))
 
 
-def _trained(study: Study, method: Method) -> Iterator[Attacker]:
+def _trained(study: Study, method: Method, read: Callable[[], Doubles]) -> Iterator[Attacker]:
     """Who has learned from photos and portraits of other people."""
     own, knows = list(method.pairs), "photos and portraits of other people, as pairs"
     pairs: dict[str, Pair] = {
@@ -118,7 +115,7 @@ def _trained(study: Study, method: Method) -> Iterator[Attacker]:
     }
 
     def all_features() -> Pair:
-        return everything(list(pairs.values()), (_reading(study, method), np.asarray(study.reading, np.float64)))
+        return everything(list(pairs.values()), (read(), np.asarray(study.reading, np.float64)))
 
     sources: dict[str, Callable[[], Pair]] = {"everything": all_features}
     if JUDGE in pairs:
