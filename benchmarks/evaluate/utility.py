@@ -14,7 +14,7 @@ from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from ..metrics import column_aucs
 from .intervals import bootstrap
 from .labels import Labels
-from .predictors import DeepFaceDemography, FaceEngines, HSEmotion
+from .predictors import DeepFaceDemography, FaceEngines, Fer, HSEmotion
 from .types import Figures, Mask, Vector
 
 # Attributes of the inner and the outer face, 21 and 17, as in FALCO (Barattin et al., 2023). FALCO's own lists were not
@@ -136,6 +136,19 @@ def from_hsemotion(emotions: Vector, valence: Vector, own: Sequence[int], readin
     errors = ((np.nan_to_num(read[:, -2:]) - valence[rows]) ** 2).mean(axis=1)
     known = errors[~np.isnan(errors)]
     return _emotion_auc(HSEmotion.emotions, emotions[rows], read) | {"VA MSE": asdict(bootstrap(known))}
+
+
+def from_fer(truth: Truth, emotions: Vector, own: Sequence[int], reading: Vector, mask: Mask) -> Figures:
+    """Emotion AUC by fer, and the AUC of its happiness against CelebA's ``Smiling``; see `from_engines`.
+
+    Few data sets have labels of emotions, and many have labels of smiles: on the originals, the second figure says how
+    good the network is.
+    """
+    rows, read = np.asarray(own)[mask], reading[mask]
+    smiling, happy = truth.attributes[rows, CELEBA.index("Smiling")], read[:, Fer.emotions.index("happy")]
+    found = column_aucs(["smile"], smiling[:, None], happy[:, None])
+    smile = {"value": found.get("smile"), "of": len(found)}
+    return _emotion_auc(Fer.emotions, emotions[rows], read) | {"smile AUC": smile}
 
 
 def _emotion_auc(names: Sequence[str], truth: Vector, reading: Vector) -> Figures:

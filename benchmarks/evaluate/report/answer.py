@@ -22,7 +22,7 @@ def answer(figures: Figures) -> str:
 
 
 def _sentences(figures: Figures) -> Iterator[str]:
-    people = figures["originals"]
+    photos, people = figures["originals"], figures["people"]
     yield "**How many people can be found again, by whom, with what knowledge?**\n"
     for method in figures["methods"]:
         known = {name: row["methods"].get(method, {}) for name, row in figures["attackers"].items()}
@@ -34,10 +34,12 @@ def _sentences(figures: Figures) -> Iterator[str]:
             continue
         best = max(fair, key=lambda name: able[name]["all"][FOUND]["value"])
         yield (
-            f"- **{plain(method)}**: of {people} people, the strongest attacker ({plain(best)}) finds "
-            f"**{interval(able[best]['all'][FOUND])} %** at once; guessing finds {percent(1 / people)} %."
+            f"- **{plain(method)}**: of {photos} photos, the strongest attacker ({plain(best)}) finds "
+            f"**{interval(able[best]['all'][FOUND])} %** at once; guessing finds {percent(1 / photos)} %."
             f"{_held_out(able[best])}{_worst(able[best])}{_seeded(able, with_seed)}"
         )
+    if people < photos:
+        yield f"\nThe {photos} photos show {people} people, if near copies of a photo show the same one."
 
 
 def _held_out(row: Figures) -> str:

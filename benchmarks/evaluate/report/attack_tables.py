@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..types import Figures
-from .markdown import MISSING, interval, lines, optional, percent, shown
+from .markdown import MISSING, interval, lines, optional, percent, plain, shown
 from .paper_tables import REID
 
 AMONG = ("among 100", "among 1000")
@@ -80,7 +80,7 @@ def risks_table(figures: Figures) -> Iterator[str]:
     own = figures["risks"]
     yield "## Singling out, linkability and inference\n"
     if MISSING in own:
-        yield own[MISSING]
+        yield plain(own[MISSING])
         return
     yield RISKS
     rows = []
@@ -109,7 +109,7 @@ def hidden_table(figures: Figures) -> Iterator[str]:
     own = figures["hidden"]
     yield "## Hidden attributes\n"
     if MISSING in own:
-        yield own[MISSING]
+        yield plain(own[MISSING])
         return
     yield HIDDEN
     kinds = list(dict.fromkeys(kind for row in own["methods"].values() for kind in row["all"]["mean"]))

@@ -1,23 +1,25 @@
 """The paper's three tables, with the paper's own figures below those of this evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from .. import paper
-from ..predictors import DeepFaceDemography, HSEmotion
+from ..predictors import DeepFaceDemography, Fer, HSEmotion
 from ..quality import CleanFid, TorchFidelity, VisualDna
 from ..reidentification import DEPTH, KS
 from ..types import Figures
 from .markdown import MISSING, interval, lines, percent, score, shown
 
 REID = (*(f"Re-ID@{k}" for k in KS), f"mAP@{DEPTH}")
-ENGINES, DEEPFACE, HSEMOTION = "face engines", DeepFaceDemography.name, HSEmotion.name
-PREDICTORS = (ENGINES, DEEPFACE, HSEMOTION)
+ENGINES, DEEPFACE, HSEMOTION, FER = "face engines", DeepFaceDemography.name, HSEmotion.name, Fer.name
+PREDICTORS = (ENGINES, DEEPFACE, HSEMOTION, FER)
 # The columns of Table II: title, predictor and figure.
 UTILITY = {
     "inner AUC": (ENGINES, "inner AUC"),
     "outer AUC": (ENGINES, "outer AUC"),
     "emotion AUC, DeepFace": (DEEPFACE, "emotion AUC"),
     "emotion AUC, HSEmotion": (HSEMOTION, "emotion AUC"),
+    "emotion AUC, fer": (FER, "emotion AUC"),
+    "happy against Smiling, fer": (FER, "smile AUC"),
     "VA MSE": (HSEMOTION, "VA MSE"),
     "ethnicity": (ENGINES, "ethnicity accuracy"),
     "gender": (ENGINES, "gender accuracy"),
@@ -75,16 +77,19 @@ def utility_table(figures: Figures) -> Iterator[str]:
                 row.append(MISSING if MISSING in own[predictor] else score(found, as_number=figure == "VA MSE"))
             rows.append([*row, str(own[ENGINES].get(method, {}).get("no face", "")) if title == method else ""])
     for method, of_paper in paper.UTILITY.items():
-        row = [paper.title(method)]
-        for _, figure in UTILITY.values():
-            row.append(f"{of_paper[figure]:.3f}" if figure == "VA MSE" else percent(of_paper[figure]))
-        rows.append([*row, ""])
+        rows.append([paper.title(method), *(_papers(of_paper, figure) for _, figure in UTILITY.values()), ""])
     yield from lines(["method", *UTILITY, "no face"], rows)
-    yield f"{PAPER} It has one column where two networks fill two here."
+    yield f"{PAPER} It has one column where several networks fill several here."
     if "inner" in own:
         yield f"\nInner face, {len(own['inner'])} attributes: {', '.join(own['inner'])}."
         yield f"\nOuter face, {len(own['outer'])} attributes: {', '.join(own['outer'])}."
         yield "\nThe brackets show the number of attributes or emotions that are scored, or the interval."
+
+
+def _papers(of_paper: Mapping[str, float], figure: str) -> str:
+    if figure not in of_paper:
+        return ""
+    return f"{of_paper[figure]:.3f}" if figure == "VA MSE" else percent(of_paper[figure])
 
 
 def quality_table(figures: Figures) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..types import Figures
-from .markdown import MISSING, lines
+from .markdown import MISSING, lines, plain
 
 K_ANONYMITY = ("people", "different prompts", "unique (k = 1)", "k < 5", "median k")
 
@@ -13,7 +13,7 @@ def k_anonymity_table(figures: Figures) -> Iterator[str]:
     own = figures["attributes"]
     yield "## Attribute k-anonymity\n"
     if MISSING in own:
-        yield own[MISSING]
+        yield plain(own[MISSING])
         return
     yield (
         "The prompt is the only information about a person that reaches the portrait. The table shows how many people "

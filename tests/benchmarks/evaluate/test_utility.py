@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from benchmarks.evaluate.labels import Labels
-from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, HSEmotion
+from benchmarks.evaluate.predictors import DeepFaceDemography, FaceEngines, Fer, HSEmotion
 from benchmarks.evaluate.types import Mask, Vector
 from benchmarks.evaluate.utility import (
     INNER,
@@ -15,6 +15,7 @@ from benchmarks.evaluate.utility import (
     find_truth,
     from_deepface,
     from_engines,
+    from_fer,
     from_hsemotion,
     true_emotions,
     true_valence,
@@ -129,3 +130,22 @@ def test_valence_and_arousal_by_hand() -> None:
     assert from_hsemotion(emotions, true, range(N), made, everyone())["VA MSE"]["value"] == pytest.approx(0.25)
     labels = Labels([{"valence": "1", "arousal": "0"}] * N)
     assert true_valence(labels, reading).tolist() == [[1, 0]] * N
+
+
+def test_fer_is_judged_by_its_own_emotions_and_by_smiles() -> None:
+    rng = np.random.default_rng(0)
+    truth = find_truth(None, readings())
+    smiling = truth.attributes[:, CELEBA.index("Smiling")]
+    reading = rng.random((N, len(Fer.columns)))
+    reading[:, Fer.emotions.index("happy")] = smiling + 0.5 * rng.random(N)
+    emotions = true_emotions(Fer.emotions, None, reading)
+    own = rng.permutation(N).tolist()
+    found = from_fer(truth, emotions, own, reading[own], everyone())
+    assert found["smile AUC"] == {"value": 1, "of": 1}
+    assert found["emotion AUC"]["value"] > 0.9
+    wrong = from_fer(truth, emotions, own, reading, everyone())
+    expected = roc_auc_score(smiling[own] > 0.5, reading[:, Fer.emotions.index("happy")])
+    assert wrong["smile AUC"]["value"] == pytest.approx(expected)
+    assert wrong["emotion AUC"]["value"] < 0.7
+    few = np.arange(N) < 5
+    assert from_fer(truth, emotions, own, reading[own], few)["smile AUC"] == {"value": None, "of": 0}

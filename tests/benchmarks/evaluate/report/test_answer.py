@@ -30,16 +30,18 @@ def attackers(**groups: float) -> dict[str, Any]:
 
 
 def make(found: dict[str, Any] | None, groups: tuple[str, ...] = ()) -> dict[str, Any]:
-    figures = {"originals": 200, "methods": METHODS, "groups": dict.fromkeys(groups, 20)}
+    figures = {"originals": 200, "people": 190, "methods": METHODS, "groups": dict.fromkeys(groups, 20)}
     return figures if found is None else figures | {"attackers": found}
 
 
 def test_the_strongest_attacker_is_neither_a_baseline_nor_one_with_the_seed() -> None:
     text = answer(make(attackers()))
-    assert "**off**: of 200 people, the strongest attacker (looks) finds **30.0 (29.0-31.0) %** at once" in text
+    assert "**off**: of 200 photos, the strongest attacker (looks) finds **30.0 (29.0-31.0) %** at once" in text
     assert "the strongest attacker (reads) finds **6.0 (5.0-7.0) %**" in text
     assert "guessing finds 0.5 %" in text
     assert "others may find more" in text
+    assert "The 200 photos show 190 people" in text
+    assert "show 200 people" not in answer(make(attackers()) | {"people": 200})
 
 
 def test_the_seed_is_told_where_somebody_has_painted_with_it() -> None:
