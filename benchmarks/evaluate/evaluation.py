@@ -5,6 +5,7 @@ Where a package or a file of weights is missing, the dictionary holds a message 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -20,7 +21,7 @@ from .labels import HELD_OUT
 from .learner import evaluate_learner
 from .memorisation import evaluate_memorisation
 from .pairs import Method
-from .predictors import DeepFaceDemography, Fer, HSEmotion, Reader
+from .predictors import DeepFaceDemography, Fer, HSEmotion, Predictor, Reader
 from .study import Faces, Study, attempt
 from .types import Figures, Mask, Vector
 from .verification import verify
@@ -38,6 +39,8 @@ Table = Literal[
     "attributes",
 ]
 TABLES: tuple[Table, ...] = get_args(Table)
+# Of the indices of the originals of n images, their readings (n, k), and a mask of those that are counted.
+Score = Callable[[Sequence[int], Vector, Mask], Figures]
 
 
 def evaluate(study: Study, tables: Sequence[Table]) -> Figures:
@@ -137,16 +140,16 @@ def evaluate_utility(study: Study) -> Figures:
             lambda method: reader.read(list(method.pairs.values()), method.name),
             lambda own, reading, mask: utility.from_engines(study.truth, own, reading, mask),
         ),
-        DeepFaceDemography.name: _evaluate_deepface(study, reader),
-        HSEmotion.name: _evaluate_hsemotion(study, reader),
-        Fer.name: _evaluate_fer(study, reader),
+        DeepFaceDemography.name: _evaluate_predictor(study, reader, DeepFaceDemography, _judge_deepface),
+        HSEmotion.name: _evaluate_predictor(study, reader, HSEmotion, _judge_hsemotion),
+        Fer.name: _evaluate_predictor(study, reader, Fer, _judge_fer),
     }
 
 
 def _utility_rows(
     study: Study,
     read: Callable[[Method], Vector],
-    score: Callable[[Sequence[int], Vector, Mask], Figures],
+    score: Score,
 ) -> Figures:
     """Figures by method, of all images and by group."""
     methods = [*study.methods]
@@ -163,44 +166,33 @@ def _utility_rows(
     return rows
 
 
-def _evaluate_deepface(study: Study, reader: Reader) -> Figures:
-    predictor = attempt(DeepFaceDemography)
+def _evaluate_predictor(
+    study: Study, reader: Reader, make: Callable[[], Predictor], judge: Callable[[Study, Vector], Score]
+) -> Figures:
+    """Rows of a network, from a judge who knows what it reads from the originals."""
+    predictor = attempt(make)
     if isinstance(predictor, dict):
         return predictor
-    reading = reader.read_with(predictor, study.originals, "originals")
-    emotions = utility.true_emotions(predictor.emotions, study.labels, reading)
     return _utility_rows(
         study,
         lambda method: reader.read_with(predictor, list(method.pairs.values()), method.name),
-        lambda own, made, mask: utility.from_deepface(study.truth, emotions, own, made, mask),
+        judge(study, reader.read_with(predictor, study.originals, "originals")),
     )
 
 
-def _evaluate_hsemotion(study: Study, reader: Reader) -> Figures:
-    predictor = attempt(HSEmotion)
-    if isinstance(predictor, dict):
-        return predictor
-    reading = reader.read_with(predictor, study.originals, "originals")
-    emotions = utility.true_emotions(predictor.emotions, study.labels, reading)
-    valence = utility.true_valence(study.labels, reading)
-    return _utility_rows(
-        study,
-        lambda method: reader.read_with(predictor, list(method.pairs.values()), method.name),
-        lambda own, made, mask: utility.from_hsemotion(emotions, valence, own, made, mask),
-    )
+def _judge_deepface(study: Study, reading: Vector) -> Score:
+    emotions = utility.true_emotions(DeepFaceDemography.emotions, study.labels, reading)
+    return partial(utility.from_deepface, study.truth, emotions)
 
 
-def _evaluate_fer(study: Study, reader: Reader) -> Figures:
-    predictor = attempt(Fer)
-    if isinstance(predictor, dict):
-        return predictor
-    reading = reader.read_with(predictor, study.originals, "originals")
-    emotions = utility.true_emotions(predictor.emotions, study.labels, reading)
-    return _utility_rows(
-        study,
-        lambda method: reader.read_with(predictor, list(method.pairs.values()), method.name),
-        lambda own, made, mask: utility.from_fer(study.truth, emotions, own, made, mask),
-    )
+def _judge_hsemotion(study: Study, reading: Vector) -> Score:
+    emotions = utility.true_emotions(HSEmotion.emotions, study.labels, reading)
+    return partial(utility.from_hsemotion, emotions, utility.true_valence(study.labels, reading))
+
+
+def _judge_fer(study: Study, reading: Vector) -> Score:
+    emotions = utility.true_emotions(Fer.emotions, study.labels, reading)
+    return partial(utility.from_fer, study.truth, emotions)
 
 
 def evaluate_quality(study: Study) -> Figures:
