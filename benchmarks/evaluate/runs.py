@@ -13,6 +13,7 @@ from anon_runtime.folder.run import make_secret
 from anon_runtime.guard.trial import Attempt
 
 Knowledge = Literal["public (the default)", "given", "not known"]
+PUBLIC: Knowledge = "public (the default)"
 _AS_THEY_ARE = (
     *("sampler", "steps", "guidance_scale", "prompt_truncate"),
     *("prompt_style", "ignore", "detection_threshold", "min_face", "more_formats", "guard"),
@@ -50,7 +51,7 @@ class Run:
         also depends on the attributes of ``anon-run --attributes``: the seed of such a run is not found.
         """
         if self._is_seed(RunOptions.seed):
-            return Seed(RunOptions.seed, "public (the default)")
+            return Seed(RunOptions.seed, PUBLIC)
         if self.given is not None and self._is_seed(self.given):
             return Seed(self.given, "given")
         return Seed(None, "not known")

@@ -1,7 +1,7 @@
 """All attackers side by side: what each of them knows, and how many people he finds again."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
@@ -33,16 +33,22 @@ class Attacker:
         knows: what he has beside the images.
         kind: a baseline looks at no image.
         attack: gives the similarities (n, m) of images to originals, or what is missing.
+        told: what else the report says of the attack.
     """
 
     name: str
     knows: str
     kind: Kind
     attack: Callable[[], Doubles | Figures]
+    told: Figures = field(default_factory=dict)
 
 
 def evaluate_attackers(study: Study) -> Figures:
-    """Re-identification by every attacker and method; see `galleries.rates` for the figures."""
+    """Re-identification by every attacker and method; see `galleries.rates` for the figures.
+
+    Who has painted with the run's seed also says how the ``seed`` is known, and the share of portraits that were
+    ``painted again exactly``.
+    """
     found: Figures = {}
     repainted = evaluate_repaint(study)
     for method in study.methods:
@@ -57,7 +63,8 @@ def evaluate_attackers(study: Study) -> Figures:
         for attacker in tqdm(line_up, desc=f"attackers: {method.name}", unit="attacker"):
             made = attempt(attacker.attack)
             row = found.setdefault(attacker.name, {"knows": attacker.knows, "kind": attacker.kind, "methods": {}})
-            row["methods"][method.name] = made if isinstance(made, dict) else rates(made, own, study.people, masks)
+            rated = made if isinstance(made, dict) else rates(made, own, study.people, masks)
+            row["methods"][method.name] = rated | attacker.told
     return found
 
 
@@ -141,7 +148,8 @@ def _painters(repainted: Repainted | Figures) -> Iterator[Attacker]:
     for attack in repainted.attacks:
         likeness = _constant(np.asarray(attack.similarities, np.float64))
         if attack.name == SEED_KNOWN:
-            yield Attacker(f"{who}, the run's seed", f"{knows}, and the seed", "with the seed", likeness)
+            told = {"seed": repainted.seed, "painted again exactly": float(attack.exact.mean())}
+            yield Attacker(f"{who}, the run's seed", f"{knows}, and the seed", "with the seed", likeness, told)
         else:
             yield Attacker(f"{who}, {attack.name}", knows, "attacker", likeness)
 

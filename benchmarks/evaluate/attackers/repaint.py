@@ -29,7 +29,6 @@ from .painter import Wanted, paint
 
 SEED_KNOWN, ANOTHER_SEED, BY_FACE = "seed known", "another seed", "another seed, by dlib"
 OTHER = 0x9E3779B97F4A7C15  # no seed that anybody is likely to choose
-PAINTED = "of every original the attempt in which its portrait was released, or else the first one"
 _SAME = (
     *("anon-run", "engines", "sampler", "steps", "guidance_scale", "acceleration", "prompt_truncate"),
     *("prompt_style", "ignore", "detection_threshold", "min_face", "more_formats"),
@@ -42,13 +41,11 @@ class Repainted:
 
     Attributes:
         seed: how the attacker knows the seed.
-        attacks: with the right seed, if it is known; with another one, by pixels and, if dlib is there, by faces.
-        painted: what the attacker paints with the seed.
+        attacks: with another seed, by pixels and, if dlib is there, by faces; with the right seed, if it is known.
     """
 
     seed: Knowledge
     attacks: tuple[Attack, ...]
-    painted: str = PAINTED
 
 
 def evaluate_repaint(study: Study) -> dict[str, Repainted | Figures]:
@@ -82,7 +79,8 @@ def _repaint(study: Study, method: Method, run: Run) -> Repainted:
     paintings = {name: {one.photo: painted[one] for one in some if one in painted} for name, some in wanted.items()}
     attacks = [compare(name, method, some, len(suspects)) for name, some in paintings.items()]
     with suppress(MissingError):  # the table of re-identification says what dlib needs
-        attacks.append(replace(attacks[0], name=BY_FACE, similarities=by_face(study, method, paintings[ANOTHER_SEED])))
+        likeness = by_face(study, method, paintings[ANOTHER_SEED])
+        attacks.insert(1, replace(attacks[0], name=BY_FACE, similarities=likeness))
     return Repainted(run.seed.known, tuple(attacks))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ..labels import HELD_OUT
+from ..runs import PUBLIC
 from ..types import Figures
 from .markdown import MISSING, interval, lines, percent, plain
 
@@ -53,12 +54,18 @@ def _worst(row: Figures) -> str:
     if not groups:
         return ""
     worst = max(groups, key=lambda name: groups[name]["value"])
-    return f" Least protected group: {plain(worst)}, {interval(groups[worst])} %."
+    return f" Least protected group: {plain(worst)} ({groups[worst]['of']} photos), {interval(groups[worst])} %."
 
 
 def _seeded(able: Figures, names: list[str]) -> str:
-    rates = [f"{interval(able[name]['all'][FOUND])} %" for name in names]
-    return f" Whoever knows the run's seed finds {' or '.join(rates)}." if rates else ""
+    return "".join(f" {_finds_by_seed(able[name])}" for name in names)
+
+
+def _finds_by_seed(row: Figures) -> str:
+    found = f"finds {interval(row['all'][FOUND])} %."
+    if row["seed"] == PUBLIC:
+        return f"**The run has the default seed, which everybody knows: whoever has the engines, too, {found}**"
+    return f"Whoever knows the run's seed {found}"
 
 
 def attackers_table(figures: Figures) -> Iterator[str]:

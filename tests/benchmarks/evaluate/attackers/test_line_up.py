@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
+from benchmarks.evaluate.attackers import line_up
+from benchmarks.evaluate.attackers.comparison import Attack
 from benchmarks.evaluate.attackers.line_up import BAND, JUDGE, evaluate_attackers
+from benchmarks.evaluate.attackers.repaint import ANOTHER_SEED, SEED_KNOWN, Repainted
 from benchmarks.evaluate.encoders import Embedded
 from benchmarks.evaluate.pairs import Method
 from benchmarks.evaluate.study import Faces, Study
@@ -107,6 +110,19 @@ def test_without_a_journal_nobody_paints(found: Figures) -> None:
     row = found["paints all suspects, another seed"]["methods"]["copies"]
     assert "missing" in row
     assert "paints all suspects, the run's seed" not in found
+
+
+def test_who_paints_with_the_seed_tells_how_it_is_known(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    likeness, exact = np.eye(N), np.arange(N) < N // 4
+    attacks = (Attack(ANOTHER_SEED, likeness, exact), Attack(SEED_KNOWN, likeness, exact))
+    repainted = {method.name: Repainted("given", attacks) for method in study.methods}
+    monkeypatch.setattr(line_up, "evaluate_repaint", lambda _: repainted)
+    found = evaluate_attackers(study)
+    row = found["paints all suspects, the run's seed"]
+    assert row["kind"] == "with the seed"
+    assert (row["methods"]["copies"]["seed"], row["methods"]["copies"]["painted again exactly"]) == ("given", 0.25)
+    assert row["methods"]["copies"]["all"]["Re-ID@1"]["value"] == 1
+    assert "seed" not in found["paints all suspects, another seed"]["methods"]["copies"]
 
 
 def test_too_few_people_to_learn_from(study: Study, tmp_path: Path) -> None:

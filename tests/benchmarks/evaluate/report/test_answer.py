@@ -3,6 +3,7 @@
 from typing import Any
 
 from benchmarks.evaluate.report.answer import answer
+from benchmarks.evaluate.runs import PUBLIC
 
 METHODS: dict[str, dict[str, Any]] = {"off": {}, "strict|er": {}}
 
@@ -24,7 +25,7 @@ def attackers(**groups: float) -> dict[str, Any]:
         "paints": {
             "knows": "the seed",
             "kind": "with the seed",
-            "methods": {"off": rates(1), "strict|er": {"missing": "paints: there is no journal"}},
+            "methods": {"off": rates(1) | {"seed": "given"}, "strict|er": {"missing": "paints: there is no journal"}},
         },
     }
 
@@ -45,9 +46,13 @@ def test_the_strongest_attacker_is_neither_a_baseline_nor_one_with_the_seed() ->
 
 
 def test_the_seed_is_told_where_somebody_has_painted_with_it() -> None:
-    first, second = [line for line in answer(make(attackers())).splitlines() if line.startswith("- **")]
+    found = attackers()
+    first, second = [line for line in answer(make(found)).splitlines() if line.startswith("- **")]
     assert "Whoever knows the run's seed finds 100.0 (99.0-101.0) %." in first
     assert "seed" not in second
+    found["paints"]["methods"]["off"]["seed"] = PUBLIC
+    public = answer(make(found))
+    assert "**The run has the default seed, which everybody knows: whoever has the engines, too, finds 100.0" in public
 
 
 def test_held_out_people_and_the_worst_group_are_named() -> None:
@@ -55,7 +60,7 @@ def test_held_out_people_and_the_worst_group_are_named() -> None:
     found = attackers(**groups)
     text = answer(make(found, ("held out", "age: 60", "sex: man")))
     assert "Of the held-out people it finds 1.0 (0.0-2.0) %." in text
-    assert "Least protected group: age: 60, 50.0 (49.0-51.0) %." in text
+    assert "Least protected group: age: 60 (100 photos), 50.0 (49.0-51.0) %." in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert rows[0] == "| who | knows | off | off (held out) | strict\\|er | strict\\|er (held out) |"
     assert "| looks | photos | 30.0 (29.0-31.0) | 1.0 (0.0-2.0) | 4.0 (3.0-5.0) | 1.0 (0.0-2.0) |" in rows
