@@ -31,7 +31,7 @@ def attackers(**groups: float) -> dict[str, Any]:
 
 
 def make(found: dict[str, Any] | None, groups: tuple[str, ...] = ()) -> dict[str, Any]:
-    figures = {"originals": 200, "people": 190, "methods": METHODS, "groups": dict.fromkeys(groups, 20)}
+    figures = {"originals": 200, "people": 100, "methods": METHODS, "groups": dict.fromkeys(groups, 20)}
     return figures if found is None else figures | {"attackers": found}
 
 
@@ -41,7 +41,7 @@ def test_the_strongest_attacker_is_neither_a_baseline_nor_one_with_the_seed() ->
     assert "the strongest attacker (reads) finds **6.0 (5.0-7.0) %**" in text
     assert "guessing finds 0.5 %" in text
     assert "others may find more" in text
-    assert "The 200 photos show 190 people" in text
+    assert "The 200 photos show 100 people" in text
     assert "show 200 people" not in answer(make(attackers()) | {"people": 200})
 
 
