@@ -106,7 +106,7 @@ class BoxType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--only-box", type=BoxType(), multiple=True, metavar="X,Y,W,H",
               help="A face that another tool has found in the only photo, in pixels of the upright photo. --mode "
                    "in-place then replaces only such faces, and keeps all others; give it once for each face.")
-@click.option("--keep-metadata", metavar="A,B", default="",
+@click.option("--keep-metadata", metavar="A,B", multiple=True,
               help="What --mode in-place keeps of a photo's metadata: orientation, icc (the colour profile, without "
                    "the names in it) and datetime. Nothing else ever stays, such as positions or serial numbers.  "
                    "[default: nothing]")
@@ -160,7 +160,7 @@ class BoxType(click.ParamType):  # type: ignore[type-arg]
 @click.option("--prompt-truncate", is_flag=True, help="Cut prompts at 77 tokens, as diffusers does.")
 @click.option("--prompt-style", type=click.Choice(STYLES), default="paper", show_default=True,
               help="Write the labels of attributes as in the paper (Wavy_Hair) or as words (wavy hair).")
-@click.option("--ignore", metavar="A,B", default="",
+@click.option("--ignore", metavar="A,B", multiple=True,
               help="Attributes that no prompt mentions, for example Attractive,Young.")
 @click.option("--attributes", type=PATH, metavar="FILE.json",
               help="Use the attributes in this file (the `attributes` object of --json) instead of those of the face. "

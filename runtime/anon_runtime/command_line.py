@@ -31,7 +31,7 @@ class CommandLine:
     mode: RunMode
     keep: Path | None
     only_box: tuple[Box, ...]
-    keep_metadata: str
+    keep_metadata: tuple[str, ...]
     format: ImageFormat | None
     quality: int
     suffix: str
@@ -55,7 +55,7 @@ class CommandLine:
     ray: str | None
     prompt_truncate: bool
     prompt_style: PromptStyle
-    ignore: str
+    ignore: tuple[str, ...]
     attributes: Path | None
     prompt_only: bool
     more_formats: bool
@@ -173,5 +173,6 @@ class CommandLine:
         return output
 
 
-def _split(names: str) -> Iterator[str]:
-    return filter(None, map(str.strip, names.split(",")))
+def _split(lists: tuple[str, ...]) -> Iterator[str]:
+    """The names of an option that has a list and can be given again."""
+    return filter(None, map(str.strip, ",".join(lists).split(",")))

@@ -45,6 +45,15 @@ def test_what_is_chosen_reaches_the_settings() -> None:
     assert options == RunOptions(seed=7, batch_size=2, no_face="skip", max_failures=5)
 
 
+def test_a_list_that_is_given_again_adds_to_the_first_one() -> None:
+    """Nothing that somebody wanted to hide is forgotten without a word."""
+    chosen = parsed("a.jpg", "-o", "out", "--ignore", "Young", "--ignore", "Bangs,Bald")
+    assert chosen.settings.ignore == ("Young", "Bangs", "Bald")
+    kept = ["--keep-metadata", "icc", "--keep-metadata", "datetime"]
+    chosen = parsed("a.jpg", "-o", "out", "--mode", "in-place", *kept)
+    assert chosen.options(7, Defaults(batch_size=4)).keep_metadata == ("icc", "datetime")
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
