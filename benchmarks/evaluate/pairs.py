@@ -16,7 +16,7 @@ from anon_runtime.faces.decoding import read_file, read_photo
 from anon_runtime.folder.discovery import find_photos
 from anon_runtime.folder.identity import identify
 from anon_runtime.folder.journal_file import NAME as JOURNAL
-from anon_runtime.guard.trial import Attempt
+from anon_runtime.guard.trial import FIRST, Attempt
 from anon_runtime.types import Pixels
 
 from .runs import Run
@@ -77,6 +77,17 @@ class Method:
     def reasons(self) -> dict[str, int]:
         """Numbers of originals without an image, by reason."""
         return dict(Counter(self.missing.values()))
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """The attributes that no prompt of the run mentions; none without a journal."""
+        return tuple(self.run.facts.get("ignore", ())) if self.run else ()
+
+    @property
+    def coarsening(self) -> list[int]:
+        """How coarse the words of each image are; see `anon_runtime.guard.words.coarsen`. 0 without a journal."""
+        attempts = self.run.attempts if self.run else {}
+        return [attempts.get(image.name, FIRST).coarsening for image in self.pairs.values()]
 
 
 def find_images(folder: Path) -> tuple[list[ImageFile], dict[str, str]]:

@@ -25,7 +25,6 @@ from ..cross_fitting import (
     resample,
     score_with_logistic_regression,
 )
-from ..pairs import Method
 from ..people import Numbers
 from ..study import Study, attempt
 from ..types import Figures, Mask, Vector
@@ -43,8 +42,7 @@ def evaluate_hidden(study: Study) -> Figures:
     The other methods show what is guessed of the same attributes where prompts mention them. A method without a journal
     has no words.
     """
-    ignored = {method.name: left_out(method) for method in study.methods}
-    hidden = [name for name in CELEBA if any(name in names for names in ignored.values())]
+    hidden = [name for name in CELEBA if any(name in method.ignored for method in study.methods)]
     if not hidden:
         return {"missing": "no attribute was left out with --ignore"}
     reader = attempt(lambda: study.reader)
@@ -54,21 +52,16 @@ def evaluate_hidden(study: Study) -> Figures:
     for method in study.methods:
         own = np.array(list(method.pairs), np.int64)
         readings = words.without_box(reader.read(list(method.pairs.values()), method.name))
-        said = None if method.run is None else as_words(study.reading[own], ignored[method.name])
+        said = None if method.run is None else as_words(study.reading[own], method.ignored)
         truth, people = study.truth.attributes[own], study.people[own]
         guesses = {name: guess(name, truth, readings, said, number_folds(people)) for name in hidden}
         rows[method.name] = {
-            "ignored": ignored[method.name],
+            "ignored": list(method.ignored),
             "no face": int(np.isnan(readings).any(axis=1).sum()),
             "all": _figures(truth, guesses, people, np.ones(len(own), bool)),
             "groups": {group: _figures(truth, guesses, people, mask) for group, mask in study.masks(method).items()},
         }
     return {"hidden": hidden, "chance": 0.5, "methods": rows}
-
-
-def left_out(method: Method) -> list[str]:
-    """The attributes that no prompt of a method mentions; none if it has no journal."""
-    return list(method.run.facts.get("ignore", ())) if method.run else []
 
 
 def as_words(reading: Vector, ignored: Sequence[str]) -> Vector:

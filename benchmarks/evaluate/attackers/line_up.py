@@ -22,6 +22,7 @@ Kind = Literal["baseline", "attacker", "with the seed"]
 JUDGE = "dlib ResNet"  # the network of the attackers who use one of several; no guard uses it
 BAND = "ethnicity, sex and age band"
 PHOTOS = "the photos of all people"
+READS = f"{PHOTOS}, the engines and the settings"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,12 @@ def _baselines(study: Study, method: Method) -> Iterator[Attacker]:
     within = f"guessing, {BAND} known"
     yield Attacker(within, f"{BAND} of everybody", "baseline", lambda: within_cells(equal, own, study.cells))
     knows = "the exact prompt, and the attributes of everybody"
-    yield Attacker("knows the exact words", knows, "baseline", lambda: exact_words(study.reading, own))
+    yield Attacker(
+        "knows the exact words",
+        knows,
+        "baseline",
+        lambda: exact_words(study.reading, own, method.coarsening, method.ignored),
+    )
 
 
 def _naive(study: Study, method: Method) -> Iterator[Attacker]:
@@ -93,15 +99,15 @@ def _readers(study: Study, method: Method, read: Callable[[], Doubles]) -> Itera
     """Who has the engines and reads the words from the portraits, alone and together with a look at the faces."""
 
     def match() -> Doubles:
-        return words(read(), study.reading)
+        return words(read(), study.reading, method.ignored)
 
-    yield Attacker("reads the words", f"{PHOTOS}, and the engines", "attacker", match)
-    knows = f"{PHOTOS}, the engines, and that each portrait shows another person"
+    yield Attacker("reads the words", READS, "attacker", match)
+    knows = f"{READS}, and that each portrait shows another person"
     yield Attacker("reads the words of all portraits at once", knows, "attacker", lambda: one_to_one(match()))
     judge = study.faces.get(JUDGE)
     if isinstance(judge, Faces):
         look, own = _compare(judge, method), list(method.pairs)
-        yield Attacker("face and words", f"{PHOTOS}, and the engines", "attacker", lambda: combine(look(), match()))
+        yield Attacker("face and words", READS, "attacker", lambda: combine(look(), match()))
         knows = f"{PHOTOS}, and {BAND} of everybody"
         yield Attacker(f"face, {BAND} known", knows, "attacker", lambda: within_cells(look(), own, study.cells))
 
@@ -141,7 +147,7 @@ def _learn(
 
 def _painters(repainted: Repainted | Figures) -> Iterator[Attacker]:
     """Who has the engines and the settings of the run, and paints every suspect."""
-    knows, who = f"{PHOTOS}, the engines and all settings", "paints all suspects"
+    knows, who = READS, "paints all suspects"
     if isinstance(repainted, dict):
         yield Attacker(f"{who}, another seed", knows, "attacker", lambda: repainted)
         return

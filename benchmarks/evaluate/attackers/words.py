@@ -5,12 +5,13 @@ with the same engines reads both sides and needs no likeness of the faces (linka
 Similarities are (n, m), of n portraits to m originals; higher is more similar.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
-from anon_runtime.faces.prompt import write_prompts
+from anon_runtime.guard.anonymity import say
+from anon_runtime.guard.words import coarsen, count_attributes, years_apart
 
 from ..k_anonymity import as_attributes
 from ..predictors import FaceEngines
@@ -38,7 +39,7 @@ def without_box(reading: Vector) -> Vector:
     return np.array(reading[:, : _AGE + 1], np.float64)
 
 
-def words(portraits: Vector, originals: Vector) -> Doubles:
+def words(portraits: Vector, originals: Vector, ignored: Collection[str] = ()) -> Doubles:
     """The log-likelihood of each original's words, if this is what the engines read from the portrait.
 
     The words are taken as independent of each other (naive Bayes). A score is the probability that the portrait was
@@ -47,13 +48,15 @@ def words(portraits: Vector, originals: Vector) -> Doubles:
     Args:
         portraits: readings (n, k) of `FaceEngines`. All similarities of a portrait without a face (NaN) are equal.
         originals: readings (m, k). An original without a face gets the mean of the others.
+        ignored: attributes that no prompt mentions, so that portraits say little about them.
 
     Returns:
         (n, m); originals with the same words have the same similarity.
     """
     read, written = without_box(portraits), as_words(originals)
-    shown = WRONG_WORD + (1 - 2 * WRONG_WORD) * read[:, _SCORES]
-    likelihood: Doubles = np.log(shown) @ written[:, _SCORES].T + np.log(1 - shown) @ (1 - written[:, _SCORES]).T
+    said = [column for column, name in enumerate(CELEBA) if name not in ignored]
+    shown = WRONG_WORD + (1 - 2 * WRONG_WORD) * read[:, said]
+    likelihood: Doubles = np.log(shown) @ written[:, said].T + np.log(1 - shown) @ (1 - written[:, said]).T
     same = read[:, _ETHNICITY] @ written[:, _ETHNICITY].T
     wrong = (1 - RIGHT_ETHNICITY) / (len(ETHNICITIES) - 1)
     likelihood += np.log(wrong + (RIGHT_ETHNICITY - wrong) * same)
@@ -64,26 +67,36 @@ def words(portraits: Vector, originals: Vector) -> Doubles:
     return likelihood
 
 
-def exact_words(originals: Vector, own: Sequence[int]) -> Doubles:
-    """Guessing among the originals with the same prompt: an attacker who knows the prompt, and sees no face.
+def exact_words(
+    originals: Vector, own: Sequence[int], coarsening: Sequence[int], ignored: Collection[str] = ()
+) -> Doubles:
+    """Guessing among the originals whom the words fit: an attacker who knows the prompt, and sees no face.
 
-    Re-ID@1 is the mean of 1 / k, where k originals share a prompt; see `k_anonymity`.
+    Re-ID@1 is the mean of 1 / k, where the words fit k originals; see `anon_runtime.guard.anonymity`.
 
     Args:
-        originals: readings (m, k) of `FaceEngines`; an original without a face (NaN) has no prompt.
+        originals: readings (m, k) of `FaceEngines`; no words fit an original without a face (NaN).
         own: row of each portrait's original.
+        coarsening: how coarse the words of each portrait are; see `anon_runtime.guard.words.coarsen`.
+        ignored: attributes that no prompt mentions.
 
     Returns:
-        (n, m): 1 for the same prompt, else 0.
+        (n, m): 1 where the words fit, else 0.
     """
-    numbers: dict[tuple[str, str], int] = {}
-    seen = ~np.isnan(originals).any(axis=1)
-    prompts = [write_prompts(person) for person in as_attributes(originals)]
-    number = np.full(len(originals), -1)
-    number[seen] = [numbers.setdefault(prompt, len(numbers)) for prompt in prompts]
-    asked = number[np.asarray(own, np.int64)][:, None]
-    same: Doubles = ((asked == number) & (asked >= 0)).astype(np.float64)
-    return same
+    seen = np.flatnonzero(~np.isnan(originals).any(axis=1))
+    people = dict(zip(seen.tolist(), as_attributes(originals), strict=True))
+    frequencies = count_attributes(list(people.values()))
+    known = [say(person, int(person["Age"]), ignore=ignored) for person in people.values()]
+    affirmed, ages = (np.array(column, np.int64) for column in ([p.affirmed for p in known], [p.age for p in known]))
+    ethnicities = np.array([person.ethnicity for person in known])
+    fits: Doubles = np.zeros((len(own), len(originals)))
+    for portrait, (number, level) in enumerate(zip(own, coarsening, strict=True)):
+        if number in people:
+            coarse = coarsen(people[number], level, frequencies)
+            told = say(coarse, int(people[number]["Age"]), years_apart(level), ignored)
+            same = (affirmed & told.mentioned == told.affirmed) & (ages // told.years == told.age)
+            fits[portrait, seen] = same & (ethnicities == told.ethnicity)
+    return fits
 
 
 def combine(face: Vector, words: Vector) -> Doubles:

@@ -12,7 +12,8 @@ from anon_runtime.cli import main
 from anon_runtime.errors import UsageError
 from anon_runtime.folder.journal_file import NAME
 from anon_runtime.guard.trial import FIRST, Attempt
-from benchmarks.evaluate.pairs import SIDE, ImageFile, find_images, pair
+from benchmarks.evaluate.pairs import SIDE, ImageFile, Method, find_images, pair
+from benchmarks.evaluate.runs import Run
 
 
 def save(path: Path, colour: int, side: int = 24) -> Path:
@@ -159,3 +160,13 @@ def test_pixels_are_upright(tmp_path: Path) -> None:
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
     assert find_images(tmp_path)[0][0].pixels().shape == (30, 20, 3)
+
+
+def test_a_run_tells_what_its_words_left_out() -> None:
+    images = {4: ImageFile("a", Path("a.png")), 1: ImageFile("b", Path("b.png")), 2: ImageFile("c", Path("c.png"))}
+    run = Run({"ignore": ["Bangs"]}, {}, {"b": Attempt(3, 2), "a": Attempt(1, 1)})
+    assert (Method("ours", images, run=run).ignored, Method("ours", images, run=run).coarsening) == (
+        ("Bangs",),
+        [1, 2, 0],
+    )
+    assert (Method("other", images).ignored, Method("other", images).coarsening) == ((), [0, 0, 0])

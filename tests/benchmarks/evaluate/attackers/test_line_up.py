@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
+from anon_runtime.guard.trial import Attempt
 from benchmarks.evaluate.attackers import line_up
 from benchmarks.evaluate.attackers.comparison import Attack
 from benchmarks.evaluate.attackers.line_up import BAND, JUDGE, evaluate_attackers
 from benchmarks.evaluate.attackers.repaint import ANOTHER_SEED, SEED_KNOWN, Repainted
 from benchmarks.evaluate.encoders import Embedded
+from benchmarks.evaluate.k_anonymity import IGNORABLE
 from benchmarks.evaluate.pairs import Method
+from benchmarks.evaluate.runs import Run
 from benchmarks.evaluate.study import Faces, Study
 from benchmarks.evaluate.types import Figures, Vector
 from tests.benchmarks.evaluate.studies import make_study, save_all
@@ -123,6 +126,20 @@ def test_who_paints_with_the_seed_tells_how_it_is_known(study: Study, monkeypatc
     assert (row["methods"]["copies"]["seed"], row["methods"]["copies"]["painted again exactly"]) == ("given", 0.25)
     assert row["methods"]["copies"]["all"]["Re-ID@1"]["value"] == 1
     assert "seed" not in found["paints all suspects, another seed"]["methods"]["copies"]
+
+
+def test_who_knows_the_words_knows_what_the_run_left_out(study: Study, tmp_path: Path) -> None:
+    images, hidden = dict(enumerate(study.originals)), [CELEBA.index(name) for name in IGNORABLE]
+    run = Run({"ignore": list(IGNORABLE)}, {}, {image.name: Attempt(2, 2) for image in study.originals})
+    noise = study.reading.copy()
+    noise[:, hidden] = np.random.default_rng(0).permutation(noise)[:, hidden]
+    given = {"originals": study.reading, "all": noise, "few": noise}
+    methods = [Method("all", images), Method("few", images, run=run)]
+    made = make_study(tmp_path, study.originals, methods, None, given)
+    made.__dict__["faces"] = {}
+    found = evaluate_attackers(made)
+    assert rate(found, "knows the exact words", "few") < 0.9 < rate(found, "knows the exact words", "all")
+    assert rate(found, "reads the words", "all") < 0.2 < rate(found, "reads the words", "few")
 
 
 def test_too_few_people_to_learn_from(study: Study, tmp_path: Path) -> None:

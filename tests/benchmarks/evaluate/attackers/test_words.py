@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from anon_runtime.faces.attributes import CELEBA, ETHNICITIES
 from anon_runtime.faces.prompt import write_prompts
+from anon_runtime.guard.anonymity import count_people, say
+from anon_runtime.guard.words import coarsen, count_attributes, years_apart
 from benchmarks.evaluate.attackers.words import (
     AGE_ERROR,
     RIGHT_ETHNICITY,
@@ -19,7 +21,7 @@ from benchmarks.evaluate.attackers.words import (
     within_cells,
     words,
 )
-from benchmarks.evaluate.k_anonymity import as_attributes
+from benchmarks.evaluate.k_anonymity import IGNORABLE, as_attributes
 from benchmarks.evaluate.predictors import FaceEngines
 from benchmarks.evaluate.reidentification import Doubles, Ranking, chance_within, figures, rank_similarities
 from tests.benchmarks.evaluate.attackers.guesses import is_guessing
@@ -109,15 +111,54 @@ def test_exact_words_give_one_over_k(seed: int, n: int) -> None:
     originals[:, : len(CELEBA)] = (originals[:, : len(CELEBA)] > 0.5) * 0.3 + rng.uniform(0.3, 0.5, (n, 40))
     prompts = [write_prompts(person) for person in as_attributes(originals)]
     sizes, asked = Counter(prompts), rng.permutation(n).tolist()
-    ranking = rank_similarities(exact_words(originals, asked), asked)
+    ranking = rank_similarities(exact_words(originals, asked, [0] * n), asked)
     assert ranking.hits(1).tolist() == pytest.approx([1 / sizes[prompts[i]] for i in asked])
 
 
 def test_an_original_without_a_face_has_no_prompt() -> None:
     originals = draw(5, 8)
     originals[1:3] = np.nan
-    found = exact_words(originals, [1, 3, 4])
+    found = exact_words(originals, [1, 3, 4], [0, 0, 2])
     assert found.tolist() == [[0] * 5, [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 30), st.sets(st.sampled_from(IGNORABLE)))
+def test_exact_words_fit_as_the_runtime_counts(seed: int, n: int, ignored: set[str]) -> None:
+    """The numbers of people whom words fit, and portraits that fit one person only, are those of a run's report."""
+    rng = np.random.default_rng(seed)
+    originals = draw(4, seed)[rng.integers(4, size=n)]
+    originals[:, AGE] = rng.integers(30, 45, n)
+    levels, people = rng.integers(6, size=n).tolist(), as_attributes(originals)
+    fits = exact_words(originals, range(n), levels, ignored).sum(axis=1)
+    frequencies = count_attributes(people)
+    ages = [int(person["Age"]) for person in people]
+    coarse = [coarsen(person, level, frequencies) for person, level in zip(people, levels, strict=True)]
+    told = [say(*one, ignored) for one in zip(coarse, ages, map(years_apart, levels), strict=True)]
+    everybody = [say(person, age, ignore=ignored) for person, age in zip(people, ages, strict=True)]
+    counted = count_people(told, everybody)
+    assert ((fits == 1).sum(), (fits < 5).sum(), np.median(fits)) == (
+        counted.alone,
+        counted.fewer_than_five,
+        counted.median,
+    )
+
+
+def test_coarser_words_fit_more_people() -> None:
+    originals = np.repeat(draw(1, 0), 4, axis=0)
+    originals[:, AGE] = [30, 34, 38, 52]
+    originals[2, 0] = 1 - originals[2, 0]
+    assert exact_words(originals, [0] * 3, [0, 1, 2]).tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]]
+    assert exact_words(originals, [0] * 3, [0, 1, 2], [CELEBA[0]])[2].tolist() == [1, 1, 1, 0]
+
+
+def test_words_that_no_prompt_mentions_do_not_count() -> None:
+    portraits, originals = draw(30, 10), draw(30, 10)
+    hidden = [CELEBA.index(name) for name in IGNORABLE[:20]]
+    noisy = portraits.copy()
+    noisy[:, hidden] = np.random.default_rng(11).permutation(portraits)[:, hidden]
+    np.testing.assert_allclose(words(noisy, originals, IGNORABLE[:20]), words(portraits, originals, IGNORABLE[:20]))
+    assert not np.allclose(words(noisy, originals), words(portraits, originals))
 
 
 def test_face_and_words_are_better_than_either() -> None:
