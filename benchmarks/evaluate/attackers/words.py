@@ -86,7 +86,7 @@ def exact_words(
     seen = np.flatnonzero(~np.isnan(originals).any(axis=1))
     people = dict(zip(seen.tolist(), as_attributes(originals), strict=True))
     frequencies = count_attributes(list(people.values()))
-    known = [say(person, int(person["Age"]), ignore=ignored) for person in people.values()]
+    known = [say(person, int(person["Age"])) for person in people.values()]
     affirmed, ages = (np.array(column, np.int64) for column in ([p.affirmed for p in known], [p.age for p in known]))
     ethnicities = np.array([person.ethnicity for person in known])
     fits: Doubles = np.zeros((len(own), len(originals)))
