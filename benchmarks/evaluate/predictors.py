@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
@@ -155,9 +154,7 @@ class Fer:
         """Probabilities, 0..1."""
         grey = Image.fromarray(face).convert("L").resize((self.side, self.side), Image.Resampling.BILINEAR)
         values = np.asarray(grey, np.float32)[None, :, :, None] / 127.5 - 1
-        with torch.no_grad():
-            scores = self._network([values])[0].numpy()
-        return np.asarray(scores, np.float64)
+        return np.asarray(self._network([values])[0].numpy(force=True), np.float64)  # keras chooses the device
 
 
 class Reader:
