@@ -138,7 +138,7 @@ def evaluate_utility(study: Study) -> Figures:
         "face engines": _utility_rows(
             study,
             lambda method: reader.read(list(method.pairs.values()), method.name),
-            lambda own, reading, mask: utility.from_engines(study.truth, own, reading, mask),
+            partial(utility.from_engines, study.truth),
         ),
         DeepFaceDemography.name: _evaluate_predictor(study, reader, DeepFaceDemography, _judge_deepface),
         HSEmotion.name: _evaluate_predictor(study, reader, HSEmotion, _judge_hsemotion),
@@ -146,11 +146,7 @@ def evaluate_utility(study: Study) -> Figures:
     }
 
 
-def _utility_rows(
-    study: Study,
-    read: Callable[[Method], Vector],
-    score: Score,
-) -> Figures:
+def _utility_rows(study: Study, read: Callable[[Method], Vector], score: Score) -> Figures:
     """Figures by method, of all images and by group."""
     methods = [*study.methods]
     if study.labels is not None:  # the figures of the originals show the errors of the predictor itself

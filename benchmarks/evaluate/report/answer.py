@@ -26,21 +26,29 @@ def _sentences(figures: Figures) -> Iterator[str]:
     photos, people = figures["originals"], figures["people"]
     yield "**How many people can be found again, by whom, with what knowledge?**\n"
     for method in figures["methods"]:
-        known = {name: row["methods"].get(method, {}) for name, row in figures["attackers"].items()}
-        able = {name: row for name, row in known.items() if "all" in row}
-        kinds = {name: figures["attackers"][name]["kind"] for name in able}
-        with_seed = [name for name, kind in kinds.items() if kind == "with the seed"]
-        fair = [name for name, kind in kinds.items() if kind == "attacker"]
-        if not fair:
+        best = strongest(figures, method)
+        if best is None:
             continue
-        best = max(fair, key=lambda name: able[name]["all"][FOUND]["value"])
+        row = figures["attackers"][best]["methods"][method]
         yield (
             f"- **{plain(method)}**: of {photos} photos, the strongest attacker ({plain(best)}) finds "
-            f"**{interval(able[best]['all'][FOUND])} %** at once; guessing finds {percent(1 / photos)} %."
-            f"{_held_out(able[best])}{_worst(able[best])}{_seeded(able, with_seed)}"
+            f"**{interval(row['all'][FOUND])} %** at once; guessing finds {percent(1 / photos)} %."
+            f"{_held_out(row)}{_worst(row)}{_seeded(figures, method)}"
         )
     if people < photos:
         yield f"\nThe {photos} photos show {people} people, if near copies of a photo show the same one."
+
+
+def strongest(figures: Figures, method: str) -> str | None:
+    """The attacker without the seed who finds the most of a method's people at once; None if nobody could attack."""
+    able = _attacks(figures, method, "attacker")
+    return max(able, key=lambda name: able[name]["all"][FOUND]["value"]) if able else None
+
+
+def _attacks(figures: Figures, method: str, kind: str) -> dict[str, Figures]:
+    """The figures of a method by attacker, without those that something is missing for."""
+    rows = {name: row["methods"].get(method, {}) for name, row in figures["attackers"].items() if row["kind"] == kind}
+    return {name: row for name, row in rows.items() if "all" in row}
 
 
 def _held_out(row: Figures) -> str:
@@ -57,8 +65,8 @@ def _worst(row: Figures) -> str:
     return f" Least protected group: {plain(worst)} ({groups[worst]['of']} photos), {interval(groups[worst])} %."
 
 
-def _seeded(able: Figures, names: list[str]) -> str:
-    return "".join(f" {_finds_by_seed(able[name])}" for name in names)
+def _seeded(figures: Figures, method: str) -> str:
+    return "".join(f" {_finds_by_seed(row)}" for row in _attacks(figures, method, "with the seed").values())
 
 
 def _finds_by_seed(row: Figures) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from ..types import Figures
-from .markdown import MISSING, interval, lines, score
+from .answer import strongest
+from .markdown import MISSING, interval, lines, plain, score
 from .paper_tables import PREDICTORS, QUALITY, REID, UTILITY
 from .prompts_table import K_ANONYMITY, counts
 
@@ -14,9 +15,14 @@ Columns = Mapping[str, tuple[str, Callable[[Figures], str]]]  # the figure of ea
 def group_tables(figures: Figures) -> Iterator[str]:
     """Every figure by group."""
     yield "## By group\n\nThe average can hide that a group is less protected than others.\n"
+    rates: Columns = {name: (name, interval) for name in REID}
+    for method in figures["methods"] if "attackers" in figures else ():
+        if (best := strongest(figures, method)) is not None:
+            own = {method: figures["attackers"][best]["methods"][method]}
+            yield from _by_group(figures, f"{plain(method)}, the strongest attacker: {plain(best)}", own, rates)
     for encoder, own in figures.get("reid", {}).items():
         if encoder != "chance" and MISSING not in own:
-            yield from _by_group(figures, encoder, own["methods"], {name: (name, interval) for name in REID})
+            yield from _by_group(figures, encoder, own["methods"], rates)
     utility = figures.get("utility", {})
     for predictor in PREDICTORS:
         if predictor in utility and MISSING not in utility[predictor]:

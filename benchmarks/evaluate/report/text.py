@@ -69,4 +69,4 @@ def _missing(figures: Figures) -> Iterator[str]:
     }
     if messages:
         yield "## What is missing\n"
-        yield from (f"- {message}" for message in messages)
+        yield from (f"- {plain(message)}" for message in messages)
